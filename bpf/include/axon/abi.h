@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The ABI between the datapath and user space: every struct that crosses the
+ * boundary, and nothing else. TypeScript codecs are generated from the BTF of
+ * these types (packages/abi); a test fails when the two drift apart.
+ *
+ * Conventions
+ *  - An address is always 16 bytes. IPv4 is stored v4-mapped (::ffff:a.b.c.d,
+ *    RFC 4291 2.5.5.2), so that every map and every code path exists once.
+ *  - `__be16`/`__be32` fields are in network byte order, all others in host order.
+ *  - Structs carry explicit padding; padding is zero.
+ *  - Times named `*_s` are seconds of CLOCK_MONOTONIC, `*_ns` nanoseconds of it.
+ */
+#ifndef AXON_ABI_H
+#define AXON_ABI_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+struct ax_addr {
+	union {
+		__u8 b[16];
+		__u32 w[4];
+	};
+};
+
+/* ---- reserved numeric identities (as in the field) ------------------------ */
+enum ax_identity {
+	AX_ID_UNKNOWN = 0,
+	AX_ID_HOST = 1,
+	AX_ID_WORLD = 2,
+	AX_ID_UNMANAGED = 3,
+	AX_ID_HEALTH = 4,
+	AX_ID_INIT = 5,
+	AX_ID_REMOTE_NODE = 6,
+	AX_ID_KUBE_APISERVER = 7,
+	AX_ID_INGRESS = 8,
+	AX_ID_WORLD_IPV4 = 9,
+	AX_ID_WORLD_IPV6 = 10,
+};
+
+/* ---- ax_config: one row, array map, the node's run-time configuration ----- */
+enum ax_config_flags {
+	AX_CFG_IPV4 = 1 << 0,
+	AX_CFG_IPV6 = 1 << 1,
+	AX_CFG_TUNNEL = 1 << 2,        /* VXLAN between nodes; native routing when clear */
+	AX_CFG_MASQUERADE4 = 1 << 3,
+	AX_CFG_MASQUERADE6 = 1 << 4,
+	AX_CFG_POLICY_AUDIT = 1 << 5,  /* report instead of drop */
+};
+
+struct ax_config {
+	/*
+	 * Raised by the agent AFTER every change to endpoints, policy, ipcache or
+	 * routing. A conntrack entry whose `epoch` differs takes the slow path
+	 * again (policy, next hop) at its next packet. Read it BEFORE any of these
+	 * maps: a decision then never carries an epoch newer than its inputs.
+	 */
+	__u32 epoch;
+	__u32 flags;               /* enum ax_config_flags */
+	__u32 device_ifindex;      /* the node's native device (0: none) */
+	__u32 tunnel_ifindex;      /* the VXLAN device (0: none) */
+	struct ax_addr node_ip4;   /* v4-mapped; zero when absent. Masquerade source too */
+	struct ax_addr node_ip6;
+	__u16 nat_port_min;        /* host order, inclusive */
+	__u16 nat_port_max;
+	__u16 mtu;
+	__u8 aggregation;          /* enum ax_aggregation */
+	__u8 pad;
+	__u32 report_interval_s;   /* trace events of a live connection, per direction */
+	__u32 ct_timeout_tcp_s;    /* 8000 */
+	__u32 ct_timeout_tcp_syn_s;/* 60 */
+	__u32 ct_timeout_tcp_fin_s;/* 10 */
+	__u32 ct_timeout_any_s;    /* 60 */
+	__u32 ct_timeout_svc_s;    /* 8000: translated-service TCP affinity of a connection */
+	__u32 pad2;
+};
+
+enum ax_aggregation { AX_AGG_NONE = 0, AX_AGG_LOWEST = 1, AX_AGG_LOW = 2, AX_AGG_MEDIUM = 3, AX_AGG_MAX = 4 };
+
+/* ---- ax_endpoints: hash, address -> local endpoint ------------------------ */
+enum ax_ep_flags {
+	AX_EP_HOST = 1 << 0,       /* an address of this node: deliver to the stack */
+	AX_EP_NO_MASQ = 1 << 1,    /* never masquerade this endpoint */
+	AX_EP_AUDIT = 1 << 2,      /* policy reports, does not drop */
+};
+
+struct ax_endpoint {
+	__u32 ifindex;     /* host side of the pod's veth; 0 for AX_EP_HOST */
+	__u32 identity;
+	__u32 policy_id;   /* rows in ax_policy; 0 = no policy selects it: allow */
+	__u16 id;          /* endpoint id, 1..65535 */
+	__u16 flags;       /* enum ax_ep_flags */
+	__u8 mac[6];       /* pod side */
+	__u8 host_mac[6];  /* host side */
+	__u32 pad;
+};
+
+/* ---- ax_ipcache: LPM, prefix -> identity and where it lives ---------------- */
+struct ax_ipcache_key {
+	__u32 prefixlen;        /* 0..128; IPv4 prefixes are 96 + length */
+	struct ax_addr addr;
+};
+
+enum ax_ipcache_flags {
+	AX_IPC_DIRECT = 1 << 0, /* node_ip is on the native device's link: usable as next hop */
+};
+
+struct ax_ipcache_entry {
+	__u32 identity;
+	__u32 flags;            /* enum ax_ipcache_flags */
+	struct ax_addr node_ip; /* node that hosts it: tunnel endpoint, native next hop; zero = none */
+};
+
+/* ---- ax_nomasq: LPM, destinations that are never masqueraded --------------- */
+/* key struct ax_ipcache_key, value __u32 (unused, 1) */
+
+/* ---- ax_policy: hash, rows of all distinct policies ------------------------ */
+/*
+ * A distinct policy (the same rule set, whoever uses it) has one id and is
+ * stored once. A row's `shape` is the length of its L4 prefix: 0 any protocol,
+ * 8 one protocol any port, 9..24 one protocol and a port prefix of shape-8 bits.
+ * ax_policy_heads says which shapes occur, so that a look-up probes only those:
+ * constant cost, whatever the number of policies.
+ */
+enum ax_dir { AX_INGRESS = 0, AX_EGRESS = 1 };
+
+struct ax_policy_key {
+	__u32 policy_id;
+	__u32 identity;   /* of the peer; 0 = any */
+	__be16 port;      /* destination port masked to the shape; ICMP: type */
+	__u8 proto;       /* 0 for shape 0 */
+	__u8 shape;       /* bits 0..4 shape 0..24, bit 7 direction (enum ax_dir) */
+};
+
+enum ax_policy_verdict { AX_PV_ALLOW = 0, AX_PV_DENY = 1, AX_PV_DEFAULT_DENY = 2, AX_PV_AUDIT = 3 };
+
+struct ax_policy_row {
+	__u32 precedence; /* higher wins; on a tie the longer shape, then the exact identity */
+	__u32 rule_id;    /* names the rule that decided, in events */
+	__u16 proxy_port; /* host order; 0 = none */
+	__u8 verdict;     /* enum ax_policy_verdict */
+	__u8 pad;
+};
+
+/* ---- ax_policy_heads: hash, (policy id << 1 | direction) -> head ----------- */
+struct ax_policy_head {
+	__u32 shapes_exact;  /* bit n: a row of shape n with a peer identity exists */
+	__u32 shapes_any;    /* bit n: a row of shape n with identity 0 exists */
+	__u32 default_rule;  /* rule id reported when no row matches */
+	__u8 default_verdict;/* AX_PV_ALLOW (direction not enforced) or AX_PV_DEFAULT_DENY */
+	__u8 pad[3];
+};
+
+/* ---- services --------------------------------------------------------------- */
+/* ax_services: hash, frontend -> service generation */
+struct ax_svc_key {
+	struct ax_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 scope;     /* 0 external, 1 internal */
+};
+
+enum ax_svc_flags {
+	AX_SVC_CLUSTERIP = 1 << 0,
+	AX_SVC_NODEPORT = 1 << 1,
+	AX_SVC_LOADBALANCER = 1 << 2,
+	AX_SVC_EXTERNALIP = 1 << 3,
+	AX_SVC_HOSTPORT = 1 << 4,
+	AX_SVC_AFFINITY = 1 << 5,
+};
+
+struct ax_svc {
+	__u32 frontend_id;      /* row of ax_frontends, for reverse translation and events */
+	__u32 slots_id;         /* which list of slots: a fresh id for every change, so that one row flips all */
+	__u32 count;            /* usable backends; 0: reject */
+	__u32 affinity_timeout_s;
+	__u16 flags;            /* enum ax_svc_flags */
+	__u8 algorithm;         /* 0 random, 1 maglev */
+	__u8 pad[5];
+};
+
+/* ax_svc_slots: hash, (slots_id, 0..count-1) -> backend id */
+struct ax_slot_key {
+	__u32 slots_id;
+	__u32 slot;
+};
+
+/* ax_backends: hash, backend id -> address. A removed backend's row is deleted:
+ * a connection that remembers it selects again. Ids are never reused within 2^32. */
+struct ax_backend {
+	struct ax_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 state;             /* 0 active, 1 terminating */
+	__u32 pad;
+};
+
+/* ax_frontends: hash, frontend id -> address the client dialled */
+struct ax_frontend {
+	struct ax_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad[5];
+};
+
+/* ax_sock_rev: LRU hash, socket-level reverse translation (UDP recvmsg, getpeername) */
+struct ax_sock_rev_key {
+	__u64 cookie;
+	struct ax_addr addr;    /* backend */
+	__be16 port;
+	__u8 pad[6];
+};
+
+struct ax_sock_rev {
+	struct ax_addr addr;    /* frontend */
+	__be16 port;
+	__u16 pad;
+	__u32 frontend_id;
+};
+
+/* ax_svc_flows: LRU hash, a translated packet flow's backend. Key: the packet as the client sent it */
+struct ax_flow_key {
+	struct ax_addr saddr;
+	struct ax_addr daddr;
+	__be16 sport;           /* ICMP: echo id in both */
+	__be16 dport;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct ax_svc_flow {
+	__u32 backend_id;
+	__u32 expires_s;
+};
+
+/* ---- ax_ct: hash, connection tracking: one entry a connection ---------------- */
+/*
+ * The key is normalised: side a is the smaller of (address, port), so that both
+ * directions find the same entry with one look-up.
+ */
+struct ax_ct_key {
+	struct ax_addr a;
+	struct ax_addr b;
+	__be16 aport;           /* ICMP echo: the id in both */
+	__be16 bport;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+enum ax_ct_flags {
+	AX_CT_INITIATOR_B = 1 << 0,  /* side b sent the first packet */
+	AX_CT_SEEN_REPLY = 1 << 1,
+	AX_CT_FIN_A = 1 << 2,
+	AX_CT_FIN_B = 1 << 3,
+	AX_CT_CLOSED = 1 << 4,       /* RST, or FIN both ways */
+	AX_CT_AUDITED = 1 << 5,      /* let through by audit mode */
+	AX_CT_REFUSED = 1 << 6,      /* re-evaluated after a policy change and refused */
+};
+
+/* How packets TO a side leave this node */
+enum ax_ct_path {
+	AX_PATH_UNKNOWN = 0,  /* decide again */
+	AX_PATH_PEER = 1,     /* bpf_redirect_peer(ifindex) */
+	AX_PATH_STACK = 2,    /* up the host stack */
+	AX_PATH_NEIGH = 3,    /* bpf_redirect_neigh(ifindex, nexthop) */
+	AX_PATH_TUNNEL = 4,   /* tunnel to nexthop */
+};
+
+struct ax_ct_side {
+	__u32 ifindex;        /* device that leads to this side */
+	__u32 identity;
+	__u32 rule_id;        /* this side's policy decision: its egress if initiator, else its ingress */
+	__u32 last_report_s;
+	struct ax_addr nexthop;/* AX_PATH_NEIGH, AX_PATH_TUNNEL */
+	__u16 ep_id;          /* local endpoint id; 0 = not local */
+	__u8 path;            /* enum ax_ct_path: packets to this side */
+	__u8 tcp_flags;       /* OR of the TCP flags this side sent */
+	__u32 packets_hi_pad; /* zero */
+};
+
+struct ax_ct {
+	__u32 epoch;          /* ax_config.epoch of the last full decision */
+	__u32 expires_s;
+	__u32 flags;          /* enum ax_ct_flags */
+	__u32 frontend_id;    /* replies to the initiator are translated back to this; 0 = none */
+	__u32 created_s;
+	__u32 pad;
+	struct ax_ct_side side[2]; /* 0 = a, 1 = b */
+};
+
+/* ---- ax_nat: hash, source NAT; two rows a mapping ---------------------------- */
+/* forward row: key = original packet, value = new source.
+ * reverse row: key = the reply as it arrives, value = original source (new destination). */
+struct ax_nat_key {
+	struct ax_addr saddr;
+	struct ax_addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 reverse;           /* 0 forward, 1 reverse */
+	__u16 pad;
+};
+
+struct ax_nat {
+	struct ax_addr addr;
+	__be16 port;
+	__u16 pad;
+	__u32 expires_s;
+};
+
+/* ---- ax_frags: LRU hash, ports of a fragmented datagram ----------------------- */
+struct ax_frag_key {
+	struct ax_addr saddr;
+	struct ax_addr daddr;
+	__u32 id;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct ax_frag_ports {
+	__be16 sport;
+	__be16 dport;
+};
+
+/* ---- ax_metrics: per-CPU array, index = reason << 2 | direction ----------------- */
+/* reason 0 = forwarded; direction 0 = ingress, 1 = egress, 2 = service. Size 1024. */
+struct ax_metric {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* ---- events: ring buffer ax_events ------------------------------------------------ */
+enum ax_event_type {
+	AX_EV_DROP = 1,
+	AX_EV_TRACE = 4,
+	AX_EV_POLICY_VERDICT = 5,
+	AX_EV_TRACE_SOCK = 7,
+};
+
+/* sub-types of AX_EV_TRACE: the field's observation points */
+enum ax_trace_point {
+	AX_TO_ENDPOINT = 0, AX_TO_PROXY = 1, AX_TO_HOST = 2, AX_TO_STACK = 3, AX_TO_OVERLAY = 4,
+	AX_FROM_ENDPOINT = 5, AX_FROM_PROXY = 6, AX_FROM_HOST = 7, AX_FROM_STACK = 8,
+	AX_FROM_OVERLAY = 9, AX_FROM_NETWORK = 10, AX_TO_NETWORK = 11,
+};
+
+enum ax_trace_reason { AX_TR_NEW = 0, AX_TR_ESTABLISHED = 1, AX_TR_REPLY = 2, AX_TR_RELATED = 3, AX_TR_UNKNOWN = 5 };
+
+enum ax_event_flags {
+	AX_EVF_EGRESS = 1 << 0,          /* the egress decision of src is in rule_egress */
+	AX_EVF_INGRESS = 1 << 1,         /* the ingress decision of dst is in rule_ingress */
+	AX_EVF_IPV6 = 1 << 2,
+	AX_EVF_AUDIT_EGRESS = 1 << 3,    /* would have been denied */
+	AX_EVF_AUDIT_INGRESS = 1 << 4,
+	AX_EVF_DENIED_EGRESS = 1 << 5,
+	AX_EVF_DENIED_INGRESS = 1 << 6,
+	AX_EVF_TRANSLATED = 1 << 7,      /* orig_daddr/orig_dport is what the client dialled */
+};
+
+/*
+ * One record, one size. A connection inside a node yields ONE verdict record
+ * that carries both decisions; readers expand it to the field's two events.
+ */
+struct ax_event {
+	__u64 time_ns;       /* CLOCK_MONOTONIC (bpf_ktime_get_ns) */
+	__u8 type;           /* enum ax_event_type */
+	__u8 subtype;        /* drop: reason (130..); trace: enum ax_trace_point; verdict: 0 */
+	__u8 reason;         /* enum ax_trace_reason */
+	__u8 flags;          /* enum ax_event_flags */
+	__u8 proto;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u32 len;           /* of the packet, from L2 */
+	__u32 ifindex;
+	__u32 src_identity;
+	__u32 dst_identity;
+	__u16 src_ep;        /* local endpoint ids; 0 = not local */
+	__u16 dst_ep;
+	__be16 sport;
+	__be16 dport;
+	struct ax_addr saddr;
+	struct ax_addr daddr;
+	__u32 rule_egress;
+	__u32 rule_ingress;
+	struct ax_addr orig_daddr; /* before service translation, when AX_EVF_TRANSLATED */
+	__be16 orig_dport;
+	__u16 cpu;
+	__u8 smac[6];
+	__u8 dmac[6];
+};
+
+/* drop reasons: numbers of the field's flow.DropReason */
+enum ax_drop {
+	AX_DROP_INVALID_SOURCE_IP = 132,
+	AX_DROP_POLICY = 133,              /* no rule allows it */
+	AX_DROP_INVALID = 134,             /* malformed packet */
+	AX_DROP_CT_INVALID_HDR = 135,
+	AX_DROP_CT_UNKNOWN_PROTO = 137,
+	AX_DROP_UNKNOWN_L3 = 139,
+	AX_DROP_WRITE = 141,
+	AX_DROP_STALE_OR_UNROUTABLE = 151,
+	AX_DROP_CT_CREATE_FAILED = 155,
+	AX_DROP_INVALID_EXTHDR = 156,
+	AX_DROP_NO_SERVICE = 158,
+	AX_DROP_NO_TUNNEL_ENDPOINT = 160,
+	AX_DROP_NO_CONFIG = 165,
+	AX_DROP_NAT_NO_MAPPING = 167,
+	AX_DROP_NAT_UNSUPPORTED = 168,
+	AX_DROP_FIB = 169,
+	AX_DROP_ENCAP_PROHIBITED = 170,
+	AX_DROP_FRAG_NOT_FOUND = 175,
+	AX_DROP_POLICY_DENY = 181,         /* an explicit deny rule */
+	AX_DROP_TTL_EXCEEDED = 196,
+	AX_DROP_EP_NOT_READY = 203,
+};
+
+#endif

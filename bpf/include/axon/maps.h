@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map of the datapath. All are pinned by name under the node's bpffs and
+ * reused by each object that names them. `max_entries` given here are the
+ * defaults; the loader may raise or lower them before the first load.
+ */
+#ifndef AXON_MAPS_H
+#define AXON_MAPS_H
+
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
+
+#define AX_MAP(_name, _type, _key, _value, _max, _flags)	\
+	struct {						\
+		__uint(type, _type);				\
+		__type(key, _key);				\
+		__type(value, _value);				\
+		__uint(max_entries, _max);			\
+		__uint(map_flags, _flags);			\
+		__uint(pinning, LIBBPF_PIN_BY_NAME);		\
+	} _name SEC(".maps")
+
+AX_MAP(ax_config, BPF_MAP_TYPE_ARRAY, __u32, struct ax_config, 1, 0);
+AX_MAP(ax_endpoints, BPF_MAP_TYPE_HASH, struct ax_addr, struct ax_endpoint, 16384, 0);
+AX_MAP(ax_ipcache, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, struct ax_ipcache_entry, 512000, BPF_F_NO_PREALLOC);
+AX_MAP(ax_nomasq, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 16384, BPF_F_NO_PREALLOC);
+AX_MAP(ax_policy, BPF_MAP_TYPE_HASH, struct ax_policy_key, struct ax_policy_row, 1048576, BPF_F_NO_PREALLOC);
+AX_MAP(ax_policy_heads, BPF_MAP_TYPE_HASH, __u32, struct ax_policy_head, 65536, BPF_F_NO_PREALLOC);
+AX_MAP(ax_services, BPF_MAP_TYPE_HASH, struct ax_svc_key, struct ax_svc, 262144, BPF_F_NO_PREALLOC);
+AX_MAP(ax_svc_slots, BPF_MAP_TYPE_HASH, struct ax_slot_key, __u32, 1048576, BPF_F_NO_PREALLOC);
+AX_MAP(ax_backends, BPF_MAP_TYPE_HASH, __u32, struct ax_backend, 524288, BPF_F_NO_PREALLOC);
+AX_MAP(ax_frontends, BPF_MAP_TYPE_HASH, __u32, struct ax_frontend, 262144, BPF_F_NO_PREALLOC);
+AX_MAP(ax_sock_rev, BPF_MAP_TYPE_LRU_HASH, struct ax_sock_rev_key, struct ax_sock_rev, 65536, 0);
+AX_MAP(ax_svc_flows, BPF_MAP_TYPE_LRU_HASH, struct ax_flow_key, struct ax_svc_flow, 65536, 0);
+AX_MAP(ax_ct, BPF_MAP_TYPE_HASH, struct ax_ct_key, struct ax_ct, 131072, 0);
+AX_MAP(ax_nat, BPF_MAP_TYPE_HASH, struct ax_nat_key, struct ax_nat, 131072, BPF_F_NO_PREALLOC);
+AX_MAP(ax_frags, BPF_MAP_TYPE_LRU_HASH, struct ax_frag_key, struct ax_frag_ports, 8192, 0);
+AX_MAP(ax_metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_metric, 1024, 0);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 * 1024 * 1024);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ax_events SEC(".maps");
+
+#endif
