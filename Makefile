@@ -1,0 +1,30 @@
+# Everything a person needs is here; `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench lint format clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (Debian and npm packages)
+	@scripts/setup.sh
+
+build: setup ## compile the eBPF objects, the native parts and the apps
+	@node scripts/build.mjs
+
+demo: build ## bring up a two-node lab, show the product, check it, clean up (KEEP=1 leaves it running)
+	@node dist/demo.mjs $(if $(KEEP),--keep)
+
+test: build ## lint, types, unit, packet tables, integration
+	@node scripts/test.mjs
+
+bench: build ## benchmarks against peers, as ratios; JSON in build/bench
+	@node scripts/bench.mjs
+
+lint: setup ## style, types and layers
+	@npm run --silent lint && npm run --silent types
+
+format: setup ## format the sources
+	@npm run --silent format
+
+clean: ## remove what was built
+	@rm -rf build dist bin

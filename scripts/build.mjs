@@ -1,0 +1,80 @@
+#!/usr/bin/env node
+/**
+ * Builds what the apps need to run: the native parts (one C compiler call each, only when their inputs changed),
+ * the eBPF objects, and one bundle per entry point in `dist/`. Prints a line a step; exits non-zero on the first
+ * failure with the compiler's own words.
+ */
+import { spawn } from "node:child_process";
+import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+
+const root = join(import.meta.dirname, "..");
+
+/** Entry point -> bundle name. Every `apps/<x>/src/main.ts` is one; the API server is also runnable alone. */
+async function entryPoints() {
+  const entries = {};
+  for (const app of await readdir(join(root, "apps"))) {
+    const main = join(root, "apps", app, "src", "main.ts");
+    if (existsSync(main)) entries[app] = main;
+  }
+  const apiserver = join(root, "apps/lab/src/apiserver/main.ts");
+  if (existsSync(apiserver)) entries.apiserver = apiserver;
+  return entries;
+}
+
+/** Bundles keep their CommonJS dependencies working by a `require` of their own. */
+async function bundle() {
+  await build({
+    entryPoints: await entryPoints(),
+    outdir: join(root, "dist"),
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    sourcemap: true,
+    logLevel: "warning",
+    legalComments: "none",
+    external: ["*.node", "bufferutil", "utf-8-validate"],
+    banner: {
+      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+    },
+  });
+}
+
+/** `bin/axon` starts the CLI of this checkout. */
+async function launcher() {
+  await mkdir(join(root, "bin"), { recursive: true });
+  const file = join(root, "bin/axon");
+  await writeFile(file, '#!/usr/bin/env node\nawait import("../dist/cli.mjs");\n');
+  await chmod(file, 0o755);
+}
+
+function run(script) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [join(root, script)], { cwd: root, stdio: "inherit" });
+    child.on("error", reject);
+    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`${script} failed (exit ${code})`))));
+  });
+}
+
+const steps = [
+  ["native parts", () => run("packages/netlink/build-native.mjs")],
+  ["CNI plugin", () => run("apps/cni/build.mjs")],
+  ["eBPF objects", () => run("scripts/build-bpf.mjs")],
+  ["bundles", bundle],
+  ["bin/axon", launcher],
+];
+
+try {
+  for (const [name, step] of steps) {
+    const start = performance.now();
+    await step();
+    console.log(`build: ${name} (${Math.round(performance.now() - start)} ms)`);
+  }
+} catch (error) {
+  console.error(`build: ${error.message}`);
+  process.exit(1);
+}
