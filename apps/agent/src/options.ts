@@ -1,0 +1,128 @@
+import { logLevels, type OptionSet, type Values } from "@axoneme/app";
+
+/**
+ * Every option of the agent. Names follow the field's where they mean the same. The set is the single place that
+ * says what an option does and when a change takes effect; `--help`, docs and validation come from it.
+ */
+export const agentOptions = {
+  nodeName: {
+    default: "",
+    doc: "name of this node's Node object; empty: the host name",
+    liveness: "restart",
+  },
+  clusterName: { default: "default", doc: "name of the cluster, in labels and flows", liveness: "drain" },
+  kubeconfig: { default: "", doc: "path of a kubeconfig; empty: in-cluster", liveness: "restart" },
+  runDir: { default: "/run/axoneme", doc: "directory of sockets and endpoint records", liveness: "drain" },
+  bpffs: {
+    default: "/sys/fs/bpf/axoneme",
+    doc: "directory of pinned maps, programs and links",
+    liveness: "drain",
+  },
+  cgroup: {
+    default: "",
+    doc: "cgroup v2 for socket load balancing; empty: the root found",
+    liveness: "restart",
+  },
+  objectDir: {
+    default: "",
+    doc: "directory of the eBPF objects; empty: beside the agent",
+    liveness: "restart",
+  },
+  device: { default: "", doc: "native device; empty: the one with the default route", liveness: "restart" },
+  routingMode: {
+    default: "native",
+    doc: "how pods reach other nodes",
+    liveness: "drain",
+    oneOf: ["native", "tunnel"] as const,
+  },
+  tunnelPort: { default: 8472, doc: "UDP port of VXLAN", liveness: "restart", min: 1, max: 65535 },
+  mtu: {
+    default: 0,
+    doc: "MTU of the native device; 0: as the device has it",
+    liveness: "restart",
+    min: 0,
+    max: 65520,
+  },
+  enableIPv4: { default: true, doc: "give pods IPv4 addresses", liveness: "drain" },
+  enableIPv6: { default: true, doc: "give pods IPv6 addresses", liveness: "drain" },
+  ipamMode: {
+    default: "cluster-pool",
+    doc: "who hands out pod CIDRs: our operator, or Kubernetes in Node.spec.podCIDRs",
+    liveness: "drain",
+    oneOf: ["cluster-pool", "kubernetes"] as const,
+  },
+  enableIPv4Masquerade: {
+    default: true,
+    doc: "masquerade pod traffic that leaves the cluster",
+    liveness: "restart",
+  },
+  enableIPv6Masquerade: { default: true, doc: "the same for IPv6", liveness: "restart" },
+  nonMasqueradeCIDRs: {
+    default: [] as readonly string[],
+    doc: "destinations never masqueraded, besides pods and nodes",
+    liveness: "restart",
+  },
+  socketLB: { default: true, doc: "translate Services at connect and sendmsg", liveness: "restart" },
+  policyEnforcement: {
+    default: "default",
+    doc: "when policy is enforced",
+    liveness: "restart",
+    oneOf: ["default", "always", "never"] as const,
+  },
+  policyAuditMode: {
+    default: false,
+    doc: "report what policy would drop, drop nothing",
+    liveness: "restart",
+  },
+  monitorAggregation: {
+    default: "medium",
+    doc: "how many trace events a connection makes",
+    liveness: "restart",
+    oneOf: ["none", "lowest", "low", "medium", "maximum"] as const,
+  },
+  monitorAggregationInterval: {
+    default: 5,
+    doc: "seconds between trace events of a live connection",
+    liveness: "restart",
+    min: 1,
+    max: 3600,
+  },
+  flowBufferCapacity: {
+    default: 65536,
+    doc: "flow records kept in memory",
+    liveness: "restart",
+    min: 1024,
+    max: 4194304,
+  },
+  conntrackMax: { default: 131072, doc: "connections tracked", liveness: "drain", min: 1024, max: 16777216 },
+  natMax: {
+    default: 131072,
+    doc: "source NAT rows (two a mapping)",
+    liveness: "drain",
+    min: 1024,
+    max: 16777216,
+  },
+  conntrackGCInterval: {
+    default: 10,
+    doc: "seconds between sweeps of expired connections",
+    liveness: "restart",
+    min: 1,
+    max: 43200,
+  },
+  cniTimeout: {
+    default: 10,
+    doc: "seconds an ADD waits for its pod and its policy",
+    liveness: "restart",
+    min: 1,
+    max: 120,
+  },
+  metricsAddress: {
+    default: "",
+    doc: "host:port of /healthz and /metrics; empty: UNIX socket only",
+    liveness: "restart",
+  },
+  logLevel: { default: "info", doc: "least severe line logged", liveness: "restart", oneOf: logLevels },
+} as const satisfies OptionSet;
+
+/** The agent's checked configuration. */
+export type AgentConfig = Values<typeof agentOptions>;

@@ -1,0 +1,11 @@
+export {
+  type Liveness,
+  loadOptions,
+  type Option,
+  type OptionSet,
+  parseOptions,
+  type Values,
+} from "./config.ts";
+export { Health, type HealthReporter, type HealthState, type ModuleHealth } from "./health.ts";
+export { Lifecycle, type Module } from "./lifecycle.ts";
+export { createLogger, logLevels, type StructuredLogger } from "./logging.ts";
