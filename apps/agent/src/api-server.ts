@@ -1,0 +1,138 @@
+import { once } from "node:events";
+import { mkdirSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { dirname } from "node:path";
+import type { HealthReporter, Module } from "@axoneme/app";
+import { AxonError, errorText, type Logger } from "@axoneme/base";
+import type { ApiError } from "@axoneme/observe";
+
+/** What a handler is told of the request. `signal` aborts when the client goes away. */
+export interface ApiRequest {
+  /** The path's part behind the route's prefix, decoded; empty when there is none. */
+  readonly rest: string;
+  readonly query: URLSearchParams;
+  readonly signal: AbortSignal;
+}
+
+/** A body: JSON, text, or lines of JSON as they come. */
+export type ApiAnswer =
+  | { readonly json: unknown }
+  | { readonly text: string; readonly status?: number; readonly contentType?: string }
+  | { readonly lines: AsyncIterable<unknown> };
+
+export type ApiHandler = (request: ApiRequest) => ApiAnswer | Promise<ApiAnswer>;
+
+/** Thrown by handlers for an answer that is not 2xx. */
+export class HttpError extends AxonError {
+  readonly status: number;
+  readonly fix: string | undefined;
+
+  constructor(status: number, code: string, message: string, fix?: string) {
+    super(code, message);
+    this.status = status;
+    this.fix = fix;
+  }
+}
+
+/** Where the server listens: a UNIX socket of mode 0600, or host and port for what may leave the node. */
+export type Listen = { readonly path: string } | { readonly host: string; readonly port: number };
+
+/** The agent's HTTP API: GET only, routes by longest path prefix. */
+export class ApiServer implements Module {
+  readonly name: string;
+  readonly #listen: Listen;
+  readonly #routes: ReadonlyMap<string, ApiHandler>;
+  readonly #log: Logger;
+  #server: Server | undefined;
+
+  constructor(name: string, listen: Listen, routes: ReadonlyMap<string, ApiHandler>, log: Logger) {
+    this.name = name;
+    this.#listen = listen;
+    this.#routes = routes;
+    this.#log = log;
+  }
+
+  async start(health: HealthReporter): Promise<void> {
+    const server = createServer((req, res) => void this.#serve(req, res));
+    server.requestTimeout = 10_000;
+    await this.#bind(server);
+    this.#server = server;
+    const at = "path" in this.#listen ? this.#listen.path : `${this.#listen.host}:${this.#listen.port}`;
+    health.ok(`listening on ${at}`);
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    if (!server) return;
+    server.closeAllConnections();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+
+  async #bind(server: Server): Promise<void> {
+    if ("path" in this.#listen) {
+      mkdirSync(dirname(this.#listen.path), { recursive: true, mode: 0o700 });
+      rmSync(this.#listen.path, { force: true });
+    }
+    const umask = process.umask(0o177);
+    try {
+      server.listen(this.#listen);
+      await once(server, "listening");
+    } finally {
+      process.umask(umask);
+    }
+  }
+
+  async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const gone = new AbortController();
+    res.on("close", () => gone.abort());
+    try {
+      await send(res, await this.#route(req, gone.signal), gone.signal);
+    } catch (error) {
+      if (gone.signal.aborted) return;
+      sendError(res, error);
+      if (!(error instanceof HttpError)) this.#log.error({ err: error, url: req.url }, "API request failed");
+    }
+  }
+
+  #route(req: IncomingMessage, signal: AbortSignal): ApiAnswer | Promise<ApiAnswer> {
+    if (req.method !== "GET") throw new HttpError(405, "method_not_allowed", `${req.method} is not supported: use GET`);
+    const url = new URL(req.url ?? "/", "http://agent");
+    for (let path = url.pathname; path !== ""; path = path.slice(0, path.lastIndexOf("/"))) {
+      const handler = this.#routes.get(path);
+      if (!handler) continue;
+      const rest = decodeURIComponent(url.pathname.slice(path.length + 1));
+      return handler({ rest, query: url.searchParams, signal });
+    }
+    throw new HttpError(404, "not_found", `no such path: ${url.pathname}`);
+  }
+}
+
+async function send(res: ServerResponse, answer: ApiAnswer, signal: AbortSignal): Promise<void> {
+  if ("json" in answer) {
+    res.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer.json));
+  } else if ("text" in answer) {
+    res.writeHead(answer.status ?? 200, { "content-type": answer.contentType ?? "text/plain" }).end(answer.text);
+  } else {
+    res.writeHead(200, { "content-type": "application/x-ndjson" });
+    res.flushHeaders();
+    for await (const line of answer.lines) {
+      if (signal.aborted) return;
+      if (!res.write(`${JSON.stringify(line)}\n`)) await once(res, "drain", { signal });
+    }
+    res.end();
+  }
+}
+
+function sendError(res: ServerResponse, error: unknown): void {
+  if (res.headersSent) {
+    res.destroy();
+    return;
+  }
+  const known = error instanceof HttpError;
+  const body: ApiError = {
+    code: known ? error.code : "internal",
+    message: errorText(error),
+    ...(known && error.fix !== undefined ? { fix: error.fix } : {}),
+  };
+  res.writeHead(known ? error.status : 500, { "content-type": "application/json" }).end(JSON.stringify(body));
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env node
+/**
+ * Everything `make test` stands for, one stage after the other: style and layers, types, the verifier's budget, unit
+ * tests, then the tests that need root and the real kernel. A failed stage does not hide the later ones. The last line
+ * is `N passed, M failed`; the exit code is non-zero when anything failed or nothing ran.
+ */
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+const root = join(import.meta.dirname, "..");
+const reports = join(root, "build", "test");
+
+const bin = (name) => join(root, "node_modules", ".bin", name);
+const vitest = (project) => [
+  bin("vitest"),
+  ["run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile=${join(reports, `${project}.json`)}`],
+];
+
+/** name, command, and the vitest report it leaves (undefined: the stage counts as one test). */
+const stages = [
+  ["style", bin("biome"), ["check", "."]],
+  ["layers", bin("depcruise"), ["--config", ".dependency-cruiser.cjs", "packages", "apps"]],
+  ["unused code", bin("knip"), ["--no-progress"]],
+  ["types", bin("tsc"), ["--noEmit", "-p", "tsconfig.json"]],
+  ["verifier budget", process.execPath, ["scripts/verifier-report.mjs", "--check"]],
+  ["unit tests", ...vitest("unit"), "unit"],
+  ["kernel and integration tests", ...vitest("root"), "root"],
+];
+
+function run(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, stdio: "inherit" });
+    child.on("error", (error) => {
+      console.error(`test: ${error.message}`);
+      resolve(127);
+    });
+    child.on("exit", (code, signal) => resolve(signal ? 128 : (code ?? 1)));
+  });
+}
+
+function counts(report, exitCode) {
+  try {
+    const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(join(reports, `${report}.json`), "utf8"));
+    const failed = numFailedTests > 0 ? numFailedTests : exitCode === 0 ? 0 : Math.max(1, numFailedTestSuites);
+    return { passed: numPassedTests, failed };
+  } catch (error) {
+    console.error(`test: no report from ${report}: ${error.message}`);
+    return { passed: 0, failed: 1 };
+  }
+}
+
+rmSync(reports, { recursive: true, force: true });
+mkdirSync(reports, { recursive: true });
+const only = process.argv.slice(2);
+let passed = 0;
+let failed = 0;
+const lines = [];
+for (const [name, command, args, report] of stages) {
+  if (only.length > 0 && !only.includes(report ?? name)) continue;
+  console.log(`\n== ${name}`);
+  const start = performance.now();
+  const code = await run(command, args);
+  const result = report ? counts(report, code) : { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
+  passed += result.passed;
+  failed += result.failed;
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  lines.push(`  ${result.failed === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failed} failed)`);
+}
+console.log(`\n${lines.join("\n")}\n`);
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 && passed > 0 ? 0 : 1);
