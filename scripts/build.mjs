@@ -62,6 +62,7 @@ function run(script) {
 
 const steps = [
   ["native parts", () => run("packages/netlink/build-native.mjs")],
+  ["probe", () => run("apps/probe/build.mjs")],
   ["CNI plugin", () => run("apps/cni/build.mjs")],
   ["eBPF objects", () => run("scripts/build-bpf.mjs")],
   ["bundles", bundle],
