@@ -1,1 +1,39 @@
+export {
+  dropReasonName,
+  dropReasonNames,
+  dropReasonNumber,
+  dropReasonText,
+} from "./drop-reason.ts";
+export { toFlows } from "./expand.ts";
+export { compileFilter, type FlowMatcher } from "./filter/compile.ts";
+export { compileSelector } from "./filter/selector.ts";
 export type * from "./flow.ts";
+export { icmpText } from "./icmp.ts";
+export {
+  eventFlag,
+  eventType,
+  ipProtocol,
+  matchTypeText,
+  protocolName,
+  reservedIdentityName,
+  sockPointNumber,
+  sockPointText,
+  tcpFlagBits,
+  tracePointNumber,
+  tracePointText,
+  tracePointTexts,
+  traceReasonName,
+} from "./names.ts";
+export { type Part, partsOf } from "./parts.ts";
+export { at, type RawEvent, type RecordRef, readEvent, recordSize } from "./record.ts";
+export {
+  emptyResolver,
+  type FlowResolver,
+  type IdentityInfo,
+  type PeerInfo,
+  type RuleInfo,
+} from "./resolver.ts";
+export { RawStore, type RawStoreOptions } from "./store.ts";
+export { tcpFlagsText } from "./summary.ts";
+export { formatTimestamp, parseTimestamp } from "./time.ts";
+export { FlowIds } from "./uuid.ts";

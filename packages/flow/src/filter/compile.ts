@@ -1,0 +1,130 @@
+import type { Flow, FlowFilter, FlowInterface } from "../flow.ts";
+import { at, type RecordRef } from "../record.ts";
+import { anyOf, type Clause, type RawTest } from "./clause.ts";
+import { dropReasonClause, eventTypeClause, verdictClause } from "./event.ts";
+import { layer7Clauses } from "./layer7.ts";
+import { addressClause, ipVersionClause, protocolClause, tcpFlagsClause } from "./packet.ts";
+import { compileNodeName } from "./pattern.ts";
+import { peerClauses } from "./peer.ts";
+import { compileSelector } from "./selector.ts";
+
+/** A compiled request: tests on flows, and a cheap test on raw records. */
+export interface FlowMatcher {
+  /** (no whitelist, or one of it matches) and none of the blacklist matches. */
+  matches(flow: Flow): boolean;
+  /** False only if no flow of the record can match: it need not be expanded. */
+  mayMatch(record: RecordRef): boolean;
+  /** True when every flow matches. */
+  readonly matchesAll: boolean;
+}
+
+function setClause<T>(values: readonly T[], of: (flow: Flow) => T | undefined): Clause {
+  const wanted = new Set(values);
+  return {
+    match: (flow) => {
+      const value = of(flow);
+      return value !== undefined && wanted.has(value);
+    },
+  };
+}
+
+function interfaceClause(values: readonly FlowInterface[]): Clause {
+  const onlyIndexes = values.every((value) => (value.index ?? 0) !== 0);
+  const indexes = new Set(values.map((value) => value.index));
+  const clause = anyOf(values, (wanted) => ({ interface: device }) => {
+    if (device === undefined) return false;
+    if ((wanted.index ?? 0) !== 0 && wanted.index !== device.index) return false;
+    return (wanted.name ?? "") === "" || wanted.name === device.name;
+  });
+  if (!onlyIndexes) return clause;
+  return { ...clause, raw: (view, _, o) => indexes.has(view.getUint32(o + at.ifindex, true)) };
+}
+
+/** A drop is never a reply; of other flows without the answer nothing is known, and they do not match. */
+function replyClause(values: readonly boolean[]): Clause {
+  return {
+    match: (flow) => {
+      const reply = flow.is_reply ?? (flow.verdict === "DROPPED" ? false : undefined);
+      return reply !== undefined && values.includes(reply);
+    },
+  };
+}
+
+function clausesOf(filter: FlowFilter): Clause[] {
+  const clauses: Clause[] = [];
+  const add = <K extends keyof FlowFilter>(
+    field: K,
+    make: (values: NonNullable<FlowFilter[K]>) => Clause,
+  ): void => {
+    const values = filter[field];
+    if (values !== undefined && values.length > 0) clauses.push(make(values));
+  };
+  // The cheap and selective ones first.
+  add("verdict", verdictClause);
+  add("event_type", eventTypeClause);
+  add("drop_reason_desc", dropReasonClause);
+  add("protocol", protocolClause);
+  add("ip_version", ipVersionClause);
+  add("tcp_flags", tcpFlagsClause);
+  add("interface", interfaceClause);
+  clauses.push(...peerClauses(filter, "source"), ...peerClauses(filter, "destination"));
+  add("traffic_direction", (values) => {
+    const wanted = new Set<string>(values);
+    return { match: (flow) => wanted.has(flow.traffic_direction ?? "TRAFFIC_DIRECTION_UNKNOWN") };
+  });
+  add("reply", replyClause);
+  add("uuid", (values) => setClause(values, (flow) => flow.uuid));
+  add("source_ip_xlated", (values) =>
+    addressClause("source_ip_xlated", values, (flow) => flow.IP?.source_xlated, undefined),
+  );
+  add("encrypted", (values) => ({ match: (flow) => values.includes(flow.IP?.encrypted ?? false) }));
+  add("trace_id", (values) => setClause(values, (flow) => flow.trace_context?.parent?.trace_id));
+  add("ip_trace_id", (values) => setClause(values.map(String), (flow) => flow.ip_trace_id?.trace_id));
+  add("node_name", (values) =>
+    anyOf(values, (value) => {
+      const test = compileNodeName("node_name", value);
+      return (flow) => test(flow.node_name ?? "");
+    }),
+  );
+  add("node_labels", (values) =>
+    anyOf(values, (value) => {
+      const test = compileSelector(value);
+      return (flow) => test(flow.node_labels ?? []);
+    }),
+  );
+  clauses.push(...layer7Clauses(filter));
+  return clauses;
+}
+
+interface CompiledFilter {
+  match(flow: Flow): boolean;
+  raws: readonly RawTest[];
+}
+
+function compileOne(filter: FlowFilter): CompiledFilter {
+  const clauses = clausesOf(filter);
+  return {
+    match: (flow) => clauses.every((clause) => clause.match(flow)),
+    raws: clauses.flatMap((clause) => (clause.raw === undefined ? [] : [clause.raw])),
+  };
+}
+
+/**
+ * Compiles the white and black list of a request.
+ * @throws AxonError `flow.filter_invalid`, `flow.selector_invalid` naming the field and the value
+ */
+export function compileFilter(
+  white: readonly FlowFilter[] = [],
+  black: readonly FlowFilter[] = [],
+): FlowMatcher {
+  const allow = white.map(compileOne);
+  const deny = black.map(compileOne);
+  return {
+    matchesAll: allow.length === 0 && deny.length === 0,
+    matches: (flow) =>
+      (allow.length === 0 || allow.some((filter) => filter.match(flow))) &&
+      !deny.some((filter) => filter.match(flow)),
+    mayMatch: ({ view, bytes, offset }) =>
+      allow.length === 0 || allow.some(({ raws }) => raws.every((test) => test(view, bytes, offset))),
+  };
+}
