@@ -257,6 +257,7 @@ enum ax_ct_flags {
 	AX_CT_CLOSED = 1 << 4,       /* RST, or FIN both ways */
 	AX_CT_AUDITED = 1 << 5,      /* let through by audit mode */
 	AX_CT_REFUSED = 1 << 6,      /* re-evaluated after a policy change and refused */
+	AX_CT_MASQUERADE = 1 << 7,   /* packets of the initiator leave with the node's address */
 };
 
 /* How packets TO a side leave this node */
@@ -266,6 +267,7 @@ enum ax_ct_path {
 	AX_PATH_STACK = 2,    /* up the host stack */
 	AX_PATH_NEIGH = 3,    /* bpf_redirect_neigh(ifindex, nexthop) */
 	AX_PATH_TUNNEL = 4,   /* tunnel to nexthop */
+	AX_PATH_DIRECT = 5,   /* as NEIGH, but nexthop is the node that hosts the side: TTL is kept */
 };
 
 struct ax_ct_side {
@@ -273,7 +275,7 @@ struct ax_ct_side {
 	__u32 identity;
 	__u32 rule_id;        /* this side's policy decision: its egress if initiator, else its ingress */
 	__u32 last_report_s;
-	struct ax_addr nexthop;/* AX_PATH_NEIGH, AX_PATH_TUNNEL */
+	struct ax_addr nexthop;/* AX_PATH_NEIGH, AX_PATH_DIRECT, AX_PATH_TUNNEL */
 	__u16 ep_id;          /* local endpoint id; 0 = not local */
 	__u8 path;            /* enum ax_ct_path: packets to this side */
 	__u8 tcp_flags;       /* OR of the TCP flags this side sent */
@@ -326,6 +328,7 @@ struct ax_frag_ports {
 
 /* ---- ax_metrics: per-CPU array, index = reason << 2 | direction ----------------- */
 /* reason 0 = forwarded; direction 0 = ingress, 1 = egress, 2 = service. Size 1024. */
+#define AX_METRIC_EVENTS_LOST 1023 /* records the full ring buffer refused, and their bytes */
 struct ax_metric {
 	__u64 packets;
 	__u64 bytes;
@@ -366,7 +369,7 @@ enum ax_event_flags {
 struct ax_event {
 	__u64 time_ns;       /* CLOCK_MONOTONIC (bpf_ktime_get_ns) */
 	__u8 type;           /* enum ax_event_type */
-	__u8 subtype;        /* drop: reason (130..); trace: enum ax_trace_point; verdict: 0 */
+	__u8 subtype;        /* drop: reason (130..); trace and verdict: enum ax_trace_point */
 	__u8 reason;         /* enum ax_trace_reason */
 	__u8 flags;          /* enum ax_event_flags */
 	__u8 proto;

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The full decision: both policies of a connection in its original direction, and
+ * the entry that remembers them. Runs for new connections, and once per connection
+ * after every epoch, whichever side's packet comes first.
+ */
+#ifndef AXON_LIB_DECIDE_H
+#define AXON_LIB_DECIDE_H
+
+#include "conntrack.h"
+#include "forward.h"
+#include "policy.h"
+
+/* The ICMP type that opened the exchange this type belongs to */
+AX_INLINE __u8 icmp_request_type(__u8 proto, __u8 type)
+{
+	if (proto == IPPROTO_ICMPV6)
+		return type == ICMPV6_ECHO_REPLY ? ICMPV6_ECHO_REQUEST : type;
+	return type == ICMP_ECHOREPLY ? ICMP_ECHO : type;
+}
+
+AX_INLINE __be16 policy_port(const struct ax_pkt *p, bool src_starts)
+{
+	if (is_icmp(p))
+		return bpf_htons(src_starts ? p->icmp_type : icmp_request_type(p->proto, p->icmp_type));
+	return src_starts ? p->dport : p->sport;
+}
+
+/* The drop reason of a verdict, 0 to let it pass; notes what was decided. */
+AX_INLINE __u8 apply(struct ax_note *n, __u32 verdict, bool audit, __u32 shift)
+{
+	if (verdict == (AX_NO_ROW | AX_PV_ALLOW))
+		return 0; /* not enforced: nothing decided */
+	n->flags |= AX_EVF_EGRESS << shift;
+	verdict &= ~AX_NO_ROW;
+	if (verdict == AX_PV_ALLOW)
+		return 0;
+	if (audit || verdict == AX_PV_AUDIT) {
+		n->flags |= AX_EVF_AUDIT_EGRESS << shift;
+		return 0;
+	}
+	n->flags |= AX_EVF_DENIED_EGRESS << shift;
+	return verdict == AX_PV_DENY ? AX_DROP_POLICY_DENY : AX_DROP_POLICY;
+}
+
+AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
+{
+	struct ax_config *cfg = config();
+	struct ax_party *from, *to;
+	bool audit_all;
+	__be16 port;
+	__u64 v;
+	int r;
+
+	if (!w || !cfg)
+		return AX_DROP_NO_CONFIG;
+	from = src_starts ? &w->src : &w->dst;
+	to = src_starts ? &w->dst : &w->src;
+	audit_all = cfg->flags & AX_CFG_POLICY_AUDIT;
+	port = policy_port(&w->pkt, src_starts);
+	if (from->policy_id) {
+		v = policy_decide(from->policy_id, AX_EGRESS, to->identity, port, w->pkt.proto);
+		w->note.rule_egress = v >> 32;
+		r = apply(&w->note, (__u32)v, audit_all || from->ep_flags & AX_EP_AUDIT, 0);
+		if (r)
+			return r;
+	}
+	if (to->policy_id) {
+		v = policy_decide(to->policy_id, AX_INGRESS, from->identity, port, w->pkt.proto);
+		w->note.rule_ingress = v >> 32;
+		return apply(&w->note, (__u32)v, audit_all || to->ep_flags & AX_EP_AUDIT, 1);
+	}
+	return 0;
+}
+
+/* Does the initiator of a new connection leave the cluster under the node's address? */
+AX_INLINE bool wants_masquerade(struct ax_work *w, const struct ax_config *cfg)
+{
+	__u32 wanted = w->pkt.family == AF_INET ? AX_CFG_MASQUERADE4 : AX_CFG_MASQUERADE6;
+
+	if (!(cfg->flags & wanted) || !w->src.local || w->src.ep_flags & AX_EP_NO_MASQ)
+		return false;
+	if (w->dst.in_cluster || w->dst.ep_flags & AX_EP_HOST)
+		return false;
+	/* nodes know the way to pods, unless only the tunnel leads there */
+	if (identity_is_node(w->dst.identity) && !(cfg->flags & AX_CFG_TUNNEL))
+		return false;
+	w->lpm.prefixlen = 128;
+	w->lpm.addr = w->pkt.daddr;
+	return !bpf_map_lookup_elem(&ax_nomasq, &w->lpm);
+}
+
+AX_INLINE void side_set(struct ax_ct_side *side, const struct ax_party *party, __u32 rule_id)
+{
+	side->ifindex = party->ifindex;
+	side->identity = party->identity;
+	side->rule_id = rule_id;
+	side->nexthop = party->nexthop;
+	side->ep_id = party->ep_id;
+	side->path = party->path;
+}
+
+AX_INLINE void note_parties(struct ax_work *w)
+{
+	w->note.src_identity = w->src.identity;
+	w->note.dst_identity = w->dst.identity;
+	w->note.src_ep = w->src.ep_id;
+	w->note.dst_ep = w->dst.ep_id;
+}
+
+AX_INLINE int ct_create(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
+{
+	struct ax_ct *ct = &w->ct;
+	struct ax_ct_side *from = &ct->side[w->side & 1], *to = &ct->side[(w->side ^ 1) & 1];
+
+	__builtin_memset(ct, 0, sizeof(*ct));
+	ct->epoch = w->epoch;
+	ct->created_s = w->now_s;
+	ct->frontend_id = w->frontend_id;
+	ct->flags = w->side ? AX_CT_INITIATOR_B : 0;
+	if (w->note.flags & (AX_EVF_AUDIT_EGRESS | AX_EVF_AUDIT_INGRESS))
+		ct->flags |= AX_CT_AUDITED;
+	if (wants_masquerade(w, cfg))
+		ct->flags |= AX_CT_MASQUERADE;
+	ct->flags |= ct_progress(ct, w->side, &w->pkt);
+	side_set(from, &w->src, w->note.rule_egress);
+	side_set(to, &w->dst, w->note.rule_ingress);
+	from->tcp_flags = w->pkt.tcp_flags;
+	from->last_report_s = w->now_s;
+	ct->expires_s = w->now_s + ct_timeout(cfg, ct, w->pkt.proto);
+	if (bpf_map_update_elem(&ax_ct, &w->key, ct, BPF_ANY))
+		return AX_DROP_CT_CREATE_FAILED;
+	w->note.type = w->note.flags & (AX_EVF_EGRESS | AX_EVF_INGRESS) ? AX_EV_POLICY_VERDICT : AX_EV_TRACE;
+	w->note.subtype = trace_point(to);
+	w->note.reason = AX_TR_NEW;
+	emit(skb, &w->pkt, &w->note);
+	return 0;
+}
+
+/* The same connection under a new epoch */
+AX_INLINE void ct_renew(struct __sk_buff *skb, struct ax_work *w, struct ax_ct *ct, bool src_starts)
+{
+	struct ax_ct_side *from = &ct->side[w->side & 1], *to = &ct->side[(w->side ^ 1) & 1];
+
+	side_set(from, &w->src, src_starts ? w->note.rule_egress : w->note.rule_ingress);
+	side_set(to, &w->dst, src_starts ? w->note.rule_ingress : w->note.rule_egress);
+	if (ct->flags & AX_CT_REFUSED)
+		__sync_fetch_and_and(&ct->flags, ~AX_CT_REFUSED);
+	__sync_lock_test_and_set(&ct->epoch, w->epoch);
+	ct_touch(skb, &w->pkt, ct, w->side);
+}
+
+/* A tunnel that the maps no longer name still leads back to where the connection came from. */
+AX_INLINE void keep_tunnel(struct ax_work *w, const struct ax_ct_side *to)
+{
+	if (w->dst.path == AX_PATH_UNKNOWN && to->path == AX_PATH_TUNNEL) {
+		w->dst.path = AX_PATH_TUNNEL;
+		w->dst.ifindex = to->ifindex;
+		w->dst.nexthop = to->nexthop;
+	}
+}
+
+/*
+ * Needs w->pkt, src, dst, key, side, epoch, now_s. Returns 0 and leaves the entry's
+ * row in w->ct, or a drop reason.
+ */
+AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	struct ax_ct *ct;
+	bool src_starts;
+	int r;
+
+	if (!w || !cfg)
+		return AX_DROP_NO_CONFIG;
+	note_parties(w);
+	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
+	if (ct && ct_is_over(ct, &w->pkt, w->now_s))
+		ct = NULL;
+	src_starts = !ct || ct_from_initiator(ct, w->side);
+	if (ct)
+		keep_tunnel(w, &ct->side[(w->side ^ 1) & 1]);
+	r = judge(w, src_starts);
+	if (r && ct) {
+		__sync_fetch_and_or(&ct->flags, AX_CT_REFUSED);
+		__sync_lock_test_and_set(&ct->epoch, w->epoch);
+	}
+	if (r)
+		return r;
+	route(skb, w);
+	if (!ct)
+		return ct_create(skb, w, cfg);
+	ct_renew(skb, w, ct, src_starts);
+	w->ct = *ct;
+	return 0;
+}
+
+#endif

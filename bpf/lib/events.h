@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Metrics per CPU, and records for user space through one ring buffer. */
+#ifndef AXON_LIB_EVENTS_H
+#define AXON_LIB_EVENTS_H
+
+#include "parse.h"
+
+/* Readers poll; beyond this backlog they are woken. Bytes. */
+#define AX_EVENTS_WAKE_AT (256 * 1024)
+
+enum ax_metric_dir { AX_M_INGRESS = 0, AX_M_EGRESS = 1, AX_M_SERVICE = 2 };
+
+AX_INLINE void count(__u32 index, __u32 bytes)
+{
+	struct ax_metric *m = bpf_map_lookup_elem(&ax_metrics, &index);
+
+	if (m) {
+		m->packets++;
+		m->bytes += bytes;
+	}
+}
+
+AX_INLINE void count_forward(struct __sk_buff *skb, __u32 dir)
+{
+	count(dir, skb->len);
+}
+
+AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
+{
+	struct ax_event *e;
+
+	if (!p || !n)
+		return 0;
+	e = bpf_ringbuf_reserve(&ax_events, sizeof(*e), 0);
+	if (!e) {
+		count(AX_METRIC_EVENTS_LOST, sizeof(*e));
+		return 0;
+	}
+	e->time_ns = bpf_ktime_get_ns();
+	e->type = n->type;
+	e->subtype = n->subtype;
+	e->reason = n->reason;
+	e->flags = n->flags | (p->family == AF_INET6 ? AX_EVF_IPV6 : 0);
+	e->proto = p->proto;
+	e->tcp_flags = p->tcp_flags;
+	e->icmp_type = p->icmp_type;
+	e->icmp_code = p->icmp_code;
+	e->len = skb->len;
+	e->ifindex = skb->ifindex;
+	e->src_identity = n->src_identity;
+	e->dst_identity = n->dst_identity;
+	e->src_ep = n->src_ep;
+	e->dst_ep = n->dst_ep;
+	e->sport = is_icmp(p) ? 0 : p->sport;
+	e->dport = is_icmp(p) ? 0 : p->dport;
+	e->saddr = p->saddr;
+	e->daddr = p->daddr;
+	e->rule_egress = n->rule_egress;
+	e->rule_ingress = n->rule_ingress;
+	e->orig_daddr = n->orig_daddr;
+	e->orig_dport = n->orig_dport;
+	e->cpu = bpf_get_smp_processor_id();
+	if (bpf_skb_load_bytes(skb, 0, e->dmac, 6) || bpf_skb_load_bytes(skb, 6, e->smac, 6)) {
+		__builtin_memset(e->dmac, 0, 6);
+		__builtin_memset(e->smac, 0, 6);
+	}
+	bpf_ringbuf_submit(e, bpf_ringbuf_query(&ax_events, BPF_RB_AVAIL_DATA) > AX_EVENTS_WAKE_AT
+				      ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* A drop: counted, told, and the end of the packet. */
+AX_INLINE int drop(struct __sk_buff *skb, struct ax_work *w, __u8 reason, __u32 dir)
+{
+	count((__u32)reason << 2 | dir, skb->len);
+	w->note.type = AX_EV_DROP;
+	w->note.subtype = reason;
+	w->note.reason = AX_TR_UNKNOWN;
+	emit(skb, &w->pkt, &w->note);
+	return TC_ACT_SHOT;
+}
+
+/* What is dropped without a word: multicast chatter of a pod's stack. */
+AX_INLINE int drop_silently(struct __sk_buff *skb, __u8 reason, __u32 dir)
+{
+	count((__u32)reason << 2 | dir, skb->len);
+	return TC_ACT_SHOT;
+}
+
+#endif

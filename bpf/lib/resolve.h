@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Who an address is, and how packets reach it. */
+#ifndef AXON_LIB_RESOLVE_H
+#define AXON_LIB_RESOLVE_H
+
+#include "addr.h"
+
+AX_INLINE __u32 world_identity(const struct ax_config *cfg, const struct ax_addr *addr)
+{
+	__u32 both = AX_CFG_IPV4 | AX_CFG_IPV6;
+
+	if ((cfg->flags & both) != both)
+		return AX_ID_WORLD;
+	return addr_is4(addr) ? AX_ID_WORLD_IPV4 : AX_ID_WORLD_IPV6;
+}
+
+AX_INLINE bool identity_is_node(__u32 identity)
+{
+	return identity == AX_ID_HOST || identity == AX_ID_REMOTE_NODE || identity == AX_ID_KUBE_APISERVER;
+}
+
+AX_INLINE void party_from_endpoint(struct ax_party *party, const struct ax_endpoint *ep)
+{
+	party->identity = ep->identity;
+	party->ep_id = ep->id;
+	party->ep_flags = ep->flags;
+	if (ep->flags & AX_EP_HOST) {
+		party->path = AX_PATH_STACK;
+		return;
+	}
+	party->policy_id = ep->policy_id;
+	party->ifindex = ep->ifindex;
+	party->path = AX_PATH_PEER;
+	party->local = 1;
+	party->in_cluster = 1;
+}
+
+/* A node that hosts the address is the way to it: through the tunnel, or over the shared link. */
+AX_INLINE void party_from_ipcache(struct ax_party *party, const struct ax_ipcache_entry *entry,
+				  const struct ax_config *cfg)
+{
+	party->identity = entry->identity;
+	if (addr_is_zero(&entry->node_ip))
+		return;
+	party->in_cluster = 1;
+	if (cfg->flags & AX_CFG_TUNNEL) {
+		party->path = AX_PATH_TUNNEL;
+		party->ifindex = cfg->tunnel_ifindex;
+	} else if (entry->flags & AX_IPC_DIRECT) {
+		party->path = AX_PATH_DIRECT;
+		party->ifindex = cfg->device_ifindex;
+	}
+	party->nexthop = entry->node_ip;
+}
+
+AX_GLOBAL int resolve(struct ax_work *w, struct ax_addr *addr, struct ax_party *party)
+{
+	struct ax_config *cfg = config();
+	struct ax_ipcache_entry *entry;
+	struct ax_endpoint *ep;
+
+	if (!w || !addr || !party || !cfg)
+		return AX_DROP_NO_CONFIG;
+	__builtin_memset(party, 0, sizeof(*party));
+	ep = bpf_map_lookup_elem(&ax_endpoints, addr);
+	if (ep) {
+		party_from_endpoint(party, ep);
+		return 0;
+	}
+	w->lpm.prefixlen = 128;
+	w->lpm.addr = *addr;
+	entry = bpf_map_lookup_elem(&ax_ipcache, &w->lpm);
+	if (entry)
+		party_from_ipcache(party, entry, cfg);
+	if (!party->identity)
+		party->identity = world_identity(cfg, addr);
+	return 0;
+}
+
+#endif
