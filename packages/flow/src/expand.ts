@@ -128,7 +128,7 @@ function setVerdict(
     flow.verdict = part.outcome === "audit" ? "AUDIT" : "FORWARDED";
     if (part.outcome === "allowed") flow.is_reply = false;
   }
-  const match = matchType(rule, part.outcome);
+  const match = matchTypeOf(rule, part.outcome);
   if (match !== 0) flow.policy_match_type = match;
   setPolicies(flow, part.direction, part.outcome !== "allowed", rule);
 }
@@ -138,8 +138,8 @@ function dropReasonOf(event: RawEvent, rule: RuleInfo | undefined): number {
   return rule === undefined || rule.defaultDeny === true ? policyDenied : policyDenyRule;
 }
 
-/** Match type as in the field: 0 none, 1 L3-only, 2 L3-L4, 3 L4-only, 4 all, 5 L3-proto, 6 proto-only. */
-function matchType(rule: RuleInfo | undefined, outcome: Outcome): number {
+/** Match type of a verdict as in the field: 0 none, 1 L3-only, 2 L3-L4, 3 L4-only, 4 all, 5 L3-proto, 6 proto-only. */
+export function matchTypeOf(rule: RuleInfo | undefined, outcome: Outcome): number {
   if (rule === undefined) return outcome === "allowed" ? 4 : 0;
   if (rule.defaultDeny === true) return 0;
   if (rule.l4 === "port") return rule.l3 ? 2 : 3;
@@ -188,7 +188,7 @@ function setDrop(flow: Flow, event: RawEvent, resolver: FlowResolver): void {
 }
 
 /** Where a drop happened: at the side that refused, else at the endpoint whose program saw the packet. */
-export function dropDirection(event: RawEvent): TrafficDirection | undefined {
+function dropDirection(event: RawEvent): TrafficDirection | undefined {
   if ((event.flags & eventFlag.deniedEgress) !== 0) return "EGRESS";
   if ((event.flags & eventFlag.deniedIngress) !== 0) return "INGRESS";
   if (event.srcEp !== 0) return "EGRESS";

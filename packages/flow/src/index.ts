@@ -4,7 +4,7 @@ export {
   dropReasonNumber,
   dropReasonText,
 } from "./drop-reason.ts";
-export { toFlows } from "./expand.ts";
+export { matchTypeOf, toFlows } from "./expand.ts";
 export { compileFilter, type FlowMatcher } from "./filter/compile.ts";
 export { compileSelector } from "./filter/selector.ts";
 export type * from "./flow.ts";
@@ -23,8 +23,10 @@ export {
   tracePointText,
   tracePointTexts,
   traceReasonName,
+  traceReasonReply,
+  traceReasonUnknown,
 } from "./names.ts";
-export { type Part, partsOf } from "./parts.ts";
+export { type Outcome, type Part, partsOf } from "./parts.ts";
 export { at, type RawEvent, type RecordRef, readEvent, recordSize } from "./record.ts";
 export {
   emptyResolver,

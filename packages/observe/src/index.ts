@@ -1,1 +1,4 @@
 export * from "./api.ts";
+export { FlowMetrics, type FlowMetricsOptions } from "./metrics.ts";
+export { Observer, type ObserverOptions } from "./observer.ts";
+export { checkFlowsQuery, parseFlowsQuery, parseMonitorQuery } from "./query.ts";

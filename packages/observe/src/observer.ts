@@ -1,0 +1,259 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { type Clock, systemClock } from "@axoneme/base";
+import {
+  at,
+  compileFilter,
+  eventType,
+  type Flow,
+  FlowIds,
+  type FlowMatcher,
+  type FlowResolver,
+  formatTimestamp,
+  type GetFlowsRequest,
+  type GetFlowsResponse,
+  type LostEventSource,
+  parseTimestamp,
+  type RawStore,
+  toFlows,
+} from "@axoneme/flow";
+import type { MonitorLine, MonitorQuery, ServerStatus } from "./api.ts";
+import { sliceRecords, slices } from "./cursor.ts";
+import { monitorLine, monitorTest } from "./monitor.ts";
+import { checkFlowsQuery } from "./query.ts";
+import { WallOffset } from "./wall-offset.ts";
+
+/** Flows in one batch of a stream at most. */
+const batchFlows = 512;
+
+export interface ObserverOptions {
+  readonly store: RawStore;
+  readonly resolver: FlowResolver;
+  /** Of the agent, for ServerStatus. */
+  readonly version: string;
+  readonly clock?: Clock;
+  /** 8 random bytes that make the UUIDs of this run; default random. */
+  readonly seed?: Uint8Array;
+}
+
+/** Compiled form of a request. */
+interface Plan {
+  readonly request: GetFlowsRequest;
+  readonly matcher: FlowMatcher;
+  readonly since: bigint | undefined;
+  readonly until: bigint | undefined;
+  readonly limit: number;
+  readonly signal: AbortSignal;
+}
+
+/** Where reading starts, and how many matching flows of the first record are too many. */
+interface Start {
+  readonly seq: number;
+  readonly skip: number;
+}
+
+/** Answers questions about the flows of this node out of the raw store; builds flow objects for readers only. */
+export class Observer {
+  readonly store: RawStore;
+  readonly #resolver: FlowResolver;
+  readonly #version: string;
+  readonly #clock: Clock;
+  readonly #ids: FlowIds;
+  readonly #wall: WallOffset;
+  readonly #startedMs: number;
+
+  constructor(options: ObserverOptions) {
+    this.store = options.store;
+    this.#resolver = options.resolver;
+    this.#version = options.version;
+    this.#clock = options.clock ?? systemClock;
+    this.#ids = new FlowIds(options.seed ?? crypto.getRandomValues(new Uint8Array(8)));
+    this.#wall = new WallOffset(this.#clock);
+    this.#startedMs = this.#clock.now();
+  }
+
+  /** Adds records of the kernel's ring buffer (see RawStore.append), which carry CLOCK_MONOTONIC. */
+  ingest(source: Uint8Array, count: number, offset?: number, stride?: number): void {
+    this.store.append(source, count, this.#wall.now(), offset, stride);
+  }
+
+  /** Counts events that the kernel could not put into the ring buffer. */
+  ingestLoss(count: number): void {
+    this.store.recordLoss(count, BigInt(Math.floor(this.#clock.now())) * 1_000_000n);
+  }
+
+  /**
+   * The flows that a request asks for (semantics of the field's GetFlows):
+   * `since` wins over `number`/`first` for the start; `first`: from the oldest; `number`: the last N that match;
+   * `follow` alone: from now on; `follow` with `number`: the last N, then live; neither: the whole store. `until` ends
+   * the stream at the first later event. `number` limits the flows unless following. Losses are always told, never
+   * filtered, and do not count.
+   *
+   * Checks the request at once (throws as `checkFlowsQuery`); the stream itself does not fail. It ends when `signal`
+   * aborts or the consumer returns.
+   */
+  getFlows(request: GetFlowsRequest, signal?: AbortSignal): AsyncGenerator<GetFlowsResponse, void> {
+    return flatten(this.getFlowBatches(request, signal));
+  }
+
+  /** As getFlows, in batches: for consumers that write many lines at a time. */
+  getFlowBatches(request: GetFlowsRequest, signal?: AbortSignal): AsyncGenerator<GetFlowsResponse[], void> {
+    checkFlowsQuery(request);
+    return this.#read({
+      request,
+      matcher: compileFilter(request.whitelist, request.blacklist),
+      since: request.since === undefined ? undefined : parseTimestamp(request.since),
+      until: request.until === undefined ? undefined : parseTimestamp(request.until),
+      limit:
+        request.follow === true || (request.number ?? 0) === 0
+          ? Number.POSITIVE_INFINITY
+          : (request.number ?? 0),
+      signal: signal ?? new AbortController().signal,
+    });
+  }
+
+  /** Records as they are, for `axon monitor`; losses as lines of their own. */
+  async *events(query: MonitorQuery, signal?: AbortSignal): AsyncGenerator<MonitorLine, void> {
+    const wanted = monitorTest(query);
+    const last = query.last ?? (query.follow === true ? 0 : 100);
+    const start = this.#rewindRecords(wanted, last);
+    const stop = signal ?? new AbortController().signal;
+    for await (const slice of slices(this.store, start, query.follow === true, stop)) {
+      if ("lost" in slice) {
+        yield { lost: slice.lost };
+        continue;
+      }
+      const lines: MonitorLine[] = [];
+      for (let seq = slice.from; seq < slice.to; seq++) {
+        const record = this.store.at(seq);
+        if (record !== undefined && wanted(record)) lines.push(monitorLine(record, seq, this.#resolver));
+      }
+      yield* lines;
+    }
+  }
+
+  /** Figures of the store (`observer.ServerStatusResponse`). */
+  status(): ServerStatus {
+    const nowMs = this.#clock.now();
+    const uptimeMs = Math.max(0, nowMs - this.#startedMs);
+    const from = this.store.seqSince(BigInt(Math.floor(nowMs - 60_000)) * 1_000_000n);
+    const seconds = Math.max(1, Math.min(60, uptimeMs / 1000));
+    return {
+      num_flows: `${this.store.size}`,
+      max_flows: `${this.store.capacity}`,
+      seen_flows: `${this.store.nextSeq}`,
+      uptime_ns: `${BigInt(Math.floor(uptimeMs)) * 1_000_000n}`,
+      version: this.#version,
+      flows_rate: Math.round(((this.store.nextSeq - from) / seconds) * 100) / 100,
+    };
+  }
+
+  async *#read(plan: Plan): AsyncGenerator<GetFlowsResponse[], void> {
+    const start = await this.#start(plan);
+    let skip = start.skip;
+    let sent = 0;
+    for await (const slice of slices(this.store, start.seq, plan.request.follow === true, plan.signal)) {
+      if ("lost" in slice) {
+        yield [this.#lost("HUBBLE_RING_BUFFER", slice.lost, undefined)];
+        continue;
+      }
+      let batch: GetFlowsResponse[] = [];
+      for (let seq = slice.from; seq < slice.to; seq++) {
+        // The consumer may have been slow to take a batch: what it missed of this slice is a loss.
+        if (seq < this.store.oldestSeq) {
+          const held = Math.min(slice.to, this.store.oldestSeq);
+          batch.push(this.#lost("HUBBLE_RING_BUFFER", held - seq, undefined));
+          seq = held;
+          if (seq >= slice.to) break;
+        }
+        const time = this.store.timeNs(seq);
+        if (plan.until !== undefined && time > plan.until) {
+          if (batch.length > 0) yield batch;
+          return;
+        }
+        if (plan.since !== undefined && time < plan.since) continue;
+        for (const response of this.#responses(seq, plan.matcher)) {
+          if (response.flow !== undefined && skip > 0) {
+            skip--;
+            continue;
+          }
+          batch.push(response);
+          if (response.flow !== undefined && ++sent >= plan.limit) {
+            yield batch;
+            return;
+          }
+        }
+        if (batch.length >= batchFlows) {
+          yield batch;
+          batch = [];
+        }
+      }
+      if (batch.length > 0) yield batch;
+    }
+  }
+
+  #responses(seq: number, matcher: FlowMatcher): GetFlowsResponse[] {
+    const record = this.store.at(seq);
+    if (record === undefined) return [];
+    if (record.view.getUint8(record.offset + at.type) === eventType.lost) {
+      const count = record.view.getUint32(record.offset + at.len, true);
+      return [this.#lost("PERF_EVENT_RING_BUFFER", count, this.store.timeNs(seq))];
+    }
+    return this.#matching(seq, matcher).map((flow) => ({
+      flow,
+      node_name: this.#resolver.nodeName,
+      time: flow.time,
+    }));
+  }
+
+  #matching(seq: number, matcher: FlowMatcher): Flow[] {
+    const record = this.store.at(seq);
+    if (record === undefined || !matcher.mayMatch(record)) return [];
+    const flows = toFlows(record, this.#resolver, (part) => this.#ids.of(seq, part));
+    return matcher.matchesAll ? flows : flows.filter((flow) => matcher.matches(flow));
+  }
+
+  #lost(source: LostEventSource, count: number, timeNs: bigint | undefined): GetFlowsResponse {
+    const time = formatTimestamp(timeNs ?? BigInt(Math.floor(this.#clock.now())) * 1_000_000n);
+    return {
+      lost_events: { source, num_events_lost: `${count}` },
+      node_name: this.#resolver.nodeName,
+      time,
+    };
+  }
+
+  async #start(plan: Plan): Promise<Start> {
+    const { request, since } = plan;
+    if (since !== undefined) return { seq: this.store.seqSince(since), skip: 0 };
+    const number = request.number ?? 0;
+    if (request.first === true) return { seq: this.store.oldestSeq, skip: 0 };
+    if (number > 0) return this.#rewind(plan, number);
+    return { seq: request.follow === true ? this.store.nextSeq : this.store.oldestSeq, skip: 0 };
+  }
+
+  /** Goes back from the newest record until `number` matching flows lie ahead. */
+  async #rewind(plan: Plan, number: number): Promise<Start> {
+    let seq = this.store.nextSeq;
+    let found = 0;
+    for (let looked = 1; found < number && seq > this.store.oldestSeq && !plan.signal.aborted; looked++) {
+      seq--;
+      const late = plan.until !== undefined && this.store.timeNs(seq) > plan.until;
+      if (!late) found += this.#matching(seq, plan.matcher).length;
+      if (looked % sliceRecords === 0) await nextTurn();
+    }
+    return { seq, skip: Math.max(0, found - number) };
+  }
+
+  #rewindRecords(wanted: ReturnType<typeof monitorTest>, last: number): number {
+    let seq = this.store.nextSeq;
+    for (let found = 0; found < last && seq > this.store.oldestSeq; ) {
+      seq--;
+      const record = this.store.at(seq);
+      if (record !== undefined && wanted(record)) found++;
+    }
+    return seq;
+  }
+}
+
+async function* flatten<T>(batches: AsyncGenerator<T[], void>): AsyncGenerator<T, void> {
+  for await (const batch of batches) yield* batch;
+}
