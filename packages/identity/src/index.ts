@@ -1,0 +1,41 @@
+export {
+  type Identity,
+  IdentityCache,
+  type IdentityCacheOptions,
+  type IdentityChange,
+  type IdentityObject,
+  identityObject,
+  parseIdentityObject,
+} from "./identitycache.ts";
+export {
+  Ipcache,
+  type IpcacheChange,
+  type IpcacheEntry,
+  type IpcacheSource,
+  ipcacheSources,
+} from "./ipcache.ts";
+export { defaultLabelFilter, type LabelFilter, labelFilter } from "./labelfilter.ts";
+export {
+  identityKey,
+  type LabelSource,
+  type Labels,
+  labelKeys,
+  labelLines,
+  labelSources,
+  parseLabelLine,
+  splitKey,
+} from "./labels.ts";
+export { LocalIdentities } from "./localidentities.ts";
+export { type NamespaceLike, type PodLike, podLabels } from "./podlabels.ts";
+export {
+  cidrLabels,
+  cidrText,
+  clusterScope,
+  identityName,
+  isLocalIdentity,
+  localScope,
+  reserved,
+  reservedIdentities,
+  reservedLabels,
+  worldOf,
+} from "./reserved.ts";
