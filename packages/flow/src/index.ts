@@ -27,6 +27,18 @@ export {
   traceReasonUnknown,
 } from "./names.ts";
 export { type Outcome, type Part, partsOf } from "./parts.ts";
+export {
+  flowCells,
+  flowColumns,
+  formatCompact,
+  formatDict,
+  type Paint,
+  type PrintOptions,
+  policyNames,
+  timeText,
+  typeText,
+  verdictText,
+} from "./print.ts";
 export { at, type RawEvent, type RecordRef, readEvent, recordSize } from "./record.ts";
 export {
   emptyResolver,
