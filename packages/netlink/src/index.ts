@@ -1,0 +1,21 @@
+export { type Address, type AddressFilter, type AddressSpec, Scope } from "./address.ts";
+export { errnoName, isErrno, NetlinkError } from "./errors.ts";
+export type { Family } from "./family.ts";
+export type { Link, LinkChange, LinkName, LinkSpec, VethEnd } from "./link.ts";
+export { builtFile } from "./native.ts";
+export { type Neighbour, type NeighbourFilter, type NeighbourSpec, NeighState } from "./neighbour.ts";
+export { Netlink, type NetlinkOptions } from "./netlink.ts";
+export {
+  closeFd,
+  Netns,
+  type NetnsOptions,
+  type NetnsRef,
+  openNetns,
+  sysctlGet,
+  sysctlSet,
+  sysctlSetAll,
+} from "./netns.ts";
+export { Protocol, type Route, type RouteFilter, type RouteSpec, RouteType, Table } from "./route.ts";
+export { prefixFamily, type Rule, type RuleSpec } from "./rule.ts";
+export { connectIn, dialIn, listenIn, type SocketAddress } from "./socket.ts";
+export type { Watch, WatchAction, WatchEvent, WatchFilter } from "./watch.ts";

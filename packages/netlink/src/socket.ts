@@ -1,0 +1,80 @@
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import { constants } from "node:os";
+import { parseIp } from "@axoneme/base";
+import { NetlinkError, type Operation } from "./errors.ts";
+import { native } from "./native.ts";
+import { type NetnsRef, netnsName, withNetns } from "./netns.ts";
+
+/** Where a socket listens or connects to. `host` is an address, not a name. */
+export interface SocketAddress {
+  readonly host: string;
+  readonly port: number;
+  /** Default tcp. */
+  readonly protocol?: "tcp" | "udp";
+}
+
+function typeNumber(address: SocketAddress): number {
+  return address.protocol === "udp" ? 2 : 1;
+}
+
+function describe(op: string, netns: NetnsRef, { host, port, protocol }: SocketAddress): Operation {
+  const where = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  return { op, object: `${protocol ?? "tcp"} ${where} in ${netnsName(netns)}`, kind: "socket" };
+}
+
+/**
+ * Opens a listening (TCP) or bound (UDP) socket inside a namespace. The descriptor serves
+ * `server.listen({ fd })` and `dgramSocket.bind({ fd })`, which then own it. "::" takes IPv4 as well.
+ * Throws NetlinkError.
+ */
+export function listenIn(netns: NetnsRef, address: SocketAddress & { readonly backlog?: number }): number {
+  const ip = parseIp(address.host);
+  const backlog = address.backlog ?? 511;
+  const fd = withNetns(netns, (ns) =>
+    native().socketListen(ns, typeNumber(address), ip, address.port, backlog),
+  );
+  if (fd < 0) throw new NetlinkError(describe("listen on", netns, address), -fd);
+  return fd;
+}
+
+/** Resolves when a connecting socket is connected or has failed, with 0 or -errno. */
+function connected(fd: number, timeoutMs: number): Promise<number> {
+  return new Promise((resolve) => {
+    const done = (rc: number): void => {
+      clearTimeout(timer);
+      if (typeof poll !== "number") native().pollStop(poll);
+      resolve(rc);
+    };
+    const timer = setTimeout(() => done(-constants.errno.ETIMEDOUT), timeoutMs);
+    const poll = native().pollStart(fd, 2, () => done(native().socketError(fd)));
+    if (typeof poll === "number") done(poll);
+  });
+}
+
+/**
+ * Connects from inside a namespace and resolves with the descriptor, for `new net.Socket({ fd })` or
+ * `dgramSocket.bind({ fd })`, which then own it. Throws NetlinkError; ETIMEDOUT after `timeoutMs` (10 s).
+ */
+export async function connectIn(
+  netns: NetnsRef,
+  address: SocketAddress & { readonly timeoutMs?: number },
+): Promise<number> {
+  const what = describe("connect to", netns, address);
+  const ip = parseIp(address.host);
+  const fd = withNetns(netns, (ns) => native().socketConnect(ns, typeNumber(address), ip, address.port));
+  if (fd < 0) throw new NetlinkError(what, -fd);
+  const rc = address.protocol === "udp" ? 0 : await connected(fd, address.timeoutMs ?? 10_000);
+  if (rc === 0) return fd;
+  closeSync(fd);
+  throw new NetlinkError(what, -rc);
+}
+
+/** Like {@link connectIn} over TCP, as a connected `net.Socket`. */
+export async function dialIn(
+  netns: NetnsRef,
+  address: Omit<SocketAddress, "protocol"> & { readonly timeoutMs?: number },
+): Promise<Socket> {
+  const fd = await connectIn(netns, address);
+  return new Socket({ fd, readable: true, writable: true });
+}
