@@ -1,6 +1,27 @@
 export { type Call, KubeClient, type KubeClientOptions, type Query } from "./client.ts";
 export { type ClusterConfig, inCluster } from "./config.ts";
 export type * from "./coretypes.ts";
+export type {
+  CiliumEndpoint,
+  EndpointState,
+  EndpointStatus,
+} from "./crds/endpoint.ts";
+export type { CiliumIdentity } from "./crds/identity.ts";
+export { crdManifests } from "./crds/index.ts";
+export type { CiliumNode, CiliumNodeSpec, CiliumNodeStatus } from "./crds/node.ts";
+export type { CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, PolicyStatus } from "./crds/policy.ts";
+export type { ICMPRule, L7Rules, PortDenyRule, PortProtocol, PortRule, PortRuleHTTP } from "./crds/ports.ts";
+export {
+  type EgressDenyRule,
+  type EgressRule,
+  type EntityName,
+  entities,
+  type IngressDenyRule,
+  type IngressRule,
+  type Rule,
+} from "./crds/rule.ts";
+export type { Schema } from "./crds/schema.ts";
+export type { CIDRRule, EndpointSelector, FQDNSelector } from "./crds/selector.ts";
 export {
   anonymous,
   basicAuth,
@@ -23,7 +44,7 @@ export {
   type StatusCause,
   type StatusDetails,
 } from "./errors.ts";
-export { builtinResources } from "./known.ts";
+export { resources } from "./known.ts";
 export { findConfig, type KubeconfigOptions, loadKubeconfig } from "./kubeconfig.ts";
 export {
   ListWatch,

@@ -15,10 +15,10 @@ import type {
 } from "kubernetes-types/core/v1";
 import type { EndpointSlice } from "kubernetes-types/discovery/v1";
 import type { NetworkPolicy } from "kubernetes-types/networking/v1";
+import { customResources } from "./crds/index.ts";
 import { defineResource } from "./resources.ts";
 
-/** Every built-in kind we touch. */
-export const builtinResources = {
+const builtinResources = {
   pods: defineResource<Pod>("v1", "pods", "Pod", "Namespaced"),
   nodes: defineResource<Node>("v1", "nodes", "Node", "Cluster"),
   namespaces: defineResource<Namespace>("v1", "namespaces", "Namespace", "Cluster"),
@@ -53,3 +53,6 @@ export const builtinResources = {
   daemonsets: defineResource<DaemonSet>("apps/v1", "daemonsets", "DaemonSet", "Namespaced"),
   jobs: defineResource<Job>("batch/v1", "jobs", "Job", "Namespaced"),
 };
+
+/** Every kind we touch, by plural. */
+export const resources = { ...builtinResources, ...customResources };

@@ -1,0 +1,49 @@
+import type { CustomResourceDefinition } from "kubernetes-types/apiextensions/v1";
+import { defineResource } from "../resources.ts";
+import { type CiliumEndpoint, endpointCrd } from "./endpoint.ts";
+import { type CiliumIdentity, identityCrd } from "./identity.ts";
+import { type CiliumNode, nodeCrd } from "./node.ts";
+import {
+  type CiliumClusterwideNetworkPolicy,
+  type CiliumNetworkPolicy,
+  clusterwideNetworkPolicyCrd,
+  networkPolicyCrd,
+} from "./policy.ts";
+
+/** Our custom resource definitions, in the order to install them. */
+export const crdManifests: readonly CustomResourceDefinition[] = [
+  networkPolicyCrd,
+  clusterwideNetworkPolicyCrd,
+  identityCrd,
+  endpointCrd,
+  nodeCrd,
+];
+
+/** The custom resources we serve. */
+export const customResources = {
+  ciliumnetworkpolicies: defineResource<CiliumNetworkPolicy>(
+    "cilium.io/v2",
+    "ciliumnetworkpolicies",
+    "CiliumNetworkPolicy",
+    "Namespaced",
+  ),
+  ciliumclusterwidenetworkpolicies: defineResource<CiliumClusterwideNetworkPolicy>(
+    "cilium.io/v2",
+    "ciliumclusterwidenetworkpolicies",
+    "CiliumClusterwideNetworkPolicy",
+    "Cluster",
+  ),
+  ciliumidentities: defineResource<CiliumIdentity>(
+    "cilium.io/v2",
+    "ciliumidentities",
+    "CiliumIdentity",
+    "Cluster",
+  ),
+  ciliumendpoints: defineResource<CiliumEndpoint>(
+    "cilium.io/v2",
+    "ciliumendpoints",
+    "CiliumEndpoint",
+    "Namespaced",
+  ),
+  ciliumnodes: defineResource<CiliumNode>("cilium.io/v2", "ciliumnodes", "CiliumNode", "Cluster"),
+};
