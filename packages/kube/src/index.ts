@@ -44,8 +44,9 @@ export {
   type StatusCause,
   type StatusDetails,
 } from "./errors.ts";
-export { resources } from "./known.ts";
+export { builtinResources, resources } from "./known.ts";
 export { findConfig, type KubeconfigOptions, loadKubeconfig } from "./kubeconfig.ts";
+export { type Election, type ElectionHandlers, type ElectionOptions, elect, Leases } from "./leases.ts";
 export {
   ListWatch,
   type ListWatchHandlers,

@@ -18,7 +18,8 @@ import type { NetworkPolicy } from "kubernetes-types/networking/v1";
 import { customResources } from "./crds/index.ts";
 import { defineResource } from "./resources.ts";
 
-const builtinResources = {
+/** The built-in kinds of {@link resources}. */
+export const builtinResources = {
   pods: defineResource<Pod>("v1", "pods", "Pod", "Namespaced"),
   nodes: defineResource<Node>("v1", "nodes", "Node", "Cluster"),
   namespaces: defineResource<Namespace>("v1", "namespaces", "Namespace", "Cluster"),

@@ -9,6 +9,7 @@ import {
 } from "@axoneme/base";
 import type { KubeClient } from "./client.ts";
 import { isGone, KubeError } from "./errors.ts";
+import { pause } from "./pause.ts";
 import type { Selectors } from "./resourceclient.ts";
 import { type KubeObject, type Resource, resourceName } from "./resources.ts";
 import { type Change, compareVersions, ObjectStore, type StoreReader } from "./store.ts";
@@ -376,16 +377,4 @@ class Watchdog {
   stop(): void {
     clearTimeout(this.#timer);
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }
