@@ -5,7 +5,9 @@
  */
 #include "lib/arp.h"
 #include "lib/decide.h"
-#include "lib/frag.h"
+#include "lib/icmp.h"
+
+#define AX_VXLAN_PORT 8472 /* unless configured */
 
 /* Multicast, broadcast and what has no destination: a pod's stack chats, nobody listens. */
 AX_INLINE bool is_chatter(const struct ax_pkt *p)
@@ -13,16 +15,53 @@ AX_INLINE bool is_chatter(const struct ax_pkt *p)
 	return addr_is_multicast(&p->daddr) || addr_is_zero(&p->daddr);
 }
 
-/* The connection of w->pkt is decided: advance it and send the packet on. */
-AX_INLINE int forward_known(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
+AX_INLINE bool is_encapsulation(const struct ax_work *w, const struct ax_config *cfg)
+{
+	__u16 port = cfg->tunnel_port ? cfg->tunnel_port : AX_VXLAN_PORT;
+
+	return cfg->flags & AX_CFG_TUNNEL && w->pkt.proto == IPPROTO_UDP && w->pkt.dport == bpf_htons(port);
+}
+
+/* The connection of w->pkt is decided and its row in w->ct: send the packet on. */
+AX_INLINE int pod_forward(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
 	struct ax_ct_side *from = &w->ct.side[w->side & 1], *to = &w->ct.side[(w->side ^ 1) & 1];
+	int r;
 
+	if (w->ct.frontend_id && !ct_from_initiator(&w->ct, w->side)) {
+		r = service_reverse(skb, w, w->ct.frontend_id);
+		if (r)
+			return drop(skb, w, r, AX_M_EGRESS);
+	}
 	count_forward(skb, AX_M_EGRESS);
 	return forward(skb, cfg, to, from->identity, w->ct.flags);
 }
 
-/* Everything about a packet from a pod that the entry alone does not settle */
+/* A pod's ICMP error: only about a packet that reached this very pod. */
+AX_GLOBAL int pod_error(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	struct ax_ct_side *to;
+	int r;
+
+	if (!w || !cfg)
+		return TC_ACT_SHOT;
+	r = related(skb, w);
+	if (!r && w->ct.side[(w->side ^ 1) & 1].ifindex != skb->ifindex)
+		r = AX_DROP_INVALID_SOURCE_IP;
+	if (r)
+		return drop(skb, w, r, AX_M_EGRESS);
+	emit(skb, &w->pkt, &w->note);
+	/* the entry may be of another epoch: only the way is asked for, and asked anew */
+	resolve(w, &w->pkt.daddr, &w->dst);
+	route(skb, w);
+	to = &w->ct.side[w->side & 1];
+	side_set(to, &w->dst, 0);
+	count_forward(skb, AX_M_EGRESS);
+	return forward(skb, cfg, to, w->src.identity, w->ct.flags);
+}
+
+/* Everything about a packet from a pod that its entry alone does not settle */
 AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
@@ -34,12 +73,21 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	note_parties(w);
 	if (!w->src.local || w->src.ifindex != skb->ifindex)
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_EGRESS);
-	resolve(w, &w->pkt.daddr, &w->dst);
+	if (is_encapsulation(w, cfg))
+		return drop(skb, w, AX_DROP_ENCAP_PROHIBITED, AX_M_EGRESS);
+	if (w->pkt.flags & AX_P_ICMP_ERROR)
+		return pod_error(skb, w);
+	r = service(skb, w);
+	if (r)
+		return drop(skb, w, r, AX_M_EGRESS);
 	w->side = ct_key(&w->pkt, &w->key);
+	if (known(skb, w, skb->ifindex))
+		return pod_forward(skb, w, cfg);
+	resolve(w, &w->pkt.daddr, &w->dst);
 	r = decide(skb, w);
 	if (r)
 		return drop(skb, w, r, AX_M_EGRESS);
-	return forward_known(skb, w, cfg);
+	return pod_forward(skb, w, cfg);
 }
 
 AX_INLINE int pod_from_parsed(struct __sk_buff *skb, struct ax_work *w, int parsed)
@@ -87,44 +135,39 @@ int pod_from(struct __sk_buff *skb)
 	w = work();
 	if (!w)
 		return TC_ACT_SHOT;
-	w->epoch = epoch;
-	w->now_s = now;
-	w->frontend_id = 0;
-	__builtin_memset(&w->note, 0, sizeof(w->note));
+	begin(w, epoch, now);
 	w->pkt = p;
 	if (parsed)
 		parsed = parse_slow(skb, &w->pkt);
 	return pod_from_parsed(skb, w, parsed);
 }
 
-/* ARP and neighbour discovery between the host and its pod need no policy. */
-AX_INLINE int pod_to_parsed(struct __sk_buff *skb, struct ax_work *w, int parsed)
+AX_GLOBAL int pod_to_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	int r;
 
-	if (parsed == AX_PARSE_ARP)
-		return TC_ACT_OK;
-	if (parsed == AX_PARSE_FOREIGN)
-		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_INGRESS);
-	if (parsed)
-		return drop(skb, w, parsed, AX_M_INGRESS);
-	if (w->pkt.flags & AX_P_ND)
-		return TC_ACT_OK;
-	if (is_chatter(&w->pkt))
-		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_INGRESS);
+	if (!w)
+		return TC_ACT_SHOT;
 	resolve(w, &w->pkt.saddr, &w->src);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	note_parties(w);
 	if (!w->dst.local || w->dst.ifindex != skb->ifindex)
 		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
-	w->side = ct_key(&w->pkt, &w->key);
-	r = decide(skb, w);
+	if (w->pkt.flags & AX_P_ICMP_ERROR) {
+		r = related(skb, w);
+		if (!r)
+			emit(skb, &w->pkt, &w->note);
+	} else {
+		w->side = ct_key(&w->pkt, &w->key);
+		r = known(skb, w, 0) ? 0 : decide(skb, w);
+	}
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
 	count_forward(skb, AX_M_INGRESS);
 	return TC_ACT_OK;
 }
 
+/* ARP and neighbour discovery between the host and its pod need no policy. */
 SEC("tc")
 int pod_to(struct __sk_buff *skb)
 {
@@ -134,14 +177,19 @@ int pod_to(struct __sk_buff *skb)
 
 	if (!cfg || !w)
 		return TC_ACT_SHOT;
-	w->epoch = READ_ONCE(cfg->epoch);
-	w->now_s = now_s();
-	w->frontend_id = 0;
-	__builtin_memset(&w->note, 0, sizeof(w->note));
+	begin(w, READ_ONCE(cfg->epoch), now_s());
 	parsed = parse_plain(skb, &w->pkt);
 	if (parsed)
 		parsed = parse_slow(skb, &w->pkt);
-	return pod_to_parsed(skb, w, parsed);
+	if (parsed == AX_PARSE_ARP || w->pkt.flags & AX_P_ND)
+		return TC_ACT_OK;
+	if (parsed == AX_PARSE_FOREIGN)
+		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_INGRESS);
+	if (parsed)
+		return drop(skb, w, parsed, AX_M_INGRESS);
+	if (is_chatter(&w->pkt))
+		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_INGRESS);
+	return pod_to_slow(skb, w);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -9,6 +9,7 @@
 
 #include "conntrack.h"
 #include "forward.h"
+#include "frag.h"
 #include "policy.h"
 
 /* The ICMP type that opened the exchange this type belongs to */
@@ -71,6 +72,16 @@ AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
 		return apply(&w->note, (__u32)v, audit_all || to->ep_flags & AX_EP_AUDIT, 1);
 	}
 	return 0;
+}
+
+/* Start of a packet's way: what it is decided under, read before any other map. */
+AX_INLINE void begin(struct ax_work *w, __u32 epoch, __u32 now)
+{
+	w->epoch = epoch;
+	w->now_s = now;
+	w->frontend_id = 0;
+	w->tunnel_identity = 0;
+	__builtin_memset(&w->note, 0, sizeof(w->note));
 }
 
 /* Does the initiator of a new connection leave the cluster under the node's address? */
@@ -158,6 +169,25 @@ AX_INLINE void keep_tunnel(struct ax_work *w, const struct ax_ct_side *to)
 		w->dst.ifindex = to->ifindex;
 		w->dst.nexthop = to->nexthop;
 	}
+}
+
+/*
+ * Does the last decision about this connection still hold? Then its entry advances and its row
+ * is in w->ct. `device`: where the packet must have come from, 0 for anywhere.
+ */
+AX_GLOBAL int known(struct __sk_buff *skb, struct ax_work *w, __u32 device)
+{
+	struct ax_ct *ct;
+
+	if (!w)
+		return 0;
+	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
+	if (!ct || !ct_is_decided(ct, w->epoch, w->side ^ 1) || ct_is_over(ct, &w->pkt, w->now_s) ||
+	    (device && ct->side[w->side & 1].ifindex != device))
+		return 0;
+	ct_touch(skb, &w->pkt, ct, w->side);
+	w->ct = *ct;
+	return 1;
 }
 
 /*

@@ -9,11 +9,12 @@
 /* skb->mark, bits 8..11, as in the field */
 #define AX_MARK_MASK 0x0f00
 #define AX_MARK_SNAT_DONE 0x0300  /* leave it as it is */
+#define AX_MARK_OVERLAY 0x0400    /* its tunnel is set */
 #define AX_MARK_IDENTITY 0x0f00   /* decided by a pod's program; the source may be masqueraded */
 
-AX_INLINE __u32 identity_mark(__u32 identity)
+AX_INLINE __u32 identity_mark(__u32 identity, __u32 kind)
 {
-	return identity << 16 | (identity >> 16 & 0xff) | AX_MARK_IDENTITY;
+	return identity << 16 | (identity >> 16 & 0xff) | kind;
 }
 
 /* A VXLAN header has 24 bits and no dual-stack worlds. */
@@ -51,13 +52,14 @@ AX_INLINE int to_neighbour(__u32 ifindex, const struct ax_addr *nexthop)
 	return bpf_redirect_neigh(ifindex, &nh, sizeof(nh), 0);
 }
 
-AX_GLOBAL int to_tunnel(struct __sk_buff *skb, struct ax_addr *nexthop, __u32 identity, __u32 ifindex)
+/* Name the tunnel of a packet: the other node, and who sends. 0 or a drop reason. */
+AX_GLOBAL int set_tunnel(struct __sk_buff *skb, struct ax_addr *nexthop, __u32 identity)
 {
 	struct bpf_tunnel_key key = {};
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
 
 	if (!nexthop)
-		return TC_ACT_SHOT;
+		return AX_DROP_NO_TUNNEL_ENDPOINT;
 	key.tunnel_id = identity_to_tunnel(identity);
 	key.tunnel_ttl = 64;
 	if (addr_is4(nexthop)) {
@@ -67,8 +69,9 @@ AX_GLOBAL int to_tunnel(struct __sk_buff *skb, struct ax_addr *nexthop, __u32 id
 		flags |= BPF_F_TUNINFO_IPV6;
 	}
 	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags))
-		return TC_ACT_SHOT;
-	return bpf_redirect(ifindex, 0);
+		return AX_DROP_NO_TUNNEL_ENDPOINT;
+	skb->mark = identity_mark(identity, AX_MARK_OVERLAY);
+	return 0;
 }
 
 /* One hop less; false: let the host stack have the packet, it answers with the ICMP error. */
@@ -101,7 +104,7 @@ AX_GLOBAL int decrement_ttl(struct __sk_buff *skb)
 /* What the stack needs to know when it gets the packet: who sent it, or that its source stays. */
 AX_INLINE int to_stack(struct __sk_buff *skb, __u32 identity, __u32 ct_flags)
 {
-	skb->mark = ct_flags & AX_CT_MASQUERADE ? identity_mark(identity) : AX_MARK_SNAT_DONE;
+	skb->mark = ct_flags & AX_CT_MASQUERADE ? identity_mark(identity, AX_MARK_IDENTITY) : AX_MARK_SNAT_DONE;
 	return TC_ACT_OK;
 }
 
@@ -112,7 +115,7 @@ AX_INLINE int leave(struct __sk_buff *skb, const struct ax_config *cfg, struct a
 	if (to->path == AX_PATH_STACK || exceeds_mtu(skb, cfg))
 		return to_stack(skb, identity, ct_flags);
 	if (to->path == AX_PATH_TUNNEL)
-		return to_tunnel(skb, &to->nexthop, identity, to->ifindex);
+		return set_tunnel(skb, &to->nexthop, identity) ? TC_ACT_SHOT : bpf_redirect(to->ifindex, 0);
 	to_stack(skb, identity, ct_flags);
 	if (to->path == AX_PATH_NEIGH && !decrement_ttl(skb))
 		return TC_ACT_OK;

@@ -74,7 +74,8 @@ struct ax_config {
 	__u32 ct_timeout_tcp_fin_s;/* 10 */
 	__u32 ct_timeout_any_s;    /* 60 */
 	__u32 ct_timeout_svc_s;    /* 8000: translated-service TCP affinity of a connection */
-	__u32 pad2;
+	__u16 tunnel_port;         /* host order; pods may not speak to it themselves (0: 8472) */
+	__u16 pad2;
 };
 
 enum ax_aggregation { AX_AGG_NONE = 0, AX_AGG_LOWEST = 1, AX_AGG_LOW = 2, AX_AGG_MEDIUM = 3, AX_AGG_MAX = 4 };
@@ -310,6 +311,17 @@ struct ax_nat {
 	__be16 port;
 	__u16 pad;
 	__u32 expires_s;
+};
+
+/* ---- ct_gc: context of the garbage collection run (BPF_PROG_RUN) ------------------ */
+struct ax_gc_ctx {
+	struct ax_addr flush;   /* also delete what touches this address; zero = expired rows only */
+	__u32 now_s;            /* CLOCK_MONOTONIC; 0 = the program looks itself */
+	__u32 ct_seen;          /* out: rows looked at and deleted */
+	__u32 ct_deleted;
+	__u32 nat_seen;
+	__u32 nat_deleted;
+	__u32 pad;
 };
 
 /* ---- ax_frags: LRU hash, ports of a fragmented datagram ----------------------- */

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * No code: every struct and enum of the ABI by value, so that the compiler
+ * describes them in BTF, and every map. packages/abi is generated from it;
+ * scripts/gen-abi.mjs fails when a type of axon/abi.h is missing here.
+ */
+#include <linux/bpf.h>
+#include <axon/abi.h>
+#include <axon/maps.h>
+
+struct abi_types {
+	struct ax_config config;
+	struct ax_endpoint endpoint;
+	struct ax_ipcache_key ipcache_key;
+	struct ax_ipcache_entry ipcache_entry;
+	struct ax_policy_key policy_key;
+	struct ax_policy_row policy_row;
+	struct ax_policy_head policy_head;
+	struct ax_svc_key svc_key;
+	struct ax_svc svc;
+	struct ax_slot_key slot_key;
+	struct ax_backend backend;
+	struct ax_frontend frontend;
+	struct ax_sock_rev_key sock_rev_key;
+	struct ax_sock_rev sock_rev;
+	struct ax_flow_key flow_key;
+	struct ax_svc_flow svc_flow;
+	struct ax_ct_key ct_key;
+	struct ax_ct ct;
+	struct ax_nat_key nat_key;
+	struct ax_nat nat;
+	struct ax_frag_key frag_key;
+	struct ax_frag_ports frag_ports;
+	struct ax_metric metric;
+	struct ax_event event;
+
+	enum ax_identity e_identity;
+	enum ax_config_flags e_config_flags;
+	enum ax_aggregation e_aggregation;
+	enum ax_ep_flags e_ep_flags;
+	enum ax_ipcache_flags e_ipcache_flags;
+	enum ax_dir e_dir;
+	enum ax_policy_verdict e_policy_verdict;
+	enum ax_svc_flags e_svc_flags;
+	enum ax_ct_flags e_ct_flags;
+	enum ax_ct_path e_ct_path;
+	enum ax_event_type e_event_type;
+	enum ax_trace_point e_trace_point;
+	enum ax_trace_reason e_trace_reason;
+	enum ax_event_flags e_event_flags;
+	enum ax_drop e_drop;
+};
+
+struct abi_types abi_types;
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * ct_gc, run by user space through BPF_PROG_RUN with a struct ax_gc_ctx: deletes expired
+ * connections, and mappings of source NAT whose connection is gone.
+ */
+#include "lib/conntrack.h"
+
+struct bpf_map; /* the kernel's */
+
+AX_INLINE bool is_over(__u32 now, __u32 expires)
+{
+	return (__s32)(now - expires) > 0;
+}
+
+AX_INLINE bool touches(const struct ax_gc_ctx *gc, const struct ax_addr *a, const struct ax_addr *b)
+{
+	return !addr_is_zero(&gc->flush) && (addr_equal(a, &gc->flush) || addr_equal(b, &gc->flush));
+}
+
+static long visit_ct(struct bpf_map *map, struct ax_ct_key *key, struct ax_ct *ct, struct ax_gc_ctx *gc)
+{
+	gc->ct_seen++;
+	if ((is_over(gc->now_s, ct->expires_s) || touches(gc, &key->a, &key->b)) && !bpf_map_delete_elem(map, key))
+		gc->ct_deleted++;
+	return 0;
+}
+
+/* The connection a mapping belongs to, as its pod's packets name it */
+AX_INLINE void nat_connection(struct ax_pkt *p, const struct ax_nat_key *key, const struct ax_nat *row)
+{
+	bool icmp = key->proto == IPPROTO_ICMP || key->proto == IPPROTO_ICMPV6;
+
+	__builtin_memset(p, 0, sizeof(*p));
+	p->proto = key->proto;
+	if (key->reverse) {
+		p->saddr = row->addr;
+		p->sport = row->port;
+		p->daddr = key->saddr;
+		p->dport = icmp ? row->port : key->sport;
+	} else {
+		p->saddr = key->saddr;
+		p->sport = key->sport;
+		p->daddr = key->daddr;
+		p->dport = key->dport;
+	}
+}
+
+AX_INLINE bool is_node_address(const struct ax_addr *addr)
+{
+	struct ax_config *cfg = config();
+
+	return cfg && (addr_equal(addr, &cfg->node_ip4) || addr_equal(addr, &cfg->node_ip6));
+}
+
+static long visit_nat(struct bpf_map *map, struct ax_nat_key *key, struct ax_nat *row, struct ax_gc_ctx *gc)
+{
+	struct ax_ct_key ct_name;
+	struct ax_pkt p;
+	bool over;
+
+	gc->nat_seen++;
+	nat_connection(&p, key, row);
+	if (is_node_address(&p.saddr)) {
+		over = is_over(gc->now_s, row->expires_s);
+	} else {
+		ct_key(&p, &ct_name);
+		over = !bpf_map_lookup_elem(&ax_ct, &ct_name);
+	}
+	if ((over || touches(gc, &p.saddr, &p.daddr)) && !bpf_map_delete_elem(map, key))
+		gc->nat_deleted++;
+	return 0;
+}
+
+SEC("syscall")
+int ct_gc(struct ax_gc_ctx *ctx)
+{
+	struct ax_gc_ctx gc = {};
+
+	gc.flush = ctx->flush;
+	gc.now_s = ctx->now_s ? ctx->now_s : (__u32)(bpf_ktime_get_ns() / 1000000000ULL);
+	bpf_for_each_map_elem(&ax_ct, visit_ct, &gc, 0);
+	bpf_for_each_map_elem(&ax_nat, visit_nat, &gc, 0);
+	ctx->ct_seen = gc.ct_seen;
+	ctx->ct_deleted = gc.ct_deleted;
+	ctx->nat_seen = gc.nat_seen;
+	ctx->nat_deleted = gc.nat_deleted;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

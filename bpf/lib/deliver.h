@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Packets from outside the node, to a pod of the node. */
+#ifndef AXON_LIB_DELIVER_H
+#define AXON_LIB_DELIVER_H
+
+#include "decide.h"
+#include "icmp.h"
+
+AX_INLINE int deliver_known(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_ct_side *to = &w->ct.side[(w->side ^ 1) & 1];
+	__u32 ifindex = to->ifindex;
+	int r;
+
+	if (w->ct.frontend_id && !ct_from_initiator(&w->ct, w->side)) {
+		r = service_reverse(skb, w, w->ct.frontend_id);
+		if (r)
+			return drop(skb, w, r, AX_M_INGRESS);
+	}
+	count_forward(skb, AX_M_INGRESS);
+	return to_peer(skb, ifindex);
+}
+
+AX_INLINE int deliver_error(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r = related(skb, w);
+
+	if (r)
+		return drop(skb, w, r, AX_M_INGRESS);
+	emit(skb, &w->pkt, &w->note);
+	count_forward(skb, AX_M_INGRESS);
+	return to_peer(skb, w->dst.ifindex);
+}
+
+/* A new connection, or an old one under a new epoch. w->src and w->dst are resolved, dst is local. */
+AX_INLINE int deliver_new(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r = decide(skb, w);
+
+	if (r)
+		return drop(skb, w, r, AX_M_INGRESS);
+	return deliver_known(skb, w);
+}
+
+/* A connection that needs nothing but its entry: w->pkt is plain and its decision holds. */
+AX_INLINE bool is_settled(const struct ax_ct *ct, __u32 epoch, __u32 side, const struct ax_pkt *p, __u32 now)
+{
+	return ct_is_decided(ct, epoch, side ^ 1) && ct->side[(side ^ 1) & 1].path == AX_PATH_PEER &&
+	       !ct->side[side & 1].ep_id && !ct->frontend_id && !ct_is_over(ct, p, now);
+}
+
+/* The fast way for packets from a device: true when *action is the program's answer. */
+AX_INLINE bool deliver_settled(struct __sk_buff *skb, const struct ax_config *cfg, struct ax_pkt *p, __u32 epoch,
+			       __u32 now, int *action)
+{
+	struct ax_ct_key key;
+	__u32 side = ct_key(p, &key) & 1;
+	struct ax_ct *ct = bpf_map_lookup_elem(&ax_ct, &key);
+
+	if (!ct || !is_settled(ct, epoch, side, p, now))
+		return false;
+	if (!ct_is_plain(cfg, ct, side, p, now))
+		ct_touch(skb, p, ct, side);
+	count_forward(skb, AX_M_INGRESS);
+	*action = to_peer(skb, ct->side[side ^ 1].ifindex);
+	return true;
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * ICMP errors pass when they are about a connection we know, with the packet they quote
+ * as its sender sent it. No policy: they belong to the connection.
+ */
+#ifndef AXON_LIB_ICMP_H
+#define AXON_LIB_ICMP_H
+
+#include "conntrack.h"
+#include "service.h"
+
+/* The quoted packet, at least its ports (RFC 792: 64 bits), into w->inner. 0 or a drop reason. */
+AX_GLOBAL int load_quoted(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_pkt *in;
+	struct ax_icmp h;
+	__u32 off;
+	int r;
+
+	if (!w)
+		return AX_DROP_INVALID;
+	in = &w->inner;
+	off = w->pkt.l4_off + sizeof(struct ax_icmp);
+	__builtin_memset(in, 0, sizeof(*in));
+	r = w->pkt.family == AF_INET ? load_ip4(skb, off, in) : load_ip6(skb, off, in);
+	if (r)
+		return r;
+	if (in->flags & AX_P_LATER_FRAG || bpf_skb_load_bytes(skb, in->l4_off, &h, sizeof(h)))
+		return AX_DROP_CT_INVALID_HDR;
+	if (in->proto == IPPROTO_TCP || in->proto == IPPROTO_UDP || in->proto == IPPROTO_SCTP) {
+		__builtin_memcpy(&in->sport, &h, 4);
+		return 0;
+	}
+	if (!is_icmp(in) || !is_echo(in->proto, h.type))
+		return AX_DROP_CT_UNKNOWN_PROTO;
+	in->sport = in->dport = h.id;
+	return 0;
+}
+
+/* A pod's error about a reply it got from a service: it knows only the frontend. */
+AX_INLINE int quote_from_backend(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_flow_key *key = &w->flow_key;
+	struct ax_svc_flow *flow;
+	struct ax_backend *backend;
+	int r;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->saddr = w->inner.daddr;
+	key->daddr = w->inner.saddr;
+	key->sport = w->inner.dport;
+	key->dport = w->inner.sport;
+	key->proto = w->inner.proto;
+	flow = bpf_map_lookup_elem(&ax_svc_flows, key);
+	if (!flow)
+		return 0;
+	backend = bpf_map_lookup_elem(&ax_backends, &flow->backend_id);
+	if (!backend)
+		return 0;
+	w->to = backend->addr;
+	r = rewrite_quoted(skb, w, &w->to, backend->port, AX_END_SRC);
+	return r ? r : rewrite(skb, &w->pkt, &w->to, 0, AX_END_DST);
+}
+
+/* An error on its way to the client of a service: the quoted destination becomes the frontend again. */
+AX_INLINE int quote_to_frontend(struct __sk_buff *skb, struct ax_work *w, __u32 frontend_id)
+{
+	struct ax_frontend *frontend = bpf_map_lookup_elem(&ax_frontends, &frontend_id);
+	bool from_backend = addr_equal(&w->pkt.saddr, &w->inner.daddr);
+	int r;
+
+	if (!frontend)
+		return AX_DROP_STALE_OR_UNROUTABLE;
+	w->to = frontend->addr;
+	r = rewrite_quoted(skb, w, &w->to, frontend->port, AX_END_DST);
+	if (r || !from_backend)
+		return r;
+	return rewrite(skb, &w->pkt, &w->to, 0, AX_END_SRC);
+}
+
+/*
+ * 0: the error is about a live connection and goes to the sender of the quoted packet;
+ * w->ct is its entry, w->side the side the error goes to. Else a drop reason.
+ */
+AX_GLOBAL int related(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_ct *ct;
+	int r;
+
+	if (!w)
+		return AX_DROP_INVALID;
+	r = load_quoted(skb, w);
+	if (!r)
+		r = quote_from_backend(skb, w);
+	if (r)
+		return r;
+	w->side = ct_key(&w->inner, &w->key) & 1;
+	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
+	if (!ct || (__s32)(w->now_s - ct->expires_s) > 0 || ct->flags & AX_CT_REFUSED ||
+	    !addr_equal(&w->pkt.daddr, &w->inner.saddr))
+		return AX_DROP_STALE_OR_UNROUTABLE;
+	w->ct = *ct;
+	w->note.type = AX_EV_TRACE;
+	w->note.reason = AX_TR_RELATED;
+	w->note.subtype = trace_point(&w->ct.side[w->side & 1]);
+	w->note.dst_identity = w->ct.side[w->side & 1].identity;
+	w->note.dst_ep = w->ct.side[w->side & 1].ep_id;
+	if (w->ct.frontend_id && ct_from_initiator(&w->ct, w->side))
+		return quote_to_frontend(skb, w, w->ct.frontend_id);
+	return 0;
+}
+
+#endif

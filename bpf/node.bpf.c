@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The node's native device. node_from: what arrives, back through masquerading and to pods.
+ * node_to: what leaves, masqueraded where its connection asks for it. The host's own
+ * traffic passes untouched, except that it never shares a port with a pod.
+ */
+#include "lib/deliver.h"
+#include "lib/nat.h"
+
+AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	struct ax_addr *node;
+	int r;
+
+	if (!w || !cfg)
+		return TC_ACT_SHOT;
+	node = node_address(cfg, &w->pkt);
+	if (node && addr_equal(&w->pkt.daddr, node)) {
+		r = nat_in(skb, w);
+		if (r)
+			return drop(skb, w, r, AX_M_INGRESS);
+	}
+	resolve(w, &w->pkt.daddr, &w->dst);
+	if (!w->dst.local)
+		return TC_ACT_OK;
+	resolve(w, &w->pkt.saddr, &w->src);
+	note_parties(w);
+	if (w->src.local || w->src.ep_flags & AX_EP_HOST)
+		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_INGRESS);
+	if (w->pkt.flags & AX_P_ICMP_ERROR)
+		return deliver_error(skb, w);
+	w->side = ct_key(&w->pkt, &w->key);
+	if (known(skb, w, 0))
+		return deliver_known(skb, w);
+	return deliver_new(skb, w);
+}
+
+SEC("tc")
+int node_from(struct __sk_buff *skb)
+{
+	struct ax_config *cfg = config();
+	struct ax_work *w;
+	struct ax_pkt p;
+	__u32 epoch, now;
+	int parsed, action;
+
+	if (!cfg)
+		return TC_ACT_OK;
+	epoch = READ_ONCE(cfg->epoch);
+	now = now_s();
+	parsed = parse_plain(skb, &p);
+	if (!parsed && deliver_settled(skb, cfg, &p, epoch, now, &action))
+		return action;
+	w = work();
+	if (!w)
+		return TC_ACT_SHOT;
+	begin(w, epoch, now);
+	w->pkt = p;
+	if (parsed)
+		parsed = parse_slow(skb, &w->pkt);
+	/* what we cannot read is the stack's to refuse; the pod's own device checks again */
+	if (parsed || w->pkt.flags & AX_P_ND || addr_is_multicast(&w->pkt.daddr))
+		return TC_ACT_OK;
+	return node_from_slow(skb, w);
+}
+
+/* A pod's packet that came here through the stack without a mark of ours */
+AX_INLINE bool pod_wants_masquerade(struct ax_work *w)
+{
+	struct ax_endpoint *ep = bpf_map_lookup_elem(&ax_endpoints, &w->pkt.saddr);
+	struct ax_ct *ct;
+
+	if (!ep || ep->flags & AX_EP_HOST)
+		return false;
+	w->side = ct_key(&w->pkt, &w->key);
+	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
+	return ct && ct->flags & AX_CT_MASQUERADE && ct_from_initiator(ct, w->side);
+}
+
+AX_GLOBAL int node_to_slow(struct __sk_buff *skb, struct ax_work *w, __u32 decided)
+{
+	struct ax_config *cfg = config();
+	struct ax_addr *node;
+	bool translate;
+	int r;
+
+	if (!w || !cfg)
+		return TC_ACT_OK;
+	node = node_address(cfg, &w->pkt);
+	if (decided)
+		translate = true;
+	else if (node && addr_equal(&w->pkt.saddr, node))
+		translate = !(w->pkt.flags & (AX_P_ICMP_ERROR | AX_P_ND)) && nat_collides(w);
+	else
+		translate = pod_wants_masquerade(w);
+	if (!translate)
+		return TC_ACT_OK;
+	r = nat_out(skb, w);
+	if (r)
+		return drop(skb, w, r, AX_M_EGRESS);
+	skb->mark = AX_MARK_SNAT_DONE;
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int node_to(struct __sk_buff *skb)
+{
+	struct ax_config *cfg = config();
+	__u32 mark = skb->mark & AX_MARK_MASK;
+	struct ax_work *w;
+	int parsed;
+
+	if (mark == AX_MARK_SNAT_DONE || mark == AX_MARK_OVERLAY)
+		return TC_ACT_OK;
+	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6)))
+		return TC_ACT_OK;
+	w = work();
+	if (!w)
+		return TC_ACT_OK;
+	begin(w, READ_ONCE(cfg->epoch), now_s());
+	parsed = parse_plain(skb, &w->pkt);
+	if (parsed)
+		parsed = parse_slow(skb, &w->pkt);
+	if (parsed)
+		return TC_ACT_OK;
+	return node_to_slow(skb, w, mark == AX_MARK_IDENTITY);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

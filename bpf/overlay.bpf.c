@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The VXLAN device, whose tunnel id is the sender's identity. overlay_from: from other
+ * nodes to pods (and to this node). overlay_to: what the host's stack sends to remote pods; pods'
+ * own packets arrive here with their tunnel set.
+ */
+#include "lib/deliver.h"
+
+AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct ax_addr *saddr, __u32 id)
+{
+	if (id == AX_ID_HOST)
+		return AX_ID_REMOTE_NODE;
+	return id == AX_ID_WORLD ? world_identity(cfg, saddr) : id;
+}
+
+/* Who sent it, and the way back: the node at the tunnel's other end. */
+AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
+{
+	struct bpf_tunnel_key key = {};
+	__u32 identity;
+
+	resolve(w, &w->pkt.saddr, &w->src);
+	if (w->src.local || w->src.ep_flags & AX_EP_HOST)
+		return AX_DROP_INVALID_SOURCE_IP;
+	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		addr_set4(&w->src.nexthop, bpf_htonl(key.remote_ipv4));
+	else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
+		__builtin_memcpy(&w->src.nexthop, key.remote_ipv6, 16);
+	else
+		return AX_DROP_NO_TUNNEL_ENDPOINT;
+	identity = identity_from_tunnel(cfg, &w->pkt.saddr, key.tunnel_id);
+	if (identity)
+		w->src.identity = identity;
+	w->src.path = AX_PATH_TUNNEL;
+	w->src.ifindex = cfg->tunnel_ifindex;
+	return 0;
+}
+
+AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	int r;
+
+	if (!w || !cfg)
+		return TC_ACT_SHOT;
+	r = tunnel_source(skb, w, cfg);
+	resolve(w, &w->pkt.daddr, &w->dst);
+	note_parties(w);
+	if (r)
+		return drop(skb, w, r, AX_M_INGRESS);
+	if (w->dst.ep_flags & AX_EP_HOST)
+		return TC_ACT_OK;
+	if (!w->dst.local)
+		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
+	if (w->pkt.flags & AX_P_ICMP_ERROR)
+		return deliver_error(skb, w);
+	w->side = ct_key(&w->pkt, &w->key);
+	if (known(skb, w, 0))
+		return deliver_known(skb, w);
+	return deliver_new(skb, w);
+}
+
+SEC("tc")
+int overlay_from(struct __sk_buff *skb)
+{
+	struct ax_config *cfg = config();
+	struct ax_work *w;
+	struct ax_pkt p;
+	__u32 epoch, now;
+	int parsed, action;
+
+	if (!cfg)
+		return TC_ACT_SHOT;
+	epoch = READ_ONCE(cfg->epoch);
+	now = now_s();
+	parsed = parse_plain(skb, &p);
+	if (!parsed && deliver_settled(skb, cfg, &p, epoch, now, &action))
+		return action;
+	w = work();
+	if (!w)
+		return TC_ACT_SHOT;
+	begin(w, epoch, now);
+	w->pkt = p;
+	if (parsed)
+		parsed = parse_slow(skb, &w->pkt);
+	if (parsed == AX_PARSE_ARP || parsed == AX_PARSE_FOREIGN || w->pkt.flags & AX_P_ND ||
+	    (!parsed && addr_is_multicast(&w->pkt.daddr)))
+		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_INGRESS);
+	if (parsed)
+		return drop(skb, w, parsed, AX_M_INGRESS);
+	return overlay_from_slow(skb, w);
+}
+
+AX_GLOBAL int overlay_to_slow(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_addr nexthop;
+	int r;
+
+	if (!w)
+		return TC_ACT_SHOT;
+	resolve(w, &w->pkt.saddr, &w->src);
+	resolve(w, &w->pkt.daddr, &w->dst);
+	note_parties(w);
+	if (w->dst.path != AX_PATH_TUNNEL)
+		return drop(skb, w, AX_DROP_NO_TUNNEL_ENDPOINT, AX_M_EGRESS);
+	nexthop = w->dst.nexthop;
+	r = set_tunnel(skb, &nexthop, w->src.identity);
+	return r ? drop(skb, w, r, AX_M_EGRESS) : TC_ACT_OK;
+}
+
+SEC("tc")
+int overlay_to(struct __sk_buff *skb)
+{
+	struct ax_config *cfg = config();
+	struct ax_work *w = work();
+	int parsed;
+
+	if ((skb->mark & AX_MARK_MASK) == AX_MARK_OVERLAY)
+		return TC_ACT_OK;
+	if (!cfg || !w)
+		return TC_ACT_SHOT;
+	begin(w, READ_ONCE(cfg->epoch), now_s());
+	parsed = parse_plain(skb, &w->pkt);
+	if (parsed)
+		parsed = parse_slow(skb, &w->pkt);
+	if (parsed == AX_PARSE_ARP || parsed == AX_PARSE_FOREIGN || w->pkt.flags & AX_P_ND ||
+	    (!parsed && addr_is_multicast(&w->pkt.daddr)))
+		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_EGRESS);
+	if (parsed)
+		return drop(skb, w, parsed, AX_M_EGRESS);
+	return overlay_to_slow(skb, w);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
