@@ -17,12 +17,12 @@ const IFLA = {
   OPERSTATE: 16,
   LINKINFO: 18,
   IFALIAS: 20,
+  GROUP: 27,
   NET_NS_FD: 28,
   EXT_MASK: 29,
   NUM_TX_QUEUES: 31,
   NUM_RX_QUEUES: 32,
   LINK_NETNSID: 37,
-  GSO_MAX_SIZE: 41,
 } as const;
 const INFO_KIND = 1;
 const INFO_DATA = 2;
@@ -60,6 +60,8 @@ export interface Link {
   readonly parent: number | undefined;
   readonly parentNetnsId: number | undefined;
   readonly alias: string | undefined;
+  /** 0 unless it was put into a group. */
+  readonly group: number;
   readonly vxlan: { id: number; port: number; external: boolean; learning: boolean } | undefined;
 }
 
@@ -74,6 +76,8 @@ interface LinkCommon {
   /** Create it in that namespace instead of the socket's. The fd stays the caller's. */
   readonly netnsFd?: number;
   readonly master?: number;
+  /** A number that links share, for {@link Netlink.linkDelGroup}. */
+  readonly group?: number;
   readonly txQueues?: number;
   readonly rxQueues?: number;
 }
@@ -108,6 +112,7 @@ export interface LinkChange {
   /** Index of the bridge, or 0 to leave it. */
   readonly master?: number;
   readonly netnsFd?: number;
+  readonly group?: number;
   readonly alias?: string;
 }
 
@@ -131,6 +136,7 @@ function writeSettings(message: MessageWriter, link: Settable): void {
   if (link.netnsFd !== undefined) message.u32(IFLA.NET_NS_FD, link.netnsFd);
   if (link.txQueues !== undefined) message.u32(IFLA.NUM_TX_QUEUES, link.txQueues);
   if (link.rxQueues !== undefined) message.u32(IFLA.NUM_RX_QUEUES, link.rxQueues);
+  if (link.group !== undefined) message.u32(IFLA.GROUP, link.group);
   if (link.alias !== undefined) message.text(IFLA.IFALIAS, link.alias);
 }
 
@@ -190,6 +196,10 @@ export function encodeLinkDel(flags: number, link: LinkName): Uint8Array {
   return encodeNamed(RTM_DELLINK, flags, link).finish();
 }
 
+export function encodeLinkDelGroup(flags: number, group: number): Uint8Array {
+  return encodeNamed(RTM_DELLINK, flags, 0).u32(IFLA.GROUP, group).finish();
+}
+
 export function encodeLinkGet(flags: number, link: LinkName): Uint8Array {
   return encodeNamed(RTM_GETLINK, flags, link).u32(IFLA.EXT_MASK, SKIP_STATS).finish();
 }
@@ -235,6 +245,7 @@ export function decodeLink(body: Uint8Array): Link {
     parent: attributes.u32(IFLA.LINK),
     parentNetnsId: attributes.u32(IFLA.LINK_NETNSID),
     alias: attributes.text(IFLA.IFALIAS),
+    group: attributes.u32(IFLA.GROUP) ?? 0,
     vxlan: kind === "vxlan" ? decodeVxlan(linkInfo?.nested(INFO_DATA)) : undefined,
   };
 }

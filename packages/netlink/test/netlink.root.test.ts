@@ -208,12 +208,11 @@ describe("the socket", () => {
     for (let round = 0; round < 10; round++) {
       const names = Array.from({ length: 100 }, (_, i) => `x${round}-${i}`);
       await a.batch((nl) => {
-        for (const name of names) void nl.linkAdd({ kind: "veth", name, peer: { name: `${name}p` } });
+        for (const name of names)
+          void nl.linkAdd({ kind: "veth", name, group: 7, peer: { name: `${name}p` } });
       });
       expect(await a.linkList()).toHaveLength(201);
-      await a.batch((nl) => {
-        for (const name of names) void nl.linkDel(name);
-      });
+      await a.linkDelGroup(7);
     }
     expect((await a.linkList()).map((link) => link.name)).toEqual(["lo"]);
     expect(openFds()).toBe(before);
