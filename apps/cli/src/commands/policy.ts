@@ -1,0 +1,50 @@
+import { apiPath, type PolicyView } from "@axoneme/observe";
+import { Command } from "commander";
+import { type AgentOptions, addAgentOptions, askAll } from "../agents.ts";
+import type { Context } from "../context.ts";
+import { CliError, exitCode } from "../errors.ts";
+import { type OutputOptions, orDash, outputOption } from "../output.ts";
+import { examples } from "./help.ts";
+import { printAnswers } from "./list.ts";
+
+/** `axon policy get [namespace/name]`. */
+export function policyCommand(context: Context): Command {
+  const get = addAgentOptions(new Command("get"))
+    .alias("list")
+    .description("show the network policies that the agents know, and whether they are in the kernel")
+    .argument("[policy]", "namespace/name (name alone: cluster-wide)")
+    .addOption(outputOption())
+    .addHelpText(
+      "after",
+      examples(
+        ["axon policy get", "all policies and how many endpoints each selects"],
+        ["axon policy get default/deny-all -o yaml", "one of them with its object and rule ids"],
+      ),
+    )
+    .action(async (name: string | undefined, options: AgentOptions & OutputOptions) => {
+      const path = name === undefined ? apiPath.policy : `${apiPath.policy}?name=${encodeURIComponent(name)}`;
+      const answers = await askAll(context, options, (client) =>
+        client.get<PolicyView[]>(path, "cannot read the policies", context.signal),
+      );
+      if (name !== undefined && answers.every(({ value }) => value.length === 0)) {
+        throw new CliError(exitCode.notFound, {
+          what: "no such policy",
+          object: name,
+          fix: "see `axon policy get`",
+        });
+      }
+      await printAnswers(context, options, answers, {
+        header: ["KIND", "POLICY", "DIRECTIONS", "RULES", "ENDPOINTS", "STATUS"],
+        row: (policy) => [
+          policy.kind,
+          policy.namespace === "" ? policy.name : `${policy.namespace}/${policy.name}`,
+          orDash(policy.directions.join(",")),
+          `${policy.rules}`,
+          `${policy.endpoints.length}`,
+          policy.message === undefined ? policy.status : `${policy.status}: ${policy.message}`,
+        ],
+        empty: "no policies: everything is allowed",
+      });
+    });
+  return new Command("policy").description("network policies as the agents apply them").addCommand(get);
+}

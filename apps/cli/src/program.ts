@@ -1,0 +1,48 @@
+import { Command } from "commander";
+import { bpfCommand } from "./commands/bpf.ts";
+import { completionCommand } from "./commands/completion.ts";
+import { endpointCommand } from "./commands/endpoint.ts";
+import { hubbleCommand } from "./commands/hubble.ts";
+import { identityCommand, ipCommand, serviceCommand } from "./commands/lists.ts";
+import { monitorCommand } from "./commands/monitor.ts";
+import { policyCommand } from "./commands/policy.ts";
+import { statusCommand } from "./commands/status.ts";
+import { versionCommand } from "./commands/version.ts";
+import type { Context } from "./context.ts";
+
+const footer = `
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 agent or API unreachable, 130 interrupted.
+Environment: AXON_LAB (which lab), NO_COLOR, FORCE_COLOR.
+`;
+
+/** The whole command tree. Commands act on the context only; errors are thrown to `run`. */
+export function buildProgram(context: Context): Command {
+  const program = new Command("axon");
+  program
+    .description(
+      "Axoneme: Kubernetes networking on eBPF. Look into the agents, their kernel maps and their flows.",
+    )
+    .version(context.version, "-V, --version", "print the version of this program")
+    .helpOption("-h, --help", "show help")
+    .helpCommand("help [command]", "show help of a command")
+    .addHelpText("after", footer);
+  const groups: readonly (readonly [string, readonly Command[]])[] = [
+    ["See what happens:", [statusCommand(context), hubbleCommand(context), monitorCommand(context)]],
+    [
+      "See what is:",
+      [
+        endpointCommand(context),
+        serviceCommand(context),
+        policyCommand(context),
+        identityCommand(context),
+        ipCommand(context),
+        bpfCommand(context),
+      ],
+    ],
+    ["This program:", [versionCommand(context), completionCommand(context, () => program)]],
+  ];
+  for (const [group, commands] of groups) {
+    for (const command of commands) program.addCommand(command.helpGroup(group));
+  }
+  return program;
+}
