@@ -29,6 +29,7 @@ struct abi_types {
 	struct ax_ct ct;
 	struct ax_nat_key nat_key;
 	struct ax_nat nat;
+	struct ax_gc_ctx gc_ctx;
 	struct ax_frag_key frag_key;
 	struct ax_frag_ports frag_ports;
 	struct ax_metric metric;
@@ -44,6 +45,7 @@ struct abi_types {
 	enum ax_svc_flags e_svc_flags;
 	enum ax_ct_flags e_ct_flags;
 	enum ax_ct_path e_ct_path;
+	enum ax_metric_index e_metric_index;
 	enum ax_event_type e_event_type;
 	enum ax_trace_point e_trace_point;
 	enum ax_trace_reason e_trace_reason;

@@ -340,7 +340,10 @@ struct ax_frag_ports {
 
 /* ---- ax_metrics: per-CPU array, index = reason << 2 | direction ----------------- */
 /* reason 0 = forwarded; direction 0 = ingress, 1 = egress, 2 = service. Size 1024. */
-#define AX_METRIC_EVENTS_LOST 1023 /* records the full ring buffer refused, and their bytes */
+enum ax_metric_index {
+	AX_METRIC_EVENTS_LOST = 1023, /* records the full ring buffer refused, and their bytes */
+};
+
 struct ax_metric {
 	__u64 packets;
 	__u64 bytes;
