@@ -23,7 +23,11 @@ afterAll(() => folder.remove());
 describe("an object file", () => {
   it("describes its maps, programs and variables", () => {
     expect(object.spec.maps.map((m) => m.name)).toContain("t_hash");
-    expect(object.spec.maps.find((m) => m.name === "t_lpm")).toMatchObject({ type: 11, keySize: 8, pinned: true });
+    expect(object.spec.maps.find((m) => m.name === "t_lpm")).toMatchObject({
+      type: 11,
+      keySize: 8,
+      pinned: true,
+    });
     expect(object.spec.programs.map((p) => [p.name, p.type])).toContainEqual(["grows", ProgramType.XDP]);
     expect(object.spec.variables).toContainEqual({ section: ".rodata", name: "answer", offset: 0, size: 4 });
   });

@@ -1,0 +1,1053 @@
+// Generated from the BTF of bpf/abi.bpf.c by scripts/gen-abi.mjs. Do not edit.
+import { bytesIn, type MapLayout, putBytes, type StructLayout } from "./layout.ts";
+
+/** enum ax_aggregation. */
+export const Aggregation = {
+  NONE: 0,
+  LOWEST: 1,
+  LOW: 2,
+  MEDIUM: 3,
+  MAX: 4,
+} as const;
+export type Aggregation = (typeof Aggregation)[keyof typeof Aggregation];
+
+/** enum ax_config_flags. */
+export const ConfigFlags = {
+  IPV4: 1,
+  IPV6: 2,
+  TUNNEL: 4,
+  MASQUERADE4: 8,
+  MASQUERADE6: 16,
+  POLICY_AUDIT: 32,
+} as const;
+export type ConfigFlags = (typeof ConfigFlags)[keyof typeof ConfigFlags];
+
+/** enum ax_ct_flags. */
+export const CtFlags = {
+  INITIATOR_B: 1,
+  SEEN_REPLY: 2,
+  FIN_A: 4,
+  FIN_B: 8,
+  CLOSED: 16,
+  AUDITED: 32,
+  REFUSED: 64,
+  MASQUERADE: 128,
+} as const;
+export type CtFlags = (typeof CtFlags)[keyof typeof CtFlags];
+
+/** enum ax_ct_path. */
+export const CtPath = {
+  UNKNOWN: 0,
+  PEER: 1,
+  STACK: 2,
+  NEIGH: 3,
+  TUNNEL: 4,
+  DIRECT: 5,
+} as const;
+export type CtPath = (typeof CtPath)[keyof typeof CtPath];
+
+/** enum ax_dir. */
+export const Dir = {
+  INGRESS: 0,
+  EGRESS: 1,
+} as const;
+export type Dir = (typeof Dir)[keyof typeof Dir];
+
+/** enum ax_drop. */
+export const DropReason = {
+  INVALID_SOURCE_IP: 132,
+  POLICY: 133,
+  INVALID: 134,
+  CT_INVALID_HDR: 135,
+  CT_UNKNOWN_PROTO: 137,
+  UNKNOWN_L3: 139,
+  WRITE: 141,
+  STALE_OR_UNROUTABLE: 151,
+  CT_CREATE_FAILED: 155,
+  INVALID_EXTHDR: 156,
+  NO_SERVICE: 158,
+  NO_TUNNEL_ENDPOINT: 160,
+  NO_CONFIG: 165,
+  NAT_NO_MAPPING: 167,
+  NAT_UNSUPPORTED: 168,
+  FIB: 169,
+  ENCAP_PROHIBITED: 170,
+  FRAG_NOT_FOUND: 175,
+  POLICY_DENY: 181,
+  TTL_EXCEEDED: 196,
+  EP_NOT_READY: 203,
+} as const;
+export type DropReason = (typeof DropReason)[keyof typeof DropReason];
+
+/** enum ax_ep_flags. */
+export const EpFlags = {
+  HOST: 1,
+  NO_MASQ: 2,
+  AUDIT: 4,
+} as const;
+export type EpFlags = (typeof EpFlags)[keyof typeof EpFlags];
+
+/** enum ax_event_flags. */
+export const EventFlags = {
+  EGRESS: 1,
+  INGRESS: 2,
+  IPV6: 4,
+  AUDIT_EGRESS: 8,
+  AUDIT_INGRESS: 16,
+  DENIED_EGRESS: 32,
+  DENIED_INGRESS: 64,
+  TRANSLATED: 128,
+} as const;
+export type EventFlags = (typeof EventFlags)[keyof typeof EventFlags];
+
+/** enum ax_event_type. */
+export const EventType = {
+  DROP: 1,
+  TRACE: 4,
+  POLICY_VERDICT: 5,
+  TRACE_SOCK: 7,
+} as const;
+export type EventType = (typeof EventType)[keyof typeof EventType];
+
+/** enum ax_ipcache_flags. */
+export const IpcacheFlags = {
+  DIRECT: 1,
+} as const;
+export type IpcacheFlags = (typeof IpcacheFlags)[keyof typeof IpcacheFlags];
+
+/** enum ax_metric_index. */
+export const MetricIndex = {
+  LOST: 1023,
+} as const;
+export type MetricIndex = (typeof MetricIndex)[keyof typeof MetricIndex];
+
+/** enum ax_policy_verdict. */
+export const PolicyVerdict = {
+  ALLOW: 0,
+  DENY: 1,
+  DEFAULT_DENY: 2,
+  AUDIT: 3,
+} as const;
+export type PolicyVerdict = (typeof PolicyVerdict)[keyof typeof PolicyVerdict];
+
+/** enum ax_identity. */
+export const ReservedIdentity = {
+  UNKNOWN: 0,
+  HOST: 1,
+  WORLD: 2,
+  UNMANAGED: 3,
+  HEALTH: 4,
+  INIT: 5,
+  REMOTE_NODE: 6,
+  KUBE_APISERVER: 7,
+  INGRESS: 8,
+  WORLD_IPV4: 9,
+  WORLD_IPV6: 10,
+} as const;
+export type ReservedIdentity = (typeof ReservedIdentity)[keyof typeof ReservedIdentity];
+
+/** enum ax_svc_flags. */
+export const SvcFlags = {
+  CLUSTERIP: 1,
+  NODEPORT: 2,
+  LOADBALANCER: 4,
+  EXTERNALIP: 8,
+  HOSTPORT: 16,
+  AFFINITY: 32,
+} as const;
+export type SvcFlags = (typeof SvcFlags)[keyof typeof SvcFlags];
+
+/** enum ax_trace_point. */
+export const TracePoint = {
+  TO_ENDPOINT: 0,
+  TO_PROXY: 1,
+  TO_HOST: 2,
+  TO_STACK: 3,
+  TO_OVERLAY: 4,
+  FROM_ENDPOINT: 5,
+  FROM_PROXY: 6,
+  FROM_HOST: 7,
+  FROM_STACK: 8,
+  FROM_OVERLAY: 9,
+  FROM_NETWORK: 10,
+  TO_NETWORK: 11,
+} as const;
+export type TracePoint = (typeof TracePoint)[keyof typeof TracePoint];
+
+/** enum ax_trace_reason. */
+export const TraceReason = {
+  NEW: 0,
+  ESTABLISHED: 1,
+  REPLY: 2,
+  RELATED: 3,
+  UNKNOWN: 5,
+} as const;
+export type TraceReason = (typeof TraceReason)[keyof typeof TraceReason];
+
+/** struct ax_backend, 24 bytes. */
+export interface Backend {
+  addr: Uint8Array;
+  port: number;
+  proto: number;
+  state: number;
+}
+
+export const backendSize = 24;
+
+export function encodeBackend(v: Backend, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint16(off + 16, v.port, false);
+  view.setUint8(off + 18, v.proto);
+  view.setUint8(off + 19, v.state);
+  view.setUint32(off + 20, 0, true);
+}
+
+export function decodeBackend(view: DataView, off: number): Backend {
+  return {
+    addr: bytesIn(view, off, 16),
+    port: view.getUint16(off + 16, false),
+    proto: view.getUint8(off + 18),
+    state: view.getUint8(off + 19),
+  };
+}
+
+/** struct ax_config, 84 bytes. */
+export interface Config {
+  epoch: number;
+  flags: number;
+  deviceIfindex: number;
+  tunnelIfindex: number;
+  nodeIp4: Uint8Array;
+  nodeIp6: Uint8Array;
+  natPortMin: number;
+  natPortMax: number;
+  mtu: number;
+  aggregation: number;
+  reportIntervalS: number;
+  ctTimeoutTcpS: number;
+  ctTimeoutTcpSynS: number;
+  ctTimeoutTcpFinS: number;
+  ctTimeoutAnyS: number;
+  ctTimeoutSvcS: number;
+  tunnelPort: number;
+}
+
+export const configSize = 84;
+
+export function encodeConfig(v: Config, view: DataView, off: number): void {
+  view.setUint32(off, v.epoch, true);
+  view.setUint32(off + 4, v.flags, true);
+  view.setUint32(off + 8, v.deviceIfindex, true);
+  view.setUint32(off + 12, v.tunnelIfindex, true);
+  putBytes(view, off + 16, v.nodeIp4, 16);
+  putBytes(view, off + 32, v.nodeIp6, 16);
+  view.setUint16(off + 48, v.natPortMin, true);
+  view.setUint16(off + 50, v.natPortMax, true);
+  view.setUint16(off + 52, v.mtu, true);
+  view.setUint8(off + 54, v.aggregation);
+  view.setUint8(off + 55, 0);
+  view.setUint32(off + 56, v.reportIntervalS, true);
+  view.setUint32(off + 60, v.ctTimeoutTcpS, true);
+  view.setUint32(off + 64, v.ctTimeoutTcpSynS, true);
+  view.setUint32(off + 68, v.ctTimeoutTcpFinS, true);
+  view.setUint32(off + 72, v.ctTimeoutAnyS, true);
+  view.setUint32(off + 76, v.ctTimeoutSvcS, true);
+  view.setUint16(off + 80, v.tunnelPort, true);
+  view.setUint16(off + 82, 0, true);
+}
+
+export function decodeConfig(view: DataView, off: number): Config {
+  return {
+    epoch: view.getUint32(off, true),
+    flags: view.getUint32(off + 4, true),
+    deviceIfindex: view.getUint32(off + 8, true),
+    tunnelIfindex: view.getUint32(off + 12, true),
+    nodeIp4: bytesIn(view, off + 16, 16),
+    nodeIp6: bytesIn(view, off + 32, 16),
+    natPortMin: view.getUint16(off + 48, true),
+    natPortMax: view.getUint16(off + 50, true),
+    mtu: view.getUint16(off + 52, true),
+    aggregation: view.getUint8(off + 54),
+    reportIntervalS: view.getUint32(off + 56, true),
+    ctTimeoutTcpS: view.getUint32(off + 60, true),
+    ctTimeoutTcpSynS: view.getUint32(off + 64, true),
+    ctTimeoutTcpFinS: view.getUint32(off + 68, true),
+    ctTimeoutAnyS: view.getUint32(off + 72, true),
+    ctTimeoutSvcS: view.getUint32(off + 76, true),
+    tunnelPort: view.getUint16(off + 80, true),
+  };
+}
+
+/** struct ax_ct, 104 bytes. */
+export interface Ct {
+  epoch: number;
+  expiresS: number;
+  flags: number;
+  frontendId: number;
+  createdS: number;
+  side: [CtSide, CtSide];
+}
+
+export const ctSize = 104;
+
+export function encodeCt(v: Ct, view: DataView, off: number): void {
+  view.setUint32(off, v.epoch, true);
+  view.setUint32(off + 4, v.expiresS, true);
+  view.setUint32(off + 8, v.flags, true);
+  view.setUint32(off + 12, v.frontendId, true);
+  view.setUint32(off + 16, v.createdS, true);
+  view.setUint32(off + 20, 0, true);
+  encodeCtSide(v.side[0], view, off + 24);
+  encodeCtSide(v.side[1], view, off + 64);
+}
+
+export function decodeCt(view: DataView, off: number): Ct {
+  return {
+    epoch: view.getUint32(off, true),
+    expiresS: view.getUint32(off + 4, true),
+    flags: view.getUint32(off + 8, true),
+    frontendId: view.getUint32(off + 12, true),
+    createdS: view.getUint32(off + 16, true),
+    side: [decodeCtSide(view, off + 24), decodeCtSide(view, off + 64)],
+  };
+}
+
+/** struct ax_ct_key, 40 bytes. */
+export interface CtKey {
+  a: Uint8Array;
+  b: Uint8Array;
+  aport: number;
+  bport: number;
+  proto: number;
+}
+
+export const ctKeySize = 40;
+
+export function encodeCtKey(v: CtKey, view: DataView, off: number): void {
+  putBytes(view, off, v.a, 16);
+  putBytes(view, off + 16, v.b, 16);
+  view.setUint16(off + 32, v.aport, false);
+  view.setUint16(off + 34, v.bport, false);
+  view.setUint8(off + 36, v.proto);
+  view.setUint8(off + 37, 0);
+  view.setUint16(off + 38, 0, true);
+}
+
+export function decodeCtKey(view: DataView, off: number): CtKey {
+  return {
+    a: bytesIn(view, off, 16),
+    b: bytesIn(view, off + 16, 16),
+    aport: view.getUint16(off + 32, false),
+    bport: view.getUint16(off + 34, false),
+    proto: view.getUint8(off + 36),
+  };
+}
+
+/** struct ax_ct_side, 40 bytes. */
+export interface CtSide {
+  ifindex: number;
+  identity: number;
+  ruleId: number;
+  lastReportS: number;
+  nexthop: Uint8Array;
+  epId: number;
+  path: number;
+  tcpFlags: number;
+}
+
+export const ctSideSize = 40;
+
+export function encodeCtSide(v: CtSide, view: DataView, off: number): void {
+  view.setUint32(off, v.ifindex, true);
+  view.setUint32(off + 4, v.identity, true);
+  view.setUint32(off + 8, v.ruleId, true);
+  view.setUint32(off + 12, v.lastReportS, true);
+  putBytes(view, off + 16, v.nexthop, 16);
+  view.setUint16(off + 32, v.epId, true);
+  view.setUint8(off + 34, v.path);
+  view.setUint8(off + 35, v.tcpFlags);
+  view.setUint32(off + 36, 0, true);
+}
+
+export function decodeCtSide(view: DataView, off: number): CtSide {
+  return {
+    ifindex: view.getUint32(off, true),
+    identity: view.getUint32(off + 4, true),
+    ruleId: view.getUint32(off + 8, true),
+    lastReportS: view.getUint32(off + 12, true),
+    nexthop: bytesIn(view, off + 16, 16),
+    epId: view.getUint16(off + 32, true),
+    path: view.getUint8(off + 34),
+    tcpFlags: view.getUint8(off + 35),
+  };
+}
+
+/** struct ax_endpoint, 32 bytes. */
+export interface Endpoint {
+  ifindex: number;
+  identity: number;
+  policyId: number;
+  id: number;
+  flags: number;
+  mac: Uint8Array;
+  hostMac: Uint8Array;
+}
+
+export const endpointSize = 32;
+
+export function encodeEndpoint(v: Endpoint, view: DataView, off: number): void {
+  view.setUint32(off, v.ifindex, true);
+  view.setUint32(off + 4, v.identity, true);
+  view.setUint32(off + 8, v.policyId, true);
+  view.setUint16(off + 12, v.id, true);
+  view.setUint16(off + 14, v.flags, true);
+  putBytes(view, off + 16, v.mac, 6);
+  putBytes(view, off + 22, v.hostMac, 6);
+  view.setUint32(off + 28, 0, true);
+}
+
+export function decodeEndpoint(view: DataView, off: number): Endpoint {
+  return {
+    ifindex: view.getUint32(off, true),
+    identity: view.getUint32(off + 4, true),
+    policyId: view.getUint32(off + 8, true),
+    id: view.getUint16(off + 12, true),
+    flags: view.getUint16(off + 14, true),
+    mac: bytesIn(view, off + 16, 6),
+    hostMac: bytesIn(view, off + 22, 6),
+  };
+}
+
+/** struct ax_event, 112 bytes. */
+export interface Event {
+  timeNs: bigint;
+  type: number;
+  subtype: number;
+  reason: number;
+  flags: number;
+  proto: number;
+  tcpFlags: number;
+  icmpType: number;
+  icmpCode: number;
+  len: number;
+  ifindex: number;
+  srcIdentity: number;
+  dstIdentity: number;
+  srcEp: number;
+  dstEp: number;
+  sport: number;
+  dport: number;
+  saddr: Uint8Array;
+  daddr: Uint8Array;
+  ruleEgress: number;
+  ruleIngress: number;
+  origDaddr: Uint8Array;
+  origDport: number;
+  cpu: number;
+  smac: Uint8Array;
+  dmac: Uint8Array;
+}
+
+export const eventSize = 112;
+
+export function encodeEvent(v: Event, view: DataView, off: number): void {
+  view.setBigUint64(off, v.timeNs, true);
+  view.setUint8(off + 8, v.type);
+  view.setUint8(off + 9, v.subtype);
+  view.setUint8(off + 10, v.reason);
+  view.setUint8(off + 11, v.flags);
+  view.setUint8(off + 12, v.proto);
+  view.setUint8(off + 13, v.tcpFlags);
+  view.setUint8(off + 14, v.icmpType);
+  view.setUint8(off + 15, v.icmpCode);
+  view.setUint32(off + 16, v.len, true);
+  view.setUint32(off + 20, v.ifindex, true);
+  view.setUint32(off + 24, v.srcIdentity, true);
+  view.setUint32(off + 28, v.dstIdentity, true);
+  view.setUint16(off + 32, v.srcEp, true);
+  view.setUint16(off + 34, v.dstEp, true);
+  view.setUint16(off + 36, v.sport, false);
+  view.setUint16(off + 38, v.dport, false);
+  putBytes(view, off + 40, v.saddr, 16);
+  putBytes(view, off + 56, v.daddr, 16);
+  view.setUint32(off + 72, v.ruleEgress, true);
+  view.setUint32(off + 76, v.ruleIngress, true);
+  putBytes(view, off + 80, v.origDaddr, 16);
+  view.setUint16(off + 96, v.origDport, false);
+  view.setUint16(off + 98, v.cpu, true);
+  putBytes(view, off + 100, v.smac, 6);
+  putBytes(view, off + 106, v.dmac, 6);
+}
+
+export function decodeEvent(view: DataView, off: number): Event {
+  return {
+    timeNs: view.getBigUint64(off, true),
+    type: view.getUint8(off + 8),
+    subtype: view.getUint8(off + 9),
+    reason: view.getUint8(off + 10),
+    flags: view.getUint8(off + 11),
+    proto: view.getUint8(off + 12),
+    tcpFlags: view.getUint8(off + 13),
+    icmpType: view.getUint8(off + 14),
+    icmpCode: view.getUint8(off + 15),
+    len: view.getUint32(off + 16, true),
+    ifindex: view.getUint32(off + 20, true),
+    srcIdentity: view.getUint32(off + 24, true),
+    dstIdentity: view.getUint32(off + 28, true),
+    srcEp: view.getUint16(off + 32, true),
+    dstEp: view.getUint16(off + 34, true),
+    sport: view.getUint16(off + 36, false),
+    dport: view.getUint16(off + 38, false),
+    saddr: bytesIn(view, off + 40, 16),
+    daddr: bytesIn(view, off + 56, 16),
+    ruleEgress: view.getUint32(off + 72, true),
+    ruleIngress: view.getUint32(off + 76, true),
+    origDaddr: bytesIn(view, off + 80, 16),
+    origDport: view.getUint16(off + 96, false),
+    cpu: view.getUint16(off + 98, true),
+    smac: bytesIn(view, off + 100, 6),
+    dmac: bytesIn(view, off + 106, 6),
+  };
+}
+
+/** struct ax_flow_key, 40 bytes. */
+export interface FlowKey {
+  saddr: Uint8Array;
+  daddr: Uint8Array;
+  sport: number;
+  dport: number;
+  proto: number;
+}
+
+export const flowKeySize = 40;
+
+export function encodeFlowKey(v: FlowKey, view: DataView, off: number): void {
+  putBytes(view, off, v.saddr, 16);
+  putBytes(view, off + 16, v.daddr, 16);
+  view.setUint16(off + 32, v.sport, false);
+  view.setUint16(off + 34, v.dport, false);
+  view.setUint8(off + 36, v.proto);
+  view.setUint8(off + 37, 0);
+  view.setUint16(off + 38, 0, true);
+}
+
+export function decodeFlowKey(view: DataView, off: number): FlowKey {
+  return {
+    saddr: bytesIn(view, off, 16),
+    daddr: bytesIn(view, off + 16, 16),
+    sport: view.getUint16(off + 32, false),
+    dport: view.getUint16(off + 34, false),
+    proto: view.getUint8(off + 36),
+  };
+}
+
+/** struct ax_frag_key, 40 bytes. */
+export interface FragKey {
+  saddr: Uint8Array;
+  daddr: Uint8Array;
+  id: number;
+  proto: number;
+}
+
+export const fragKeySize = 40;
+
+export function encodeFragKey(v: FragKey, view: DataView, off: number): void {
+  putBytes(view, off, v.saddr, 16);
+  putBytes(view, off + 16, v.daddr, 16);
+  view.setUint32(off + 32, v.id, true);
+  view.setUint8(off + 36, v.proto);
+  view.setUint8(off + 37, 0);
+  view.setUint16(off + 38, 0, true);
+}
+
+export function decodeFragKey(view: DataView, off: number): FragKey {
+  return {
+    saddr: bytesIn(view, off, 16),
+    daddr: bytesIn(view, off + 16, 16),
+    id: view.getUint32(off + 32, true),
+    proto: view.getUint8(off + 36),
+  };
+}
+
+/** struct ax_frag_ports, 4 bytes. */
+export interface FragPorts {
+  sport: number;
+  dport: number;
+}
+
+export const fragPortsSize = 4;
+
+export function encodeFragPorts(v: FragPorts, view: DataView, off: number): void {
+  view.setUint16(off, v.sport, false);
+  view.setUint16(off + 2, v.dport, false);
+}
+
+export function decodeFragPorts(view: DataView, off: number): FragPorts {
+  return {
+    sport: view.getUint16(off, false),
+    dport: view.getUint16(off + 2, false),
+  };
+}
+
+/** struct ax_frontend, 24 bytes. */
+export interface Frontend {
+  addr: Uint8Array;
+  port: number;
+  proto: number;
+}
+
+export const frontendSize = 24;
+
+export function encodeFrontend(v: Frontend, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint16(off + 16, v.port, false);
+  view.setUint8(off + 18, v.proto);
+  view.setUint8(off + 19, 0);
+  view.setUint32(off + 20, 0, true);
+}
+
+export function decodeFrontend(view: DataView, off: number): Frontend {
+  return {
+    addr: bytesIn(view, off, 16),
+    port: view.getUint16(off + 16, false),
+    proto: view.getUint8(off + 18),
+  };
+}
+
+/** struct ax_gc_ctx, 40 bytes. */
+export interface GcCtx {
+  flush: Uint8Array;
+  nowS: number;
+  ctSeen: number;
+  ctDeleted: number;
+  natSeen: number;
+  natDeleted: number;
+}
+
+export const gcCtxSize = 40;
+
+export function encodeGcCtx(v: GcCtx, view: DataView, off: number): void {
+  putBytes(view, off, v.flush, 16);
+  view.setUint32(off + 16, v.nowS, true);
+  view.setUint32(off + 20, v.ctSeen, true);
+  view.setUint32(off + 24, v.ctDeleted, true);
+  view.setUint32(off + 28, v.natSeen, true);
+  view.setUint32(off + 32, v.natDeleted, true);
+  view.setUint32(off + 36, 0, true);
+}
+
+export function decodeGcCtx(view: DataView, off: number): GcCtx {
+  return {
+    flush: bytesIn(view, off, 16),
+    nowS: view.getUint32(off + 16, true),
+    ctSeen: view.getUint32(off + 20, true),
+    ctDeleted: view.getUint32(off + 24, true),
+    natSeen: view.getUint32(off + 28, true),
+    natDeleted: view.getUint32(off + 32, true),
+  };
+}
+
+/** struct ax_ipcache_entry, 24 bytes. */
+export interface IpcacheEntry {
+  identity: number;
+  flags: number;
+  nodeIp: Uint8Array;
+}
+
+export const ipcacheEntrySize = 24;
+
+export function encodeIpcacheEntry(v: IpcacheEntry, view: DataView, off: number): void {
+  view.setUint32(off, v.identity, true);
+  view.setUint32(off + 4, v.flags, true);
+  putBytes(view, off + 8, v.nodeIp, 16);
+}
+
+export function decodeIpcacheEntry(view: DataView, off: number): IpcacheEntry {
+  return {
+    identity: view.getUint32(off, true),
+    flags: view.getUint32(off + 4, true),
+    nodeIp: bytesIn(view, off + 8, 16),
+  };
+}
+
+/** struct ax_ipcache_key, 20 bytes. */
+export interface IpcacheKey {
+  prefixlen: number;
+  addr: Uint8Array;
+}
+
+export const ipcacheKeySize = 20;
+
+export function encodeIpcacheKey(v: IpcacheKey, view: DataView, off: number): void {
+  view.setUint32(off, v.prefixlen, true);
+  putBytes(view, off + 4, v.addr, 16);
+}
+
+export function decodeIpcacheKey(view: DataView, off: number): IpcacheKey {
+  return {
+    prefixlen: view.getUint32(off, true),
+    addr: bytesIn(view, off + 4, 16),
+  };
+}
+
+/** struct ax_metric, 16 bytes. */
+export interface Metric {
+  packets: bigint;
+  bytes: bigint;
+}
+
+export const metricSize = 16;
+
+export function encodeMetric(v: Metric, view: DataView, off: number): void {
+  view.setBigUint64(off, v.packets, true);
+  view.setBigUint64(off + 8, v.bytes, true);
+}
+
+export function decodeMetric(view: DataView, off: number): Metric {
+  return {
+    packets: view.getBigUint64(off, true),
+    bytes: view.getBigUint64(off + 8, true),
+  };
+}
+
+/** struct ax_nat, 24 bytes. */
+export interface Nat {
+  addr: Uint8Array;
+  port: number;
+  expiresS: number;
+}
+
+export const natSize = 24;
+
+export function encodeNat(v: Nat, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint16(off + 16, v.port, false);
+  view.setUint16(off + 18, 0, true);
+  view.setUint32(off + 20, v.expiresS, true);
+}
+
+export function decodeNat(view: DataView, off: number): Nat {
+  return {
+    addr: bytesIn(view, off, 16),
+    port: view.getUint16(off + 16, false),
+    expiresS: view.getUint32(off + 20, true),
+  };
+}
+
+/** struct ax_nat_key, 40 bytes. */
+export interface NatKey {
+  saddr: Uint8Array;
+  daddr: Uint8Array;
+  sport: number;
+  dport: number;
+  proto: number;
+  reverse: number;
+}
+
+export const natKeySize = 40;
+
+export function encodeNatKey(v: NatKey, view: DataView, off: number): void {
+  putBytes(view, off, v.saddr, 16);
+  putBytes(view, off + 16, v.daddr, 16);
+  view.setUint16(off + 32, v.sport, false);
+  view.setUint16(off + 34, v.dport, false);
+  view.setUint8(off + 36, v.proto);
+  view.setUint8(off + 37, v.reverse);
+  view.setUint16(off + 38, 0, true);
+}
+
+export function decodeNatKey(view: DataView, off: number): NatKey {
+  return {
+    saddr: bytesIn(view, off, 16),
+    daddr: bytesIn(view, off + 16, 16),
+    sport: view.getUint16(off + 32, false),
+    dport: view.getUint16(off + 34, false),
+    proto: view.getUint8(off + 36),
+    reverse: view.getUint8(off + 37),
+  };
+}
+
+/** struct ax_policy_head, 16 bytes. */
+export interface PolicyHead {
+  shapesExact: number;
+  shapesAny: number;
+  defaultRule: number;
+  defaultVerdict: number;
+}
+
+export const policyHeadSize = 16;
+
+export function encodePolicyHead(v: PolicyHead, view: DataView, off: number): void {
+  view.setUint32(off, v.shapesExact, true);
+  view.setUint32(off + 4, v.shapesAny, true);
+  view.setUint32(off + 8, v.defaultRule, true);
+  view.setUint8(off + 12, v.defaultVerdict);
+  view.setUint8(off + 13, 0);
+  view.setUint16(off + 14, 0, true);
+}
+
+export function decodePolicyHead(view: DataView, off: number): PolicyHead {
+  return {
+    shapesExact: view.getUint32(off, true),
+    shapesAny: view.getUint32(off + 4, true),
+    defaultRule: view.getUint32(off + 8, true),
+    defaultVerdict: view.getUint8(off + 12),
+  };
+}
+
+/** struct ax_policy_key, 12 bytes. */
+export interface PolicyKey {
+  policyId: number;
+  identity: number;
+  port: number;
+  proto: number;
+  shape: number;
+}
+
+export const policyKeySize = 12;
+
+export function encodePolicyKey(v: PolicyKey, view: DataView, off: number): void {
+  view.setUint32(off, v.policyId, true);
+  view.setUint32(off + 4, v.identity, true);
+  view.setUint16(off + 8, v.port, false);
+  view.setUint8(off + 10, v.proto);
+  view.setUint8(off + 11, v.shape);
+}
+
+export function decodePolicyKey(view: DataView, off: number): PolicyKey {
+  return {
+    policyId: view.getUint32(off, true),
+    identity: view.getUint32(off + 4, true),
+    port: view.getUint16(off + 8, false),
+    proto: view.getUint8(off + 10),
+    shape: view.getUint8(off + 11),
+  };
+}
+
+/** struct ax_policy_row, 12 bytes. */
+export interface PolicyRow {
+  precedence: number;
+  ruleId: number;
+  proxyPort: number;
+  verdict: number;
+}
+
+export const policyRowSize = 12;
+
+export function encodePolicyRow(v: PolicyRow, view: DataView, off: number): void {
+  view.setUint32(off, v.precedence, true);
+  view.setUint32(off + 4, v.ruleId, true);
+  view.setUint16(off + 8, v.proxyPort, true);
+  view.setUint8(off + 10, v.verdict);
+  view.setUint8(off + 11, 0);
+}
+
+export function decodePolicyRow(view: DataView, off: number): PolicyRow {
+  return {
+    precedence: view.getUint32(off, true),
+    ruleId: view.getUint32(off + 4, true),
+    proxyPort: view.getUint16(off + 8, true),
+    verdict: view.getUint8(off + 10),
+  };
+}
+
+/** struct ax_slot_key, 8 bytes. */
+export interface SlotKey {
+  slotsId: number;
+  slot: number;
+}
+
+export const slotKeySize = 8;
+
+export function encodeSlotKey(v: SlotKey, view: DataView, off: number): void {
+  view.setUint32(off, v.slotsId, true);
+  view.setUint32(off + 4, v.slot, true);
+}
+
+export function decodeSlotKey(view: DataView, off: number): SlotKey {
+  return {
+    slotsId: view.getUint32(off, true),
+    slot: view.getUint32(off + 4, true),
+  };
+}
+
+/** struct ax_sock_rev, 24 bytes. */
+export interface SockRev {
+  addr: Uint8Array;
+  port: number;
+  frontendId: number;
+}
+
+export const sockRevSize = 24;
+
+export function encodeSockRev(v: SockRev, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint16(off + 16, v.port, false);
+  view.setUint16(off + 18, 0, true);
+  view.setUint32(off + 20, v.frontendId, true);
+}
+
+export function decodeSockRev(view: DataView, off: number): SockRev {
+  return {
+    addr: bytesIn(view, off, 16),
+    port: view.getUint16(off + 16, false),
+    frontendId: view.getUint32(off + 20, true),
+  };
+}
+
+/** struct ax_sock_rev_key, 32 bytes. */
+export interface SockRevKey {
+  cookie: bigint;
+  addr: Uint8Array;
+  port: number;
+}
+
+export const sockRevKeySize = 32;
+
+export function encodeSockRevKey(v: SockRevKey, view: DataView, off: number): void {
+  view.setBigUint64(off, v.cookie, true);
+  putBytes(view, off + 8, v.addr, 16);
+  view.setUint16(off + 24, v.port, false);
+  view.setUint16(off + 26, 0, true);
+  view.setUint32(off + 28, 0, true);
+}
+
+export function decodeSockRevKey(view: DataView, off: number): SockRevKey {
+  return {
+    cookie: view.getBigUint64(off, true),
+    addr: bytesIn(view, off + 8, 16),
+    port: view.getUint16(off + 24, false),
+  };
+}
+
+/** struct ax_svc, 24 bytes. */
+export interface Svc {
+  frontendId: number;
+  slotsId: number;
+  count: number;
+  affinityTimeoutS: number;
+  flags: number;
+  algorithm: number;
+}
+
+export const svcSize = 24;
+
+export function encodeSvc(v: Svc, view: DataView, off: number): void {
+  view.setUint32(off, v.frontendId, true);
+  view.setUint32(off + 4, v.slotsId, true);
+  view.setUint32(off + 8, v.count, true);
+  view.setUint32(off + 12, v.affinityTimeoutS, true);
+  view.setUint16(off + 16, v.flags, true);
+  view.setUint8(off + 18, v.algorithm);
+  view.setUint8(off + 19, 0);
+  view.setUint32(off + 20, 0, true);
+}
+
+export function decodeSvc(view: DataView, off: number): Svc {
+  return {
+    frontendId: view.getUint32(off, true),
+    slotsId: view.getUint32(off + 4, true),
+    count: view.getUint32(off + 8, true),
+    affinityTimeoutS: view.getUint32(off + 12, true),
+    flags: view.getUint16(off + 16, true),
+    algorithm: view.getUint8(off + 18),
+  };
+}
+
+/** struct ax_svc_flow, 8 bytes. */
+export interface SvcFlow {
+  backendId: number;
+  expiresS: number;
+}
+
+export const svcFlowSize = 8;
+
+export function encodeSvcFlow(v: SvcFlow, view: DataView, off: number): void {
+  view.setUint32(off, v.backendId, true);
+  view.setUint32(off + 4, v.expiresS, true);
+}
+
+export function decodeSvcFlow(view: DataView, off: number): SvcFlow {
+  return {
+    backendId: view.getUint32(off, true),
+    expiresS: view.getUint32(off + 4, true),
+  };
+}
+
+/** struct ax_svc_key, 20 bytes. */
+export interface SvcKey {
+  addr: Uint8Array;
+  port: number;
+  proto: number;
+  scope: number;
+}
+
+export const svcKeySize = 20;
+
+export function encodeSvcKey(v: SvcKey, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint16(off + 16, v.port, false);
+  view.setUint8(off + 18, v.proto);
+  view.setUint8(off + 19, v.scope);
+}
+
+export function decodeSvcKey(view: DataView, off: number): SvcKey {
+  return {
+    addr: bytesIn(view, off, 16),
+    port: view.getUint16(off + 16, false),
+    proto: view.getUint8(off + 18),
+    scope: view.getUint8(off + 19),
+  };
+}
+
+/** Every map of the datapath by its kernel name; sizes are the defaults of the objects. */
+export const maps = {
+  ax_backends: { type: 1, keySize: 4, valueSize: 24, maxEntries: 524288, flags: 1, key: "u32", value: "Backend" },
+  ax_config: { type: 2, keySize: 4, valueSize: 84, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
+  ax_ct: { type: 1, keySize: 40, valueSize: 104, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
+  ax_endpoints: { type: 1, keySize: 16, valueSize: 32, maxEntries: 16384, flags: 0, key: "Addr", value: "Endpoint" },
+  ax_events: { type: 27, keySize: 0, valueSize: 0, maxEntries: 8388608, flags: 0, key: "", value: "" },
+  ax_frags: { type: 9, keySize: 40, valueSize: 4, maxEntries: 8192, flags: 0, key: "FragKey", value: "FragPorts" },
+  ax_frontends: { type: 1, keySize: 4, valueSize: 24, maxEntries: 262144, flags: 1, key: "u32", value: "Frontend" },
+  ax_ipcache: { type: 11, keySize: 20, valueSize: 24, maxEntries: 512000, flags: 1, key: "IpcacheKey", value: "IpcacheEntry" },
+  ax_metrics: { type: 6, keySize: 4, valueSize: 16, maxEntries: 1024, flags: 0, key: "u32", value: "Metric" },
+  ax_nat: { type: 1, keySize: 40, valueSize: 24, maxEntries: 131072, flags: 1, key: "NatKey", value: "Nat" },
+  ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
+  ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
+  ax_policy_heads: { type: 1, keySize: 4, valueSize: 16, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
+  ax_services: { type: 1, keySize: 20, valueSize: 24, maxEntries: 262144, flags: 1, key: "SvcKey", value: "Svc" },
+  ax_sock_rev: { type: 9, keySize: 32, valueSize: 24, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "SockRev" },
+  ax_svc_flows: { type: 9, keySize: 40, valueSize: 8, maxEntries: 65536, flags: 0, key: "FlowKey", value: "SvcFlow" },
+  ax_svc_slots: { type: 1, keySize: 8, valueSize: 4, maxEntries: 1048576, flags: 1, key: "SlotKey", value: "u32" },
+} as const satisfies Record<string, MapLayout>;
+export type MapName = keyof typeof maps;
+
+/** Where each field of the C structs lies: offset and size in bytes. */
+export const layouts = {
+  Backend: { c: "ax_backend", size: 24, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], pad: [20, 4] } },
+  Config: { c: "ax_config", size: 84, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], pad2: [82, 2] } },
+  Ct: { c: "ax_ct", size: 104, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], frontend_id: [12, 4], created_s: [16, 4], pad: [20, 4], side: [24, 80] } },
+  CtKey: { c: "ax_ct_key", size: 40, fields: { a: [0, 16], b: [16, 16], aport: [32, 2], bport: [34, 2], proto: [36, 1], pad: [37, 3] } },
+  CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], packets_hi_pad: [36, 4] } },
+  Endpoint: { c: "ax_endpoint", size: 32, fields: { ifindex: [0, 4], identity: [4, 4], policy_id: [8, 4], id: [12, 2], flags: [14, 2], mac: [16, 6], host_mac: [22, 6], pad: [28, 4] } },
+  Event: { c: "ax_event", size: 112, fields: { time_ns: [0, 8], type: [8, 1], subtype: [9, 1], reason: [10, 1], flags: [11, 1], proto: [12, 1], tcp_flags: [13, 1], icmp_type: [14, 1], icmp_code: [15, 1], len: [16, 4], ifindex: [20, 4], src_identity: [24, 4], dst_identity: [28, 4], src_ep: [32, 2], dst_ep: [34, 2], sport: [36, 2], dport: [38, 2], saddr: [40, 16], daddr: [56, 16], rule_egress: [72, 4], rule_ingress: [76, 4], orig_daddr: [80, 16], orig_dport: [96, 2], cpu: [98, 2], smac: [100, 6], dmac: [106, 6] } },
+  FlowKey: { c: "ax_flow_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], pad: [37, 3] } },
+  FragKey: { c: "ax_frag_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], id: [32, 4], proto: [36, 1], pad: [37, 3] } },
+  FragPorts: { c: "ax_frag_ports", size: 4, fields: { sport: [0, 2], dport: [2, 2] } },
+  Frontend: { c: "ax_frontend", size: 24, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], pad: [19, 5] } },
+  GcCtx: { c: "ax_gc_ctx", size: 40, fields: { flush: [0, 16], now_s: [16, 4], ct_seen: [20, 4], ct_deleted: [24, 4], nat_seen: [28, 4], nat_deleted: [32, 4], pad: [36, 4] } },
+  IpcacheEntry: { c: "ax_ipcache_entry", size: 24, fields: { identity: [0, 4], flags: [4, 4], node_ip: [8, 16] } },
+  IpcacheKey: { c: "ax_ipcache_key", size: 20, fields: { prefixlen: [0, 4], addr: [4, 16] } },
+  Metric: { c: "ax_metric", size: 16, fields: { packets: [0, 8], bytes: [8, 8] } },
+  Nat: { c: "ax_nat", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], expires_s: [20, 4] } },
+  NatKey: { c: "ax_nat_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], reverse: [37, 1], pad: [38, 2] } },
+  PolicyHead: { c: "ax_policy_head", size: 16, fields: { shapes_exact: [0, 4], shapes_any: [4, 4], default_rule: [8, 4], default_verdict: [12, 1], pad: [13, 3] } },
+  PolicyKey: { c: "ax_policy_key", size: 12, fields: { policy_id: [0, 4], identity: [4, 4], port: [8, 2], proto: [10, 1], shape: [11, 1] } },
+  PolicyRow: { c: "ax_policy_row", size: 12, fields: { precedence: [0, 4], rule_id: [4, 4], proxy_port: [8, 2], verdict: [10, 1], pad: [11, 1] } },
+  SlotKey: { c: "ax_slot_key", size: 8, fields: { slots_id: [0, 4], slot: [4, 4] } },
+  SockRev: { c: "ax_sock_rev", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], frontend_id: [20, 4] } },
+  SockRevKey: { c: "ax_sock_rev_key", size: 32, fields: { cookie: [0, 8], addr: [8, 16], port: [24, 2], pad: [26, 6] } },
+  Svc: { c: "ax_svc", size: 24, fields: { frontend_id: [0, 4], slots_id: [4, 4], count: [8, 4], affinity_timeout_s: [12, 4], flags: [16, 2], algorithm: [18, 1], pad: [19, 5] } },
+  SvcFlow: { c: "ax_svc_flow", size: 8, fields: { backend_id: [0, 4], expires_s: [4, 4] } },
+  SvcKey: { c: "ax_svc_key", size: 20, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], scope: [19, 1] } },
+} as const satisfies Record<string, StructLayout>;
