@@ -20,7 +20,6 @@ export type Action =
   | { verb: "patch"; ref: ObjectRef; patch: object; subresource?: "status" }
   | { verb: "delete"; ref: ObjectRef; gracePeriodSeconds?: number; propagationPolicy?: Propagation }
   | { verb: "bind"; ref: ObjectRef; node: string }
-  | { verb: "finalize"; namespace: string }
   | { verb: "event"; about: KubeObject; type: "Normal" | "Warning"; reason: string; message: string }
   /** Reconcile the same key again after so many milliseconds. */
   | { verb: "again"; afterMs: number };

@@ -1,0 +1,227 @@
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { AxonError, childLogger, errorText, type Logger, systemClock } from "@axoneme/base";
+import { KubeClient, loadKubeconfig } from "@axoneme/kube";
+import { builtFile, Netns } from "@axoneme/netlink";
+import { ControllerManager } from "../controllers/manager.ts";
+import { buildNetwork, removeNamespace, wireNamespace } from "../network/build.ts";
+import { type NetworkPlan, type NodePlan, planNetwork, staticPodCidrs } from "../network/plan.ts";
+import type { CniNetwork } from "../node/cni.ts";
+import { NodeRunner } from "../node/runner.ts";
+import { createCgroup, joinCgroup } from "./cgroup.ts";
+import { hostRoots, type LabConfig, readConfig, substitute } from "./config.ts";
+import { launchLine } from "./launch.ts";
+import { type LabPaths, labPaths } from "./paths.ts";
+import { type SupervisorReport, writeReport } from "./progress.ts";
+import { type RunningApiServer, startApiServer } from "./server.ts";
+import { Service } from "./service.ts";
+
+/** Everything a lab's supervisor keeps running, in the order of the start. */
+export class Supervisor {
+  readonly #config: LabConfig;
+  readonly #paths: LabPaths;
+  readonly #plan: NetworkPlan;
+  readonly #log: Logger;
+  #server: RunningApiServer | undefined;
+  #client: KubeClient | undefined;
+  #controllers: ControllerManager | undefined;
+  #runners: NodeRunner[] = [];
+  #services: Service[] = [];
+
+  constructor(name: string, log: Logger) {
+    this.#paths = labPaths(name, hostRoots());
+    this.#config = readConfig(this.#paths.config);
+    this.#plan = planNetwork(this.#config.number, this.#config.nodes);
+    this.#log = log;
+  }
+
+  /** Starts all parts. Each finds and keeps what a former supervisor left running. */
+  async start(): Promise<void> {
+    const { control } = this.#directories();
+    joinCgroup(control);
+    writeFileSync(this.#paths.supervisorPid, String(process.pid));
+    try {
+      await this.#step("building the network", () => buildNetwork(this.#paths, this.#plan));
+      await this.#step("starting the API server", () => this.#startServer());
+      await this.#step("starting the operator", () => this.#startOperator());
+      await this.#step("starting agents", () => this.#startAgents());
+      await this.#step("starting controllers", () => this.#startControllers());
+      await this.#step("starting nodes", () => this.#startNodes());
+      this.#report({ state: "running", step: "running" });
+    } catch (error) {
+      this.#report({ state: "failed", step: this.#lastStep, error: errorText(error) });
+      throw error;
+    }
+  }
+
+  /** Ends the supervisor's own parts; pods, agents and the network stay for the next one. */
+  async stop(): Promise<void> {
+    for (const service of this.#services) service.release();
+    await Promise.all(this.#runners.map((runner) => runner.stop()));
+    await this.#controllers?.stop();
+    await this.#client?.close();
+    await this.#server?.stop();
+  }
+
+  #lastStep = "";
+
+  async #step(what: string, work: () => Promise<void> | void): Promise<void> {
+    this.#lastStep = what;
+    this.#report({ state: "starting", step: what });
+    this.#log.info({ lab: this.#config.name }, what);
+    await work();
+  }
+
+  #report(report: Omit<SupervisorReport, "pid">): void {
+    writeReport(this.#paths.status, { pid: process.pid, ...report });
+  }
+
+  #directories(): { control: string } {
+    const control = join(this.#paths.cgroup, "control");
+    createCgroup(control);
+    for (const dir of [this.#paths.netnsDir, this.#paths.pods, this.#paths.apiserver])
+      mkdirSync(dir, { recursive: true });
+    for (const node of this.#config.nodes) {
+      mkdirSync(this.#paths.nodeDir(node), { recursive: true });
+      for (const part of ["pods", "agent", "cni"]) createCgroup(join(this.#paths.nodeCgroup(node), part));
+    }
+    return { control };
+  }
+
+  async #startServer(): Promise<void> {
+    this.#server = await startApiServer({
+      paths: this.#paths,
+      plan: this.#plan,
+      netns: this.#paths.netns(wireNamespace),
+      userPort: formerPort(this.#paths.kubeconfig),
+      log: childLogger(this.#log, { module: "apiserver" }),
+    });
+    this.#client = new KubeClient(loadKubeconfig({ path: this.#paths.kubeconfig }));
+    await this.#client.version();
+  }
+
+  #needClient(): KubeClient {
+    if (this.#client === undefined)
+      throw new AxonError("lab.order", "the API server has not been started yet");
+    return this.#client;
+  }
+
+  async #startControllers(): Promise<void> {
+    const { graceMs, evictAfterMs } = this.#config.node;
+    this.#controllers = new ControllerManager({
+      client: this.#needClient(),
+      log: childLogger(this.#log, { module: "controllers" }),
+      nodeGraceMs: graceMs,
+      evictAfterMs,
+      ...(this.#server === undefined ? {} : { caCertificate: this.#server.caCertificate }),
+    });
+    await this.#controllers.start();
+  }
+
+  #startOperator(): void {
+    const { operatorCommand } = this.#config;
+    if (operatorCommand === null) return;
+    const cgroup = join(this.#paths.cgroup, "operator");
+    const argv = substitute(operatorCommand, { kubeconfig: this.#paths.kubeconfig });
+    this.#serve("operator", {
+      argv: [builtFile("bin/axon-exec"), "--cgroup", cgroup, "--", ...argv],
+      cgroup,
+      dir: this.#paths.state,
+    });
+  }
+
+  #startAgents(): void {
+    const { agentCommand } = this.#config;
+    if (agentCommand === null) return;
+    for (const node of this.#plan.nodes) {
+      const config = join(this.#paths.nodeDir(node.name), "agent.json");
+      writeFileSync(config, `${JSON.stringify(this.#agentConfig(node), null, 2)}\n`, { mode: 0o600 });
+      const cgroup = join(this.#paths.nodeCgroup(node.name), "agent");
+      const argv = substitute(agentCommand, { config, node: node.name });
+      this.#serve(`agent of ${node.name}`, {
+        argv: launchLine({ netns: this.#paths.netns(node.name), cgroup, argv }),
+        cgroup,
+        dir: this.#paths.nodeDir(node.name),
+        file: "agent",
+      });
+    }
+  }
+
+  #agentConfig(node: NodePlan): object {
+    return {
+      nodeName: node.name,
+      kubeconfig: this.#paths.nodeKubeconfig,
+      runDir: this.#paths.nodeDir(node.name),
+      bpffs: this.#paths.bpffs(node.name),
+      cgroup: this.#paths.nodeCgroup(node.name),
+      device: "eth0",
+      routingMode: this.#config.routingMode,
+      ...this.#config.agentConfig,
+    };
+  }
+
+  #serve(name: string, where: { argv: readonly string[]; cgroup: string; dir: string; file?: string }): void {
+    const file = where.file ?? name;
+    const service = new Service({
+      name,
+      argv: where.argv,
+      cgroup: where.cgroup,
+      logFile: join(where.dir, `${file}.log`),
+      pidFile: join(where.dir, `${file}.pid`),
+      clock: systemClock,
+      log: this.#log,
+    });
+    this.#services.push(service);
+    service.start();
+  }
+
+  async #startNodes(): Promise<void> {
+    for (const node of this.#plan.nodes) {
+      const runner = new NodeRunner({
+        node: node.name,
+        paths: this.#paths,
+        hostIps: node.ips,
+        images: this.#config.images,
+        network: this.#networkOf(node),
+        client: this.#needClient(),
+        sandbox: { create: createSandbox, remove: removeNamespace },
+        clock: systemClock,
+        log: childLogger(this.#log, { module: "node", node: node.name }),
+        launch: launchLine,
+      });
+      this.#runners.push(runner);
+    }
+    await Promise.all(this.#runners.map((runner) => runner.start()));
+  }
+
+  #networkOf(node: NodePlan): CniNetwork {
+    const [podCIDR4, podCIDR6] = staticPodCidrs(this.#plan, node.index);
+    const nodeDir = this.#paths.nodeDir(node.name);
+    return substitute(this.#config.cni, { node: node.name, nodeDir, podCIDR4, podCIDR6 });
+  }
+}
+
+/** A pod's namespace; a file left by a crash in the middle of a former attempt is cleared away. */
+async function createSandbox(path: string): Promise<void> {
+  if (existsSync(path)) await removeNamespace(path);
+  await Netns.create(path);
+}
+
+/** The port of a former kubeconfig, 0 (any) when there is none. */
+function formerPort(kubeconfig: string): number {
+  if (!existsSync(kubeconfig)) return 0;
+  return Number(new URL(loadKubeconfig({ path: kubeconfig }).server).port);
+}
+
+/** Runs a supervisor until it is told to end. For `lab.mjs run`. */
+export async function runSupervisor(name: string, log: Logger): Promise<void> {
+  const supervisor = new Supervisor(name, log);
+  await supervisor.start();
+  log.info({ lab: name }, "the lab is running");
+  await new Promise<void>((resolve) => {
+    process.once("SIGTERM", () => resolve());
+    process.once("SIGINT", () => resolve());
+  });
+  await supervisor.stop();
+  rmSync(labPaths(name, hostRoots()).supervisorPid, { force: true });
+}

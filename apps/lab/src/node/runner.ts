@@ -1,0 +1,240 @@
+import { type Clock, errorText, type Logger, type Timer } from "@axoneme/base";
+import { type KubeClient, ListWatch, resources } from "@axoneme/kube";
+import type { Lease } from "kubernetes-types/coordination/v1";
+import type { Node, Pod } from "kubernetes-types/core/v1";
+import { EventRecorder } from "../controllers/eventrecorder.ts";
+import { condition, joinKey, keyOf, uidOf } from "../controllers/objects.ts";
+import type { LabPaths } from "../lab/paths.ts";
+import { type CniNetwork, CniRuntime } from "./cni.ts";
+import type { LaunchSpec, NodeContext, SandboxOps } from "./context.ts";
+import { FifoPool } from "./fifos.ts";
+import { type NodeFacts, nodeObject, nodeStatus } from "./heartbeat.ts";
+import { nodeApi } from "./kubeapi.ts";
+import { KubeletServer } from "./kubelet.ts";
+import { PodStateStore } from "./podstate.ts";
+import { PodWorker } from "./podworker.ts";
+import { Slots } from "./slots.ts";
+
+export interface NodeRunnerOptions {
+  node: string;
+  paths: LabPaths;
+  hostIps: readonly string[];
+  images: Readonly<Record<string, string>>;
+  network: CniNetwork;
+  client: KubeClient;
+  sandbox: SandboxOps;
+  clock: Clock;
+  log: Logger;
+  launch(spec: LaunchSpec): readonly string[];
+  /** Pods that are set up at the same time (default 8). */
+  parallel?: number;
+}
+
+const leaseEveryMs = 10_000;
+const networkEveryMs = 5_000;
+/** While the network is not ready, it is asked more often: the first pods wait for it. */
+const networkImpatienceMs = 250;
+const gcEveryMs = 300_000;
+
+/** A node's kubelet: registers it, keeps it alive, runs the pods bound to it, serves logs and exec. */
+export class NodeRunner {
+  readonly #options: NodeRunnerOptions;
+  readonly #context: NodeContext;
+  readonly #workers = new Map<string, PodWorker>();
+  readonly #watch: ListWatch<Pod>;
+  readonly #kubelet: KubeletServer;
+  #networkProblem: string | undefined = "the network plugin has not been asked yet";
+  #timers: Timer[] = [];
+  #stopped = false;
+
+  constructor(options: NodeRunnerOptions) {
+    this.#options = options;
+    const { node, paths, client, log } = options;
+    const netns = paths.netns(node);
+    const cgroup = paths.nodeCgroup(node);
+    const inNode = (argv: readonly string[]): readonly string[] =>
+      options.launch({ netns, cgroup: `${cgroup}/cni`, argv });
+    this.#context = {
+      node,
+      paths,
+      netns,
+      cgroup,
+      hostIps: options.hostIps,
+      images: options.images,
+      api: nodeApi(client, new EventRecorder(client, "kubelet", log, node)),
+      cni: new CniRuntime(options.network, inNode),
+      sandbox: options.sandbox,
+      states: new PodStateStore(paths.pods),
+      fifos: new FifoPool(`${paths.nodeDir(node)}/fifos`),
+      slots: new Slots(options.parallel ?? 8),
+      clock: options.clock,
+      log,
+      launch: options.launch,
+    };
+    this.#watch = new ListWatch(client, resources.pods, { fieldSelector: `spec.nodeName=${node}`, log });
+    this.#kubelet = new KubeletServer(this.#context, {
+      find: (namespace, name) => this.#find(namespace, name),
+    });
+  }
+
+  get socketPath(): string {
+    return `${this.#context.paths.nodeDir(this.#context.node)}/kubelet.sock`;
+  }
+
+  /** Takes over pods of a former runner, registers the node, and begins. Returns once the pods are listed. */
+  async start(): Promise<void> {
+    await this.#kubelet.listen(this.socketPath);
+    await this.#register();
+    const adopted = this.#context.states.load(this.#context.node);
+    this.#repeat(leaseEveryMs, () => this.#renewLease());
+    this.#watchNetwork();
+    this.#repeat(gcEveryMs, () => this.#collectGarbage());
+    this.#watch.start({
+      onAdd: (pod) => this.#seen(pod),
+      onUpdate: (pod) => this.#seen(pod),
+      onDelete: (pod) => this.#workers.get(uidOf(pod))?.remove(),
+    });
+    await this.#watch.synced;
+    const present = new Set([...this.#watch.store.values()].map(uidOf));
+    for (const state of adopted) {
+      // Its object went while no runner was there: end it, the API knows already.
+      if (!present.has(state.uid)) this.#adopt(state.pod, state).remove();
+    }
+  }
+
+  /** Stops watching; pods keep running and the next runner takes them over. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const timer of this.#timers) timer.cancel();
+    await this.#watch.stop();
+    for (const worker of this.#workers.values()) worker.stop();
+    await this.#kubelet.close();
+  }
+
+  #find(namespace: string, name: string): PodWorker | undefined {
+    for (const worker of this.#workers.values()) {
+      if (keyOf(worker.pod) === joinKey(namespace, name)) return worker;
+    }
+    return undefined;
+  }
+
+  #seen(pod: Pod): void {
+    const known = this.#workers.get(uidOf(pod));
+    if (known !== undefined) {
+      known.update(pod);
+      return;
+    }
+    const state = this.#context.states.load(this.#context.node).find((entry) => entry.uid === uidOf(pod));
+    this.#adopt(pod, state).wake();
+  }
+
+  #adopt(pod: Pod, state?: ReturnType<PodStateStore["load"]>[number]): PodWorker {
+    const worker = new PodWorker(this.#context, pod, () => this.#workers.delete(uidOf(pod)), state);
+    this.#workers.set(uidOf(pod), worker);
+    return worker;
+  }
+
+  // --- the node object ---
+
+  #facts(): NodeFacts {
+    return {
+      name: this.#context.node,
+      ips: this.#context.hostIps,
+      kubeletSocket: this.socketPath,
+      networkProblem: this.#networkProblem,
+      images: Object.keys(this.#context.images),
+      now: this.#context.clock.now(),
+    };
+  }
+
+  async #register(): Promise<void> {
+    const nodes = this.#options.client.resource(resources.nodes);
+    const wanted = nodeObject(this.#facts());
+    const existing = await nodes.find(this.#context.node);
+    if (existing === undefined) await nodes.create(wanted);
+    else await nodes.patch(this.#context.node, { metadata: { ...wanted.metadata } });
+    await this.#writeStatus();
+    await this.#renewLease();
+  }
+
+  async #writeStatus(): Promise<void> {
+    const nodes = this.#options.client.resource(resources.nodes);
+    const stored: Node | undefined = await nodes.find(this.#context.node);
+    if (stored === undefined) return this.#register();
+    const status = nodeStatus(this.#facts(), stored.status);
+    await nodes.patch(this.#context.node, { status }, { subresource: "status" });
+    const was = condition(stored.status?.conditions, "Ready")?.status;
+    const is = condition(status.conditions, "Ready")?.status;
+    if (was !== is) {
+      const reason = is === "True" ? "NodeReady" : "NodeNotReady";
+      const about: Node = { ...stored, apiVersion: "v1", kind: "Node" };
+      this.#context.api.event(about, "Normal", reason, `Node ${this.#context.node} status is now: ${reason}`);
+    }
+  }
+
+  async #renewLease(): Promise<void> {
+    const leases = this.#options.client.resource(resources.leases);
+    const renewTime = new Date(this.#context.clock.now()).toISOString().replace(/Z$/, "000Z");
+    const namespace = "kube-node-lease";
+    const name = this.#context.node;
+    if ((await leases.find(name, { namespace })) !== undefined) {
+      await leases.patch(name, { spec: { renewTime } }, { namespace });
+      return;
+    }
+    const lease: Lease = {
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      metadata: { name, namespace },
+      spec: { holderIdentity: name, leaseDurationSeconds: 40, renewTime },
+    };
+    await leases.create(lease);
+  }
+
+  #watchNetwork(): void {
+    const again = (): void => {
+      if (this.#stopped) return;
+      const before = this.#networkProblem;
+      const wait = before === undefined ? networkEveryMs : networkImpatienceMs;
+      const timer = this.#context.clock.setTimer(wait, () => {
+        this.#timers = this.#timers.filter((entry) => entry !== timer);
+        void this.#askNetwork(before).finally(again);
+      });
+      this.#timers.push(timer);
+    };
+    // At once, but not waited for: a plugin may take its time while its agent starts.
+    void this.#askNetwork(this.#networkProblem).finally(again);
+  }
+
+  async #askNetwork(before: string | undefined): Promise<void> {
+    const problem = await this.#context.cni.status().then(
+      () => undefined,
+      (error: unknown) => errorText(error),
+    );
+    this.#networkProblem = problem;
+    if (problem === before) return;
+    await this.#writeStatus().catch((error: unknown) => {
+      this.#networkProblem = before;
+      this.#context.log.warn({ err: errorText(error) }, "the node's status could not be written");
+    });
+  }
+
+  async #collectGarbage(): Promise<void> {
+    const valid = [...this.#workers.values()].flatMap((worker) => worker.attachment ?? []);
+    await this.#context.cni.gc(valid);
+    await this.#writeStatus();
+  }
+
+  #repeat(everyMs: number, task: () => Promise<void>): void {
+    const again = (): void => {
+      if (this.#stopped) return;
+      const timer = this.#context.clock.setTimer(everyMs, () => {
+        this.#timers = this.#timers.filter((entry) => entry !== timer);
+        void task()
+          .catch((error: unknown) => this.#context.log.warn({ err: errorText(error) }, "a node duty failed"))
+          .finally(again);
+      });
+      this.#timers.push(timer);
+    };
+    again();
+  }
+}
