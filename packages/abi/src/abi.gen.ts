@@ -117,7 +117,7 @@ export type IpcacheFlags = (typeof IpcacheFlags)[keyof typeof IpcacheFlags];
 
 /** enum ax_metric_index. */
 export const MetricIndex = {
-  LOST: 1023,
+  EVENTS_LOST: 1023,
 } as const;
 export type MetricIndex = (typeof MetricIndex)[keyof typeof MetricIndex];
 

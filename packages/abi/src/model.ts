@@ -134,15 +134,15 @@ function requireNoHoles(type: BtfType, fields: readonly Field[]): void {
   }
 }
 
-/** The part of the names that all values share, up to an underscore. */
-function commonPrefix(names: readonly string[]): string {
-  let prefix = names[0] ?? "";
-  for (const name of names) while (!name.startsWith(prefix)) prefix = prefix.slice(0, -1);
-  return prefix.slice(0, prefix.lastIndexOf("_") + 1);
+/** `AX_CFG_` where every value has it, else `AX_`: adding a value renames no other. */
+function sharedPrefix(names: readonly string[]): string {
+  const prefix = /^AX_[A-Z0-9]+_/.exec(names[0] ?? "")?.[0] ?? "";
+  if (prefix !== "" && names.every((name) => name.startsWith(prefix))) return prefix;
+  return names.every((name) => name.startsWith("AX_")) ? "AX_" : "";
 }
 
 function enumOf(type: BtfType): Enum {
-  const prefix = commonPrefix(type.values.map((value) => value.name));
+  const prefix = sharedPrefix(type.values.map((value) => value.name));
   const values = type.values.map(({ name, value }) => ({
     c: name,
     name: name.slice(prefix.length),
