@@ -32,7 +32,8 @@ export const listRules: Readonly<Record<string, string>> = {
   "core.v1.ServiceStatus.conditions": "map:type merge:type",
   "core.v1.ServiceAccount.secrets": "map:name merge:name",
   "core.v1.NodeSpec.podCIDRs": "set merge",
-  "core.v1.NodeStatus.addresses": "map:type merge:type",
+  // Kubernetes says map:type and yet takes two addresses of one type: every dual-stack node has them.
+  "core.v1.NodeStatus.addresses": "map:type,address merge:type",
   "core.v1.NodeStatus.conditions": "map:type merge:type",
   "core.v1.NamespaceStatus.conditions": "map:type merge:type",
   "core.v1.PersistentVolumeClaimStatus.conditions": "map:type merge:type",
