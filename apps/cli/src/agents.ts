@@ -130,6 +130,6 @@ async function askOne<T>(agent: AgentRef, ask: (client: AgentClient) => Promise<
   try {
     return await ask(client);
   } finally {
-    await client.close();
+    client.close();
   }
 }

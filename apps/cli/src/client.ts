@@ -1,5 +1,5 @@
-import { type ApiError, apiPath } from "@axoneme/observe";
-import { Agent, type Dispatcher, errors, request } from "undici";
+import { Agent, type IncomingMessage, request } from "node:http";
+import type { ApiError } from "@axoneme/observe";
 import { CliError, exitCode } from "./errors.ts";
 
 /** Where an agent listens. */
@@ -10,8 +10,8 @@ export interface AgentRef {
 }
 
 /** What the client says of an API error; server messages already name object and cause. */
-async function failure(agent: AgentRef, what: string, response: Dispatcher.ResponseData): Promise<CliError> {
-  const text = await response.body.text();
+async function failure(agent: AgentRef, what: string, response: IncomingMessage): Promise<CliError> {
+  const text = await textOf(response);
   let body: Partial<ApiError> = {};
   try {
     body = JSON.parse(text) as Partial<ApiError>;
@@ -57,18 +57,26 @@ function unreachable(agent: AgentRef, what: string, error: unknown): CliError {
 }
 
 function isNetworkError(error: unknown): boolean {
-  const code = (error as { code?: string }).code ?? "";
-  return error instanceof errors.UndiciError || /^E[A-Z]+$/.test(code);
+  return /^(E[A-Z]+|HPE_[A-Z_]+)$/.test((error as { code?: string }).code ?? "");
 }
 
-/** One agent's HTTP API over its UNIX socket. */
+async function textOf(response: IncomingMessage): Promise<string> {
+  response.setEncoding("utf8");
+  let text = "";
+  for await (const chunk of response as AsyncIterable<string>) text += chunk;
+  return text;
+}
+
+/** How long an agent may take to begin its answer. */
+const answerTimeoutMs = 10_000;
+
+/** One agent's HTTP API over its UNIX socket. node:http, since it is loaded in no time: every command pays for it. */
 export class AgentClient {
   readonly agent: AgentRef;
-  readonly #dispatcher: Agent;
+  readonly #pool = new Agent({ keepAlive: true });
 
   constructor(agent: AgentRef) {
     this.agent = agent;
-    this.#dispatcher = new Agent({ connect: { socketPath: agent.socket, timeout: 2000 }, bodyTimeout: 0 });
   }
 
   /**
@@ -76,48 +84,66 @@ export class AgentClient {
    * @throws CliError unreachable, not found, or failed
    */
   async get<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
-    const response = await this.#request(path, what, signal, 10_000);
-    return (await response.body.json()) as T;
+    const response = await this.#request(path, what, signal);
+    try {
+      return JSON.parse(await textOf(response)) as T;
+    } catch (error) {
+      throw this.#broken(what, error, signal);
+    }
   }
 
   /** The lines of an NDJSON path, parsed, as they come. Ends when the server ends or the signal aborts. */
   async *lines<T>(path: string, what: string, signal: AbortSignal): AsyncGenerator<T, void> {
-    const response = await this.#request(path, what, signal, 10_000);
+    const response = await this.#request(path, what, signal);
+    response.setEncoding("utf8");
     let rest = "";
     try {
-      response.body.setEncoding("utf8");
-      for await (const chunk of response.body as AsyncIterable<string>) {
+      for await (const chunk of response as AsyncIterable<string>) {
         const lines = (rest + chunk).split("\n");
         rest = lines.pop() ?? "";
         for (const line of lines) if (line !== "") yield JSON.parse(line) as T;
       }
     } catch (error) {
       if (signal.aborted) return;
-      throw isNetworkError(error) ? unreachable(this.agent, `${what}: the stream broke off`, error) : error;
+      throw this.#broken(what, error, signal);
     }
   }
 
-  async #request(
-    path: string,
-    what: string,
-    signal: AbortSignal,
-    headersTimeout: number,
-  ): Promise<Dispatcher.ResponseData> {
-    let response: Dispatcher.ResponseData;
+  #broken(what: string, error: unknown, signal: AbortSignal): unknown {
+    if (signal.aborted || !isNetworkError(error)) return error;
+    return unreachable(this.agent, `${what}: the answer broke off`, error);
+  }
+
+  async #request(path: string, what: string, signal: AbortSignal): Promise<IncomingMessage> {
+    let response: IncomingMessage;
     try {
-      const url = `http://agent${path}`;
-      response = await request(url, { dispatcher: this.#dispatcher, signal, headersTimeout });
+      response = await this.#open(path, signal);
     } catch (error) {
       if (signal.aborted || !isNetworkError(error)) throw error;
       throw unreachable(this.agent, what, error);
     }
-    if (response.statusCode >= 200 && response.statusCode < 300) return response;
+    const status = response.statusCode ?? 0;
+    if (status >= 200 && status < 300) return response;
     throw await failure(this.agent, what, response);
   }
 
-  async close(): Promise<void> {
-    await this.#dispatcher.destroy();
+  #open(path: string, signal: AbortSignal): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const sent = request({ socketPath: this.agent.socket, path, agent: this.#pool, signal });
+      sent.setTimeout(answerTimeoutMs, () => {
+        const error = new Error(`no answer within ${answerTimeoutMs / 1000} s`);
+        sent.destroy(Object.assign(error, { code: "ETIMEDOUT" }));
+      });
+      sent.on("response", (response) => {
+        sent.setTimeout(0);
+        resolve(response);
+      });
+      sent.on("error", reject);
+      sent.end();
+    });
+  }
+
+  close(): void {
+    this.#pool.destroy();
   }
 }
-
-export { apiPath };

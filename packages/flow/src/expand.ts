@@ -40,7 +40,7 @@ function toFlow(event: RawEvent, part: Part, resolver: FlowResolver, uuid: strin
     flow.node_labels = resolver.nodeLabels;
   setNames(flow, event, resolver);
   if (part.kind === "verdict") setVerdict(flow, event, part, resolver);
-  else setEvent(flow, event, resolver);
+  else setEvent(flow, event, part.type, resolver);
   setServices(flow, event, resolver);
   setInterface(flow, event, resolver);
   const summary = summaryOf(flow);
@@ -142,9 +142,9 @@ function dropReasonOf(event: RawEvent, rule: RuleInfo | undefined): number {
 export function matchTypeOf(rule: RuleInfo | undefined, outcome: Outcome): number {
   if (rule === undefined) return outcome === "allowed" ? 4 : 0;
   if (rule.defaultDeny === true) return 0;
-  if (rule.l4 === "port") return rule.l3 ? 2 : 3;
-  if (rule.l4 === "protocol") return rule.l3 ? 5 : 6;
-  return rule.l3 ? 1 : 4;
+  if (rule.l4 === undefined || rule.l4 === "port") return rule.l3 === false ? 3 : 2;
+  if (rule.l4 === "protocol") return rule.l3 === false ? 6 : 5;
+  return rule.l3 === false ? 4 : 1;
 }
 
 /** The field lists policies of explicit denies only; we also name the policies behind a default deny. */
@@ -163,10 +163,10 @@ function setPolicies(
   else flow.ingress_allowed_by = policies;
 }
 
-function setEvent(flow: Flow, event: RawEvent, resolver: FlowResolver): void {
-  flow.event_type = { type: event.type, ...(event.subtype === 0 ? {} : { sub_type: event.subtype }) };
-  if (event.type === eventType.drop) setDrop(flow, event, resolver);
-  else if (event.type === eventType.trace) setTrace(flow, event);
+function setEvent(flow: Flow, event: RawEvent, type: number, resolver: FlowResolver): void {
+  flow.event_type = { type, ...(event.subtype === 0 ? {} : { sub_type: event.subtype }) };
+  if (type === eventType.drop) setDrop(flow, event, resolver);
+  else if (type === eventType.trace) setTrace(flow, event);
   else setSock(flow, event);
 }
 

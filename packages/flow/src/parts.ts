@@ -9,11 +9,14 @@ export type Outcome = "allowed" | "denied" | "audit";
 /** One flow that a record stands for: a policy verdict in one direction, or the event itself. */
 export type Part =
   | { readonly kind: "verdict"; readonly direction: "EGRESS" | "INGRESS"; readonly outcome: Outcome }
-  | { readonly kind: "event" };
+  | { readonly kind: "event"; readonly type: number };
 
-const event: Part = { kind: "event" };
-const onlyEvent: readonly Part[] = [event];
 const none: readonly Part[] = [];
+const drop: Part = { kind: "event", type: eventType.drop };
+const trace: Part = { kind: "event", type: eventType.trace };
+const onlyDrop: readonly Part[] = [drop];
+const onlyTrace: readonly Part[] = [trace];
+const onlySock: readonly Part[] = [{ kind: "event", type: eventType.traceSock }];
 
 function outcome(flags: number, denied: number, audit: number): Outcome {
   if ((flags & denied) !== 0) return "denied";
@@ -40,17 +43,17 @@ function verdictParts(flags: number): readonly Part[] {
   return parts;
 }
 
-const verdictsByFlags = Array.from({ length: 256 }, (_, flags) => verdictParts(flags));
-const dropsByFlags = verdictsByFlags.map((verdicts) =>
-  verdicts.some((part) => part.kind === "verdict" && part.outcome === "denied")
-    ? [...verdicts, event]
-    : onlyEvent,
-);
+const decisionsByFlags = Array.from({ length: 256 }, (_, flags) => verdictParts(flags));
+const isDenied = (part: Part): boolean => part.kind === "verdict" && part.outcome === "denied";
+/** A connection that is let in: its decisions, and the first packet on its way. */
+const verdictsByFlags = decisionsByFlags.map((parts) => (parts.some(isDenied) ? parts : [...parts, trace]));
+const dropsByFlags = decisionsByFlags.map((parts) => (parts.some(isDenied) ? [...parts, drop] : onlyDrop));
 
 /**
  * The flows that a record stands for, in the order in which the field emits them: egress verdict, ingress verdict,
- * the event. A drop by policy carries its decisions itself: where the field sends a verdict and a drop message for the
- * same packet, we send one record and say both. The arrays are shared; do not change them.
+ * the event. Where the field sends several messages for a packet, the datapath writes one record and we say them all:
+ * a new connection under policy is a verdict record (its `subtype` is the observation point) and means its decisions
+ * and a trace; a drop by policy means its decisions and the drop. The arrays are shared; do not change them.
  */
 export function partsOf(type: number, subtype: number, flags: number): readonly Part[] {
   switch (type) {
@@ -58,11 +61,12 @@ export function partsOf(type: number, subtype: number, flags: number): readonly 
       return verdictsByFlags[flags] ?? none;
     case eventType.drop:
       return subtype === policyDenied || subtype === policyDenyRule
-        ? (dropsByFlags[flags] ?? onlyEvent)
-        : onlyEvent;
+        ? (dropsByFlags[flags] ?? onlyDrop)
+        : onlyDrop;
     case eventType.trace:
+      return onlyTrace;
     case eventType.traceSock:
-      return onlyEvent;
+      return onlySock;
     default:
       return none;
   }

@@ -24,10 +24,10 @@ export interface IdentityInfo {
 export interface RuleInfo {
   /** The policies that the rule came from, or, for a default deny, that switched enforcement on. */
   readonly policies: readonly FlowPolicy[];
-  /** True when the rule names peers. */
-  readonly l3: boolean;
-  /** What the rule says of layer 4. */
-  readonly l4: "any" | "protocol" | "port";
+  /** False when the rule is for any peer (default true). */
+  readonly l3?: boolean;
+  /** What the rule says of layer 4 (default "port"). */
+  readonly l4?: "any" | "protocol" | "port";
   /** True when nothing matched and the direction is enforced. */
   readonly defaultDeny?: boolean;
 }

@@ -115,14 +115,14 @@ export class FlowMetrics {
     const flags = view.getUint8(o + at.flags);
     const proto = view.getUint8(o + at.proto);
     for (const part of partsOf(type, subtype, flags)) {
-      const verdict = verdictNumber(part, type, subtype);
-      const eventIs = part.kind === "verdict" ? eventType.policyVerdict : type;
+      const verdict = verdictNumber(part, subtype);
+      const eventIs = part.kind === "verdict" ? eventType.policyVerdict : part.type;
       const shown = part.kind === "verdict" ? 0 : subtype;
       this.#flows.add(((proto * 256 + eventIs) * 256 + shown) * 8 + verdict, 1);
       if (verdict === dropped)
         this.#drops.add((proto << 8) | this.#dropReason(view, o, part, type, subtype), 1);
       if (part.kind === "verdict") this.#verdict(view, o, part);
-      if (verdict === forwarded) this.#forwarded(view, o, part, type, proto, flags);
+      if (verdict === forwarded) this.#forwarded(view, o, part, proto, flags);
       if (proto === ipProtocol.icmp || proto === ipProtocol.icmpv6) {
         const of = view.getUint8(o + at.icmpType) | (view.getUint8(o + at.icmpCode) << 8);
         this.#icmp.add((of << 1) | (proto === ipProtocol.icmpv6 ? 1 : 0), 1);
@@ -130,15 +130,14 @@ export class FlowMetrics {
     }
   }
 
-  #forwarded(view: DataView, o: number, part: Part, type: number, proto: number, flags: number): void {
+  #forwarded(view: DataView, o: number, part: Part, proto: number, flags: number): void {
     if (proto === ipProtocol.tcp) {
       const flag = tcpFlagOf(view.getUint8(o + at.tcpFlags));
       if (flag >= 0) this.#tcp.add((flag << 1) | ((flags & eventFlag.ipv6) === 0 ? 0 : 1), 1);
     }
     const reason = view.getUint8(o + at.reason) & 0x7f;
-    const isReply =
-      type === eventType.trace && (reason === traceReasonReply || reason === traceReasonUnknown);
-    if (part.kind === "event" && (type !== eventType.trace || isReply)) return;
+    const mayReply = reason === traceReasonReply || reason === traceReasonUnknown;
+    if (part.kind === "event" && (part.type !== eventType.trace || mayReply)) return;
     const hasPorts = proto === ipProtocol.tcp || proto === ipProtocol.udp || proto === ipProtocol.sctp;
     this.#ports.add(((hasPorts ? view.getUint16(o + at.dport) : 0) << 8) | proto, 1);
   }
@@ -180,11 +179,11 @@ function family(bit: number): string {
   return bit === 0 ? "IPv4" : "IPv6";
 }
 
-function verdictNumber(part: Part, type: number, subtype: number): number {
+function verdictNumber(part: Part, subtype: number): number {
   if (part.kind === "verdict")
     return part.outcome === "denied" ? dropped : part.outcome === "audit" ? 4 : forwarded;
-  if (type === eventType.drop) return dropped;
-  if (type === eventType.trace) return forwarded;
+  if (part.type === eventType.drop) return dropped;
+  if (part.type === eventType.trace) return forwarded;
   return subtype === 2 || subtype === 4 ? 7 : 6;
 }
 

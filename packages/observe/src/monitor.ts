@@ -80,7 +80,8 @@ export function monitorLine(record: RecordRef, seq: number, resolver: FlowResolv
 
 function subtypeText(event: RawEvent): string {
   if (event.type === eventType.drop) return dropReasonText(event.subtype);
-  if (event.type === eventType.trace) return tracePointText(event.subtype);
+  if (event.type === eventType.trace || event.type === eventType.policyVerdict)
+    return tracePointText(event.subtype);
   return event.type === eventType.traceSock ? sockPointText(event.subtype) : "";
 }
 

@@ -86,7 +86,7 @@ async function find(context: Context, name: string, options: AgentOptions): Prom
         const endpoint = await client.get<EndpointView>(path, what, context.signal);
         return { node: agent.node, endpoint };
       } finally {
-        await client.close();
+        client.close();
       }
     }),
   );

@@ -80,7 +80,7 @@ async function watch(
       await context.stdout.write(`${text}\n`);
     }
   } finally {
-    await client.close();
+    client.close();
   }
 }
 

@@ -185,7 +185,7 @@ class Streams {
       await this.#context.stderr.write(`${formatError(error)}\n`);
       this.#context.setExitCode(error instanceof CliError ? error.exit : exitCode.failed);
     } finally {
-      await client.close();
+      client.close();
     }
   }
 }

@@ -8,22 +8,22 @@ import type { Clause, RawTest } from "./clause.ts";
 import { invalid } from "./pattern.ts";
 
 /** Holds if the test holds for one of the flows that the record stands for. */
-function anyPart(test: (part: Part, type: number, subtype: number) => boolean): RawTest {
+function anyPart(test: (part: Part, subtype: number) => boolean): RawTest {
   return (view, _, o) => {
     const type = view.getUint8(o + at.type);
     const subtype = view.getUint8(o + at.subtype);
     const parts = partsOf(type, subtype, view.getUint8(o + at.flags));
-    return parts.some((part) => test(part, type, subtype));
+    return parts.some((part) => test(part, subtype));
   };
 }
 
-function verdictOf(part: Part, type: number, subtype: number): string {
+function verdictOf(part: Part, subtype: number): string {
   if (part.kind === "verdict") {
     if (part.outcome === "denied") return "DROPPED";
     return part.outcome === "audit" ? "AUDIT" : "FORWARDED";
   }
-  if (type === eventType.drop) return "DROPPED";
-  if (type === eventType.trace) return "FORWARDED";
+  if (part.type === eventType.drop) return "DROPPED";
+  if (part.type === eventType.trace) return "FORWARDED";
   return subtype === 2 || subtype === 4 ? "TRANSLATED" : "TRACED";
 }
 
@@ -46,7 +46,7 @@ export function verdictClause(values: NonNullable<FlowFilter["verdict"]>): Claus
   }
   return {
     match: (flow) => wanted.has(flow.verdict ?? "VERDICT_UNKNOWN"),
-    raw: anyPart((part, type, subtype) => wanted.has(verdictOf(part, type, subtype))),
+    raw: anyPart((part, subtype) => wanted.has(verdictOf(part, subtype))),
   };
 }
 
@@ -61,9 +61,9 @@ export function dropReasonClause(values: readonly string[]): Clause {
   const byPolicy = wanted.has(dropReasonName(policyDenied)) || wanted.has(dropReasonName(policyDenyRule));
   return {
     match,
-    raw: anyPart((part, type, subtype) => {
-      if (type === eventType.drop) return wanted.has(dropReasonName(subtype));
-      return part.kind === "verdict" && part.outcome === "denied" && byPolicy;
+    raw: anyPart((part, subtype) => {
+      if (part.kind === "verdict") return part.outcome === "denied" && byPolicy;
+      return part.type === eventType.drop && wanted.has(dropReasonName(subtype));
     }),
   };
 }
@@ -77,8 +77,8 @@ export function eventTypeClause(values: readonly EventTypeFilter[]): Clause {
     });
   return {
     match: ({ event_type: event }) => event !== undefined && holds(event.type ?? 0, event.sub_type ?? 0),
-    raw: anyPart((part, type, subtype) =>
-      part.kind === "verdict" ? holds(eventType.policyVerdict, 0) : holds(type, subtype),
+    raw: anyPart((part, subtype) =>
+      part.kind === "verdict" ? holds(eventType.policyVerdict, 0) : holds(part.type, subtype),
     ),
   };
 }
