@@ -23,6 +23,9 @@ const forwarding = {
 /** The name of the namespace that stands for the physical network. */
 export const wireNamespace = "net";
 
+/** The link whose addresses are "the world" for the nodes. */
+const worldLink = "world0";
+
 /**
  * Makes the lab's namespaces, the bridge, the world behind it and a link for each node. What is there already
  * stays: the function may run again over a half-finished or complete network.
@@ -36,14 +39,21 @@ export async function buildNetwork(paths: LabPaths, plan: NetworkPlan): Promise<
       wire.linkAdd({ kind: "bridge", name: "br0", up: true }),
     );
     await ensureAddresses(wire, bridge, plan.bridge);
-    const world = await ensureLink(wire, "world0", () =>
-      wire.linkAdd({ kind: "dummy", name: "world0", up: true }),
-    );
+    const world = await ensureLink(wire, worldLink, () => addWorld(wire));
+    await wire.linkSet({ index: world, up: true });
     await ensureAddresses(wire, world, plan.world);
     for (const node of plan.nodes) await ensureNode(wire, bridge, paths, plan, node);
   } finally {
     wire.close();
   }
+}
+
+/** A link that leads nowhere and carries the world's addresses. A veth, because not every kernel has dummies. */
+async function addWorld(wire: Netlink): Promise<void> {
+  const peer = `${worldLink}-end`;
+  await wire.linkAdd({ kind: "veth", name: worldLink, peer: { name: peer } });
+  const { index } = await wire.linkGet(peer);
+  await wire.linkSet({ index, up: true });
 }
 
 async function ensureNamespace(path: string): Promise<void> {

@@ -1,4 +1,4 @@
-import { AxonError, type Ip, type Prefix, parseInterfaceAddress, parseIp } from "@axoneme/base";
+import { AxonError, formatIp, type Ip, type Prefix, parseInterfaceAddress, parseIp } from "@axoneme/base";
 
 /** An address on an interface, in text and for netlink. */
 export interface InterfaceAddress {
@@ -48,7 +48,8 @@ export function planNetwork(number: number, nodeNames: readonly string[]): Netwo
     throw new AxonError("lab.nodes", `a lab has 1 to ${mostNodes} nodes, not ${nodeNames.length}`);
   }
   const v4 = (host: number): string => `172.30.${number}.${host}`;
-  const v6 = (host: number): string => `fd00:172:30:${number}::${host}`;
+  // Written as everybody else writes it (RFC 5952): others compare these texts.
+  const v6 = (host: number): string => formatIp(parseIp(`fd00:172:30:${number}::${host}`));
   const nodes = nodeNames.map((name, i): NodePlan => {
     const host = 11 + i;
     return {
