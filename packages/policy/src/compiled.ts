@@ -1,0 +1,227 @@
+import { formatPrefix } from "@axoneme/base";
+import type { CidrIndex, CidrNode } from "./cidrindex.ts";
+import type { DistinctRows } from "./distinct.ts";
+import { l4Code, onePort } from "./l4.ts";
+import type { LabelIndex, SelectorNode } from "./labelindex.ts";
+import { namedKey, type PeerPorts } from "./peerports.ts";
+import {
+  Direction,
+  type NamedPort,
+  type PolicyRef,
+  type PolicySpec,
+  precedence,
+  type Rule,
+  Verdict,
+} from "./rule.ts";
+import type { RuleInfo, RuleTable } from "./ruletable.ts";
+
+/** A group of endpoints to which the same specs apply with the same named ports, and its rows. */
+export interface Distinct {
+  key: string;
+  rows: DistinctRows;
+  specs: Set<CompiledSpec>;
+  endpoints: Set<number>;
+  /** Ports that ingress rules mean by a name, in these endpoints: named -> ports. */
+  resolution: ReadonlyMap<string, readonly number[]>;
+  /** `reserved:init`: default deny in both directions whatever applies. */
+  init: boolean;
+  /** The built-in allow from the local host, when in force. */
+  localhost: boolean;
+}
+
+/** A rule with its peers looked up. */
+export interface CompiledRule {
+  info: RuleInfo;
+  direction: Direction;
+  spec: CompiledSpec;
+  /** Packed L4 of the ports given by number. */
+  codes: readonly number[];
+  named: readonly NamedPort[];
+  /** 1 when the rule names everybody. */
+  all: 0 | 1;
+  labels: readonly SelectorNode[];
+  cidrs: readonly CidrNode[];
+}
+
+/** A spec in force. */
+export interface CompiledSpec {
+  id: number;
+  fingerprint: string;
+  spec: PolicySpec;
+  subject: SelectorNode;
+  rules: CompiledRule[];
+  /** Default deny, by direction. */
+  deny: [ingress: RuleInfo | undefined, egress: RuleInfo | undefined];
+  distincts: Set<Distinct>;
+  /** Names of ports in ingress rules. */
+  ingressNames: ReadonlySet<string>;
+}
+
+/** The indexes a spec is compiled against. */
+export interface Indexes {
+  subjects: LabelIndex;
+  peers: LabelIndex;
+  cidrs: CidrIndex;
+  rules: RuleTable;
+}
+
+/** Text that is equal for specs that mean the same rows with the same rule ids. */
+export function fingerprintOf(spec: PolicySpec): string {
+  return JSON.stringify(spec, (_, value: unknown) => {
+    const prefix = value as { ip?: unknown; length?: number };
+    return prefix?.ip instanceof Uint8Array
+      ? formatPrefix({ ip: prefix.ip, length: prefix.length ?? 0 })
+      : value;
+  });
+}
+
+/** Takes a spec into the indexes. */
+export function compileSpec(id: number, policy: PolicyRef, spec: PolicySpec, indexes: Indexes): CompiledSpec {
+  const denyInfo = (direction: Direction): RuleInfo =>
+    indexes.rules.acquire({
+      policy,
+      path: spec.path,
+      direction,
+      verdict: Verdict.DEFAULT_DENY,
+      precedence: 0,
+    });
+  const compiled: CompiledSpec = {
+    id,
+    fingerprint: fingerprintOf(spec),
+    spec,
+    subject: indexes.subjects.acquire(spec.subject),
+    rules: [],
+    deny: [
+      spec.defaultDeny.ingress ? denyInfo(Direction.INGRESS) : undefined,
+      spec.defaultDeny.egress ? denyInfo(Direction.EGRESS) : undefined,
+    ],
+    distincts: new Set(),
+    ingressNames: new Set(
+      spec.rules
+        .filter((rule) => rule.direction === Direction.INGRESS)
+        .flatMap((rule) => rule.named.map(namedKey)),
+    ),
+  };
+  compiled.rules = spec.rules.map((rule) => compileRule(rule, compiled, policy, indexes));
+  return compiled;
+}
+
+function compileRule(rule: Rule, spec: CompiledSpec, policy: PolicyRef, indexes: Indexes): CompiledRule {
+  const { direction, verdict, path } = rule;
+  const labels: SelectorNode[] = [];
+  const cidrs: CidrNode[] = [];
+  let all: 0 | 1 = 0;
+  for (const peer of rule.peers) {
+    if (peer.kind === "all") all = 1;
+    else if (peer.kind === "labels") addOnce(labels, indexes.peers.acquire(peer.selector), indexes.peers);
+    else addOnce(cidrs, indexes.cidrs.acquire(peer.prefix, peer.except), indexes.cidrs);
+  }
+  const named = new Map(rule.named.map((port) => [namedKey(port), port]));
+  return {
+    info: indexes.rules.acquire({
+      policy,
+      path,
+      direction,
+      verdict,
+      precedence: precedence(spec.spec, verdict),
+    }),
+    direction,
+    spec,
+    codes: rule.l4.map((l4) => l4Code(direction, l4)),
+    named: [...named.values()],
+    all,
+    labels,
+    cidrs,
+  };
+}
+
+/** A rule that names a peer twice reaches it once: what is contributed and taken back must be the same. */
+function addOnce<N>(nodes: N[], node: N, index: { release(node: N): void }): void {
+  if (nodes.includes(node)) index.release(node);
+  else nodes.push(node);
+}
+
+/** Takes a spec out of the indexes again. */
+export function dropSpec(compiled: CompiledSpec, indexes: Indexes): void {
+  indexes.subjects.release(compiled.subject);
+  for (const info of compiled.deny) if (info !== undefined) indexes.rules.release(info);
+  for (const rule of compiled.rules) {
+    indexes.rules.release(rule.info);
+    for (const node of rule.labels) indexes.peers.release(node);
+    for (const node of rule.cidrs) indexes.cidrs.release(node);
+  }
+}
+
+/** Adds (1) or takes back (-1) all a rule contributes to a distinct policy. */
+export function contributeRule(rule: CompiledRule, distinct: Distinct, ports: PeerPorts, by: 1 | -1): void {
+  if (rule.all === 1) contributeAll(rule, distinct, ports, by);
+  for (const node of [...rule.labels, ...rule.cidrs]) {
+    for (const identity of node.items) contributePeer(rule, distinct, identity, ports, by);
+  }
+}
+
+function contributeAll(rule: CompiledRule, distinct: Distinct, ports: PeerPorts, by: 1 | -1): void {
+  for (const code of codesIn(rule, distinct)) contribute(rule, distinct, code, 0, by);
+  if (rule.direction !== Direction.EGRESS) return;
+  for (const named of rule.named) {
+    for (const identity of ports.identities(namedKey(named))) {
+      contributeNamed(rule, distinct, named, identity, ports, by);
+    }
+  }
+}
+
+/** What one peer identity of a rule contributes. */
+export function contributePeer(
+  rule: CompiledRule,
+  distinct: Distinct,
+  identity: number,
+  ports: PeerPorts,
+  by: 1 | -1,
+): void {
+  for (const code of codesIn(rule, distinct)) contribute(rule, distinct, code, identity, by);
+  if (rule.direction !== Direction.EGRESS) return;
+  for (const named of rule.named) contributeNamed(rule, distinct, named, identity, ports, by);
+}
+
+function contributeNamed(
+  rule: CompiledRule,
+  distinct: Distinct,
+  named: NamedPort,
+  identity: number,
+  ports: PeerPorts,
+  by: 1 | -1,
+): void {
+  for (const port of ports.of(namedKey(named), identity)) {
+    contribute(rule, distinct, l4Code(rule.direction, onePort(named.proto, port)), identity, by);
+  }
+}
+
+/** How often a rule reaches an identity: once for each of its peers that does. */
+export function reachCount(rule: CompiledRule, identity: number): number {
+  let count: number = rule.all;
+  for (const node of [...rule.labels, ...rule.cidrs]) if (node.items.has(identity)) count++;
+  return count;
+}
+
+export function contribute(
+  rule: CompiledRule,
+  distinct: Distinct,
+  code: number,
+  identity: number,
+  by: 1 | -1,
+): void {
+  if (by === 1) distinct.rows.add(code, identity, rule.info);
+  else distinct.rows.remove(code, identity, rule.info);
+}
+
+/** Packed L4 by number, and for ingress those that names stand for in these endpoints. */
+function codesIn(rule: CompiledRule, distinct: Distinct): readonly number[] {
+  if (rule.named.length === 0 || rule.direction !== Direction.INGRESS) return rule.codes;
+  const codes = [...rule.codes];
+  for (const named of rule.named) {
+    for (const port of distinct.resolution.get(namedKey(named)) ?? []) {
+      codes.push(l4Code(rule.direction, onePort(named.proto, port)));
+    }
+  }
+  return codes;
+}

@@ -1,0 +1,501 @@
+import { type Prefix, parsePrefix, prefixKey } from "@axoneme/base";
+import { identityKey, type Labels, reserved, reservedIdentities } from "@axoneme/identity";
+import { CidrIndex, CidrNeeds, type CidrNode, neededBy } from "./cidrindex.ts";
+import {
+  type CompiledRule,
+  type CompiledSpec,
+  compileSpec,
+  contribute,
+  contributePeer,
+  type Distinct,
+  dropSpec,
+  fingerprintOf,
+  type Indexes,
+  reachCount,
+} from "./compiled.ts";
+import { emptyPhases } from "./distinct.ts";
+import { builtins, type Enforcement, Grouping, type Membership, membershipOf } from "./grouping.ts";
+import { l4Code, onePort } from "./l4.ts";
+import { LabelIndex, type SelectorNode } from "./labelindex.ts";
+import { type ContainerPort, namedKey, type PeerPortChange, PeerPorts } from "./peerports.ts";
+import {
+  type Decision,
+  decide,
+  matchingRows,
+  type PolicyChange,
+  type PolicyHead,
+  type PolicyRow,
+  type PolicyRowKey,
+  type RowQuery,
+  type RowSource,
+} from "./rows.ts";
+import { Direction, type Policy, type PolicyRef, policyKey, Verdict } from "./rule.ts";
+import { type RuleInfo, RuleTable } from "./ruletable.ts";
+
+/** A local endpoint. */
+export interface PolicyEndpoint {
+  /** Endpoint id, 1..65535. */
+  id: number;
+  identity: number;
+  /** Identity labels: what policy subjects select. */
+  labels: Labels;
+  namedPorts?: readonly ContainerPort[];
+}
+
+export interface PolicyEngineOptions {
+  enforcement?: Enforcement;
+  /** Rows and heads that deny say AUDIT instead: report, do not drop (default false). */
+  audit?: boolean;
+  /** `auto`: the node may reach its pods wherever ingress is enforced; `policy`: only by a rule (default auto). */
+  allowLocalhost?: "auto" | "policy";
+  /** Which families the node has. With one only, identity 2 (world) is that family's world. */
+  families?: { ipv4: boolean; ipv6: boolean };
+  /** First number given to distinct policies: above every one in the maps after a restart (default 1). */
+  firstPolicyId?: number;
+  /** First rule id (default 1). The built-in rules take the first three. */
+  firstRuleId?: number;
+}
+
+/** What a commit asks the caller to do. */
+export interface PolicyCommit {
+  /** Writes, in the order in which they must reach the kernel. */
+  changes: PolicyChange[];
+  /** Prefixes that need a local identity (and an ipcache entry) from now on, and that no longer do. */
+  cidrs: { added: Prefix[]; removed: Prefix[] };
+}
+
+/** One side of a connection. */
+export interface FlowSide {
+  identity: number;
+  /** When the side is a local endpoint: its policy is asked. */
+  endpointId?: number;
+}
+
+/** A connection to judge. */
+export interface FlowQuery {
+  source: FlowSide;
+  destination: FlowSide;
+  proto: number;
+  /** Destination port; ICMP: the type. */
+  port: number;
+}
+
+interface EndpointState {
+  endpoint: PolicyEndpoint;
+  distinct: Distinct | undefined;
+  /** As last given out in a commit; undefined before the first. */
+  policyId: number | undefined;
+}
+
+type PeerNode = SelectorNode | CidrNode;
+
+/**
+ * Network policy, compiled to the rows of the datapath and kept so with work in proportion to each change.
+ * Feed it policies, identities, endpoints and named ports in any order; `commit()` yields the writes. Pure.
+ *
+ * To keep order with the ipcache: before `upsertPolicy`, take an identity for each of `missingCidrs(policy)`, add
+ * it, commit and write, put it into the ipcache, and only then add the policy. After a commit with
+ * `cidrs.removed`: take the prefix out of the ipcache first, then `deleteIdentity`. Rows of a new identity are
+ * written before the ipcache names it.
+ */
+export class PolicyEngine implements RowSource {
+  readonly #enforcement: Enforcement;
+  readonly #families: { ipv4: boolean; ipv6: boolean };
+  readonly #indexes: Indexes;
+  readonly #grouping: Grouping;
+  readonly #ports = new PeerPorts();
+  readonly #needs = new CidrNeeds();
+  readonly #policies = new Map<string, { policy: Policy; specs: CompiledSpec[] }>();
+  readonly #specsBySubject = new Map<SelectorNode, Set<CompiledSpec>>();
+  readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
+  readonly #rulesByName = new Map<string, Set<CompiledRule>>();
+  readonly #identities = new Map<number, { text: string; labels: Labels }>();
+  readonly #endpoints = new Map<number, EndpointState>();
+  readonly #distincts = new Map<string, Distinct>();
+  readonly #byPolicyId = new Map<number, Distinct>();
+  readonly #dirtyEndpoints = new Set<number>();
+  readonly #touched = new Set<Distinct>();
+  #retired: CompiledSpec[] = [];
+  #nextPolicyId: number;
+  #nextSpecId = 1;
+
+  constructor(options: PolicyEngineOptions = {}) {
+    this.#enforcement = options.enforcement ?? "default";
+    this.#families = options.families ?? { ipv4: true, ipv6: true };
+    this.#nextPolicyId = options.firstPolicyId ?? 1;
+    const rules = new RuleTable(options.firstRuleId ?? 1);
+    this.#indexes = { subjects: new LabelIndex(), peers: new LabelIndex(), cidrs: new CidrIndex(), rules };
+    this.#grouping = new Grouping(this.#ports, builtins(rules), {
+      enforcement: this.#enforcement,
+      allowLocalhost: (options.allowLocalhost ?? "auto") === "auto",
+      hostIdentity: reserved.host,
+      audit: options.audit ?? false,
+    });
+    for (const { id, labels } of reservedIdentities()) this.addIdentity(id, labels);
+  }
+
+  // --- policies ---------------------------------------------------------------------------------------------
+
+  /** Adds a policy or replaces the one of the same kind, namespace and name. Unchanged specs cost nothing. */
+  upsertPolicy(policy: Policy): void {
+    const key = policyKey(policy.ref);
+    const old = this.#policies.get(key);
+    const same = old?.policy.ref.uid === policy.ref.uid;
+    const reusable = new Map(same ? old?.specs.map((spec) => [spec.fingerprint, spec]) : []);
+    const specs = policy.specs.map((spec) => {
+      const fingerprint = fingerprintOf(spec);
+      const known = reusable.get(fingerprint);
+      reusable.delete(fingerprint);
+      return known ?? this.#install(compileSpec(this.#nextSpecId++, policy.ref, spec, this.#indexes));
+    });
+    const kept = new Set(specs);
+    for (const spec of old?.specs ?? []) if (!kept.has(spec)) this.#retire(spec);
+    this.#policies.set(key, { policy, specs });
+  }
+
+  /** Removes a policy; false when it was not there. */
+  deletePolicy(ref: Pick<PolicyRef, "kind" | "namespace" | "name">): boolean {
+    const key = policyKey(ref);
+    const old = this.#policies.get(key);
+    if (old === undefined) return false;
+    for (const spec of old.specs) this.#retire(spec);
+    return this.#policies.delete(key);
+  }
+
+  /** All policies, with their problems. */
+  *policies(): Generator<Policy> {
+    for (const { policy } of this.#policies.values()) yield policy;
+  }
+
+  /** Prefixes the policy needs identities for, that no policy in force needs yet. */
+  missingCidrs(policy: Policy): Prefix[] {
+    const missing = new Map<string, Prefix>();
+    for (const rule of policy.specs.flatMap((spec) => spec.rules)) {
+      for (const prefix of rule.peers.flatMap((peer) => (peer.kind === "cidr" ? neededBy(peer) : []))) {
+        if (!this.#needs.has(prefix)) missing.set(prefixKey(prefix), prefix);
+      }
+    }
+    return [...missing.values()];
+  }
+
+  /** Every prefix that policies in force need an identity for. */
+  neededCidrs(): Prefix[] {
+    return [...this.#needs.all()];
+  }
+
+  #install(spec: CompiledSpec): CompiledSpec {
+    file(this.#specsBySubject, spec.subject, spec);
+    for (const rule of spec.rules) {
+      for (const node of [...rule.labels, ...rule.cidrs]) file(this.#rulesByPeer, node, rule);
+      for (const node of rule.cidrs) this.#needs.count(node, 1);
+      if (rule.direction === Direction.EGRESS) {
+        for (const port of rule.named) file(this.#rulesByName, namedKey(port), rule);
+      }
+    }
+    for (const id of spec.subject.items) this.#dirtyEndpoints.add(id);
+    return spec;
+  }
+
+  /** Takes a spec out of force; it stays known until the commit has taken its rows back. */
+  #retire(spec: CompiledSpec): void {
+    unfile(this.#specsBySubject, spec.subject, spec);
+    for (const rule of spec.rules) for (const node of rule.cidrs) this.#needs.count(node, -1);
+    for (const id of spec.subject.items) this.#dirtyEndpoints.add(id);
+    this.#retired.push(spec);
+  }
+
+  #drop(spec: CompiledSpec): void {
+    for (const rule of spec.rules) {
+      for (const node of [...rule.labels, ...rule.cidrs]) unfile(this.#rulesByPeer, node, rule);
+      for (const port of rule.named) unfile(this.#rulesByName, namedKey(port), rule);
+    }
+    dropSpec(spec, this.#indexes);
+  }
+
+  // --- identities -------------------------------------------------------------------------------------------
+
+  /** Adds an identity (or gives it other labels); `prefix` for those of CIDRs. Reserved ones are known already. */
+  addIdentity(id: number, labels: Labels, prefix?: Prefix): void {
+    const text = identityKey(labels) + (prefix === undefined ? "" : prefixKey(prefix));
+    const old = this.#identities.get(id);
+    if (old?.text === text) return;
+    if (old !== undefined) this.deleteIdentity(id);
+    this.#identities.set(id, { text, labels });
+    const nodes: PeerNode[] = [...this.#indexes.peers.add(id, labels)];
+    const prefixes = prefix === undefined ? this.#worldPrefixes(id) : [prefix];
+    if (prefixes.length > 0) nodes.push(...this.#indexes.cidrs.add(id, prefixes));
+    this.#reach(nodes, id, 1);
+  }
+
+  /** Removes an identity. Take it out of the ipcache first. */
+  deleteIdentity(id: number): void {
+    if (!this.#identities.delete(id)) return;
+    const nodes: PeerNode[] = [...this.#indexes.peers.remove(id), ...this.#indexes.cidrs.remove(id)];
+    this.#reach(nodes, id, -1);
+  }
+
+  #reach(nodes: readonly PeerNode[], id: number, by: 1 | -1): void {
+    for (const node of nodes) {
+      for (const rule of this.#rulesByPeer.get(node) ?? []) {
+        for (const distinct of rule.spec.distincts) {
+          contributePeer(rule, distinct, id, this.#ports, by);
+          this.#touched.add(distinct);
+        }
+      }
+    }
+  }
+
+  /** A world identity stands for the /0 of its family. */
+  #worldPrefixes(id: number): Prefix[] {
+    const { ipv4, ipv6 } = this.#families;
+    if (id === reserved.worldIpv4) return [WORLD4];
+    if (id === reserved.worldIpv6) return [WORLD6];
+    if (id !== reserved.world || ipv4 === ipv6) return [];
+    return [ipv4 ? WORLD4 : WORLD6];
+  }
+
+  /**
+   * States the named ports of a pod anywhere in the cluster, for egress rules that name ports. `source` is any
+   * text that names the pod. Local endpoints need not be stated.
+   */
+  setPeerPorts(source: string, identity: number, ports: readonly ContainerPort[]): void {
+    this.#portsChanged(this.#ports.set(`peer ${source}`, identity, ports));
+  }
+
+  /** Takes back what `setPeerPorts` stated. */
+  deletePeerPorts(source: string): void {
+    this.#portsChanged(this.#ports.delete(`peer ${source}`));
+  }
+
+  #portsChanged(changes: readonly PeerPortChange[]): void {
+    for (const { named, identity, port, by } of changes) {
+      const proto = Number(named.slice(named.lastIndexOf("/") + 1));
+      const code = l4Code(Direction.EGRESS, onePort(proto, port));
+      for (const rule of this.#rulesByName.get(named) ?? []) {
+        const times = reachCount(rule, identity);
+        for (const distinct of rule.spec.distincts) {
+          for (let i = 0; i < times; i++) contribute(rule, distinct, code, identity, by);
+          if (times > 0) this.#touched.add(distinct);
+        }
+      }
+    }
+  }
+
+  // --- endpoints --------------------------------------------------------------------------------------------
+
+  /** Adds a local endpoint, or updates its identity, labels and named ports. */
+  upsertEndpoint(endpoint: PolicyEndpoint): void {
+    const { id, identity, labels, namedPorts = [] } = endpoint;
+    const old = this.#endpoints.get(id);
+    if (old !== undefined) this.#indexes.subjects.remove(id);
+    this.#indexes.subjects.add(id, labels);
+    this.#endpoints.set(id, { endpoint, distinct: old?.distinct, policyId: old?.policyId });
+    this.#portsChanged(this.#ports.set(`endpoint ${id}`, identity, namedPorts));
+    this.#dirtyEndpoints.add(id);
+  }
+
+  /** Removes a local endpoint. Remove its row of `ax_endpoints` before writing the next commit. */
+  deleteEndpoint(id: number): void {
+    const state = this.#endpoints.get(id);
+    if (state === undefined) return;
+    this.#endpoints.delete(id);
+    this.#dirtyEndpoints.delete(id);
+    this.#indexes.subjects.remove(id);
+    this.#portsChanged(this.#ports.delete(`endpoint ${id}`));
+    state.distinct?.endpoints.delete(id);
+    if (state.distinct !== undefined) this.#touched.add(state.distinct);
+  }
+
+  /** The endpoint's distinct policy as of the last commit; 0 = nothing selects it. */
+  policyIdOf(endpointId: number): number {
+    return this.#endpoints.get(endpointId)?.policyId ?? 0;
+  }
+
+  /** Whether default deny holds for an endpoint, per direction, as of the last commit. */
+  enforcementOf(endpointId: number): { ingress: boolean; egress: boolean } {
+    const distinct = this.#endpoints.get(endpointId)?.distinct;
+    if (distinct === undefined) return { ingress: false, egress: false };
+    const [ingress, egress] = this.#grouping.defaults(distinct);
+    return { ingress: ingress !== undefined, egress: egress !== undefined };
+  }
+
+  // --- commit -----------------------------------------------------------------------------------------------
+
+  /** The writes that bring the maps from the last commit to what is known now. */
+  commit(): PolicyCommit {
+    const flips = this.#regroup();
+    const phases = emptyPhases();
+    const removals: PolicyChange[] = [];
+    for (const distinct of this.#touched) {
+      if (distinct.endpoints.size > 0) distinct.rows.commit(this.#grouping.defaults(distinct), phases);
+      else removals.push(...this.#discard(distinct));
+    }
+    this.#touched.clear();
+    for (const spec of this.#retired) this.#drop(spec);
+    this.#retired = [];
+    const changes = [...Object.values(phases), flips, removals].flat() as PolicyChange[];
+    return { changes, cidrs: this.#needs.take() };
+  }
+
+  #discard(distinct: Distinct): PolicyChange[] {
+    if (this.#distincts.get(distinct.key) === distinct) this.#distincts.delete(distinct.key);
+    this.#byPolicyId.delete(distinct.rows.policyId);
+    this.#grouping.discard(distinct);
+    return distinct.rows.removal();
+  }
+
+  /** Puts every dirty endpoint where it belongs now. */
+  #regroup(): PolicyChange[] {
+    const leaving = new Map<
+      Distinct | undefined,
+      Map<string, { membership: Membership; states: EndpointState[] }>
+    >();
+    for (const id of this.#dirtyEndpoints) {
+      const state = this.#endpoints.get(id);
+      if (state === undefined) continue;
+      const membership = this.#membership(state.endpoint);
+      const groups = leaving.get(state.distinct) ?? new Map();
+      leaving.set(state.distinct, groups);
+      const group = groups.get(membership.key) ?? { membership, states: [] };
+      groups.set(membership.key, group);
+      group.states.push(state);
+    }
+    this.#dirtyEndpoints.clear();
+    const flips: PolicyChange[] = [];
+    for (const [from, groups] of leaving) {
+      for (const { membership, states } of groups.values()) this.#move(from, membership, states, flips);
+    }
+    return flips;
+  }
+
+  #membership(endpoint: PolicyEndpoint): Membership {
+    const specs = new Set<CompiledSpec>();
+    for (const node of this.#indexes.subjects.nodesOf(endpoint.id)) {
+      for (const spec of this.#specsBySubject.get(node) ?? []) specs.add(spec);
+    }
+    return membershipOf(specs, endpoint.labels, endpoint.namedPorts ?? [], this.#enforcement);
+  }
+
+  #move(from: Distinct | undefined, to: Membership, states: EndpointState[], flips: PolicyChange[]): void {
+    if (from !== undefined && this.#evolves(from, to, states.length)) {
+      this.#distincts.delete(from.key);
+      this.#grouping.evolve(from, to);
+      this.#distincts.set(from.key, from);
+      this.#touched.add(from);
+    } else if (from === undefined || from.key !== to.key) {
+      const target = to.key === "" ? undefined : this.#distinctFor(to);
+      for (const state of states) {
+        from?.endpoints.delete(state.endpoint.id);
+        target?.endpoints.add(state.endpoint.id);
+        state.distinct = target;
+      }
+      if (from !== undefined) this.#touched.add(from);
+    }
+    for (const state of states) {
+      const policyId = state.distinct?.rows.policyId ?? 0;
+      if (policyId !== state.policyId)
+        flips.push({ op: "setEndpoint", endpointId: state.endpoint.id, policyId });
+      state.policyId = policyId;
+    }
+  }
+
+  /** Whether all endpoints of a distinct policy go the same new way, so that it can be changed in place. */
+  #evolves(from: Distinct, to: Membership, count: number): boolean {
+    if (from.key === to.key || to.key === "" || from.endpoints.size !== count) return false;
+    return !this.#distincts.has(to.key) && this.#grouping.canEvolve(from, to);
+  }
+
+  #distinctFor(membership: Membership): Distinct {
+    const known = this.#distincts.get(membership.key);
+    if (known !== undefined) return known;
+    const distinct = this.#grouping.create(this.#nextPolicyId++, membership);
+    this.#distincts.set(distinct.key, distinct);
+    this.#byPolicyId.set(distinct.rows.policyId, distinct);
+    this.#touched.add(distinct);
+    return distinct;
+  }
+
+  // --- questions --------------------------------------------------------------------------------------------
+
+  /** What a rule id stands for, also for a while after its rule is gone. */
+  rule(id: number): RuleInfo | undefined {
+    return this.#indexes.rules.get(id);
+  }
+
+  /** Rules in force with their ids: write them down to `restoreRules` after a restart. */
+  rules(): RuleInfo[] {
+    return [...this.#indexes.rules.all()];
+  }
+
+  /** Keeps rule ids over a restart; before any policy is added. */
+  restoreRules(rules: Iterable<RuleInfo>): void {
+    this.#indexes.rules.restore(rules);
+  }
+
+  head(policyId: number, direction: Direction): PolicyHead | undefined {
+    const distinct = this.#byPolicyId.get(policyId);
+    return distinct?.rows.head(direction, this.#grouping.defaults(distinct));
+  }
+
+  row(key: PolicyRowKey): PolicyRow | undefined {
+    return this.#byPolicyId.get(key.policyId)?.rows.row(key);
+  }
+
+  /** All rows of all distinct policies, for a prune of the map. */
+  *allRows(): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
+    for (const distinct of this.#byPolicyId.values()) yield* distinct.rows.rows();
+  }
+
+  /** The distinct policies: who uses them and how large they are. */
+  *distincts(): Generator<{ policyId: number; endpoints: number[]; rows: number; specs: number }> {
+    for (const { rows, endpoints, specs } of this.#byPolicyId.values()) {
+      yield { policyId: rows.policyId, endpoints: [...endpoints], rows: rows.rowCount, specs: specs.size };
+    }
+  }
+
+  /** Judges one direction at one endpoint, as the datapath does. */
+  decide(query: RowQuery): Decision {
+    return decide(this, query);
+  }
+
+  /** Judges a connection: egress at the source, ingress at the destination, each where it is a local endpoint. */
+  evaluate(flow: FlowQuery): { verdict: "allow" | "deny" | "audit"; egress?: Decision; ingress?: Decision } {
+    const { source, destination, proto, port } = flow;
+    const ask = (side: FlowSide, peer: FlowSide, direction: Direction): Decision | undefined => {
+      if (side.endpointId === undefined) return undefined;
+      const policyId = this.policyIdOf(side.endpointId);
+      return this.decide({ policyId, direction, identity: peer.identity, proto, port });
+    };
+    const egress = ask(source, destination, Direction.EGRESS);
+    const ingress = ask(destination, source, Direction.INGRESS);
+    const verdicts = [egress, ingress].map((decision) => decision?.verdict ?? Verdict.ALLOW);
+    const denied = verdicts.some((v) => v === Verdict.DENY || v === Verdict.DEFAULT_DENY);
+    const verdict = denied ? "deny" : verdicts.includes(Verdict.AUDIT) ? "audit" : "allow";
+    return { verdict, ...(egress && { egress }), ...(ingress && { ingress }) };
+  }
+
+  /** Every rule that matches, with the row it matches by, in order of how specific the row is. */
+  matches(query: RowQuery): { rule: RuleInfo; key: PolicyRowKey }[] {
+    const head = this.head(query.policyId, query.direction);
+    const distinct = this.#byPolicyId.get(query.policyId);
+    if (head === undefined || distinct === undefined) return [];
+    return [...matchingRows(this, head, query)].flatMap(({ key }) =>
+      [...new Set(distinct.rows.reasons(key))].map((rule) => ({ rule, key })),
+    );
+  }
+}
+
+const WORLD4 = parsePrefix("0.0.0.0/0");
+const WORLD6 = parsePrefix("::/0");
+
+function file<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
+  const bucket = index.get(key);
+  if (bucket === undefined) index.set(key, new Set([value]));
+  else bucket.add(value);
+}
+
+function unfile<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
+  const bucket = index.get(key);
+  bucket?.delete(value);
+  if (bucket?.size === 0) index.delete(key);
+}

@@ -1,0 +1,39 @@
+export { parseCiliumPolicy } from "./ciliumpolicy.ts";
+export {
+  type FlowQuery,
+  type FlowSide,
+  type PolicyCommit,
+  type PolicyEndpoint,
+  PolicyEngine,
+  type PolicyEngineOptions,
+} from "./engine.ts";
+export type { Enforcement } from "./grouping.ts";
+export { portRange } from "./l4.ts";
+export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";
+export type { ContainerPort } from "./peerports.ts";
+export {
+  type Decision,
+  decide,
+  type PolicyChange,
+  type PolicyHead,
+  PolicyMaps,
+  type PolicyRow,
+  type PolicyRowKey,
+  type RowQuery,
+  type RowSource,
+} from "./rows.ts";
+export {
+  Direction,
+  type L4,
+  type NamedPort,
+  type Peer,
+  type Policy,
+  type PolicyRef,
+  type PolicySpec,
+  type Problem,
+  policyKey,
+  type Rule,
+  Verdict,
+} from "./rule.ts";
+export type { RuleInfo } from "./ruletable.ts";
+export { type Requirement, type Selector, selectorText } from "./selector.ts";
