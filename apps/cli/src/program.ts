@@ -3,6 +3,7 @@ import { bpfCommand } from "./commands/bpf.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { endpointCommand } from "./commands/endpoint.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
+import { labCommand } from "./commands/lab.ts";
 import { identityCommand, ipCommand, serviceCommand } from "./commands/lists.ts";
 import { monitorCommand } from "./commands/monitor.ts";
 import { policyCommand } from "./commands/policy.ts";
@@ -39,6 +40,7 @@ export function buildProgram(context: Context): Command {
         bpfCommand(context),
       ],
     ],
+    ["A cluster to try it on:", [labCommand(context)]],
     ["This program:", [versionCommand(context), completionCommand(context, () => program)]],
   ];
   for (const [group, commands] of groups) {
