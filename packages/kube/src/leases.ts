@@ -208,18 +208,24 @@ class Candidate implements Election {
     this.#handlers.onLost?.(reason);
   }
 
+  /** Empties the lease, so that the next candidate need not wait. */
   async #release(): Promise<void> {
-    const lease = this.#lease;
-    if (lease?.spec?.holderIdentity !== this.identity) return;
-    const spec = { ...lease.spec, holderIdentity: "", leaseDurationSeconds: 1, renewTime: microTime() };
-    try {
-      const { retryMs, namespace } = this.#options;
-      await this.#client
-        .resource(resources.leases)
-        .update({ ...lease, spec }, { namespace, deadlineMs: retryMs });
-    } catch (error) {
-      // Harmless: the others wait for the lease to run out.
-      this.#log.warn({ err: error }, "could not give the lease up");
+    const { name, namespace, retryMs } = this.#options;
+    const options = { namespace, deadlineMs: retryMs };
+    const leases = this.#client.resource(resources.leases);
+    // A renewal cut short by `stop` may or may not have been written: look before each try.
+    for (let tries = 0; this.#lease !== undefined && tries < 3; tries++) {
+      try {
+        const lease = await leases.find(name, options);
+        if (lease?.spec?.holderIdentity !== this.identity) return;
+        const spec = { ...lease.spec, holderIdentity: "", leaseDurationSeconds: 1, renewTime: microTime() };
+        await leases.update({ ...lease, spec }, options);
+        return;
+      } catch (error) {
+        if (isConflict(error)) continue;
+        // Harmless: the others wait for the lease to run out.
+        return this.#log.warn({ err: error }, "could not give the lease up");
+      }
     }
   }
 
