@@ -43,6 +43,7 @@
 	X("tcAttach", ax_tc_attach)         \
 	X("tcDetach", ax_tc_detach)         \
 	X("tcQuery", ax_tc_query)           \
+	X("tcWarnings", ax_tc_warnings)     \
 	X("ringOpen", ax_ring_open)         \
 	X("ringDrain", ax_ring_drain)       \
 	X("ringPending", ax_ring_pending)   \

@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
 import { AxonError } from "@axoneme/base";
 
@@ -6,13 +7,19 @@ const KERNEL_ONLY = new Map<number, [string, string]>([
   [524, ["ENOTSUPP", "operation is not supported by this object"]],
 ]);
 
+const MORE_WORDS: Readonly<Record<string, string>> = { ENOLINK: "the interface is gone" };
+
 const HINTS: Readonly<Record<string, string>> = {
   EPERM: "needs root, or CAP_BPF with CAP_NET_ADMIN and CAP_PERFMON",
   EACCES: "not permitted, or the program was rejected",
 };
 
+/** Symbol and words of a number; libuv has words for fewer numbers than libc has symbols. */
 function nameOf(errno: number): [string, string] {
-  return getSystemErrorMap().get(-errno) ?? KERNEL_ONLY.get(errno) ?? [`errno ${errno}`, "unknown error"];
+  const known = getSystemErrorMap().get(-errno) ?? KERNEL_ONLY.get(errno);
+  if (known) return known;
+  const symbol = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return [symbol ?? `errno ${errno}`, MORE_WORDS[symbol ?? ""] ?? "no description"];
 }
 
 /** `EPERM (operation not permitted; needs root, ...)`. `errno` is positive. */

@@ -183,6 +183,7 @@ export interface Native {
   ): number;
   tcDetach(ifindex: number, egress: boolean, handle: number, priority: number, netnsFd: number): number;
   tcQuery(ifindex: number, egress: boolean, handle: number, priority: number, netnsFd: number): number;
+  tcWarnings(): string;
   ringOpen(fd: number, bytes: number): NativeHandle | number;
   ringDrain(
     handle: NativeHandle,

@@ -49,7 +49,7 @@ export class TcFilter implements Attachment {
 
   update(program: Program): void {
     const result = native().tcAttach(this.ifindex, this.#egress, HANDLE, PRIORITY, this.#netnsFd, program.fd);
-    check(result, "bpf.tc", `put ${program.name} into ${this.#what}`);
+    if (result < 0) check(result, "bpf.tc", `put ${program.name} into ${this.#what}${kernelWords()}`);
   }
 
   /** Nothing happens when the filter or the interface is already gone. The qdisc stays. */
@@ -71,6 +71,17 @@ export class TcFilter implements Attachment {
   get #what(): string {
     return `the clsact ${this.direction} filter of interface ${this.ifindex}`;
   }
+}
+
+/** The kernel's reason for refusing the last request, as ` (...)`. */
+function kernelWords(): string {
+  const words = [
+    ...native()
+      .tcWarnings()
+      .matchAll(/Kernel error message: (.*)/g),
+  ].map((match) => match[1]);
+  const last = words.filter((text) => !text?.startsWith("Exclusivity flag")).at(-1);
+  return last ? ` (${last})` : "";
 }
 
 /** A tcx link where the kernel has tcx, else a clsact filter. */
