@@ -1,0 +1,34 @@
+/**
+ * Network benchmarks: `measurePair` runs axon-perf between two namespaces, `bareVethPair` and `routedHops` are
+ * baselines, `compare` measures subjects in turn, `comparisonTable` and `writeReport` show the outcome.
+ *
+ *     const bare = await bareVethPair();
+ *     const subject = (name, client, server) => ({
+ *       name,
+ *       measure: () => measurePair({ clientNs: client.netns, serverNs: server.netns, serverIp: server.ipv4, cpu: 1 }),
+ *     });
+ *     const comparison = await compare([subject("bare veth", bare.client, bare.server), ...], 5);
+ *     console.log(comparisonTable(comparison));
+ *     writeReport(root, "pod-to-pod", comparison);
+ */
+export {
+  buildPerf,
+  type End,
+  type Measurement,
+  type Mode,
+  measurePair,
+  modes,
+  type PairOptions,
+  type PairResult,
+  tuneClient,
+} from "./perf.ts";
+export { comparisonTable, formatTable, machine, writeReport } from "./report.ts";
+export { type Comparison, compare, type Figure, median, rate, type Subject } from "./rounds.ts";
+export {
+  type BenchEnd,
+  bareVethPair,
+  ipOf,
+  routedHops,
+  type Topology,
+  type TopologyOptions,
+} from "./topology.ts";
