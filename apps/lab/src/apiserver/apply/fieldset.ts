@@ -145,7 +145,8 @@ export function children(value: unknown, schema: Schema): Map<string, { value: u
   const resolved = deref(schema);
   if (merge.kind === "map" && isObject(value)) {
     for (const field of Object.keys(value)) {
-      if (value[field] === undefined) continue;
+      // Null stands for absent, in managed fields too.
+      if (value[field] === undefined || value[field] === null) continue;
       result.set(`f:${field}`, { value: value[field], schema: fieldSchema(resolved, field) ?? anything });
     }
   } else if (Array.isArray(value)) {

@@ -15,6 +15,8 @@ export interface Author {
   /** The version the request is in. */
   apiVersion: string;
   subresource: string;
+  /** Whether the kind writes its status through a subresource: then nothing else owns status. */
+  statusApart: boolean;
   /** Milliseconds. */
   now: number;
 }
@@ -41,6 +43,14 @@ export function tracked(object: KubeObject | JsonObject): JsonObject {
   const meta: JsonObject = { ...(isObject(metadata) ? metadata : {}) };
   for (const field of untrackedMeta) delete meta[field];
   return Object.keys(meta).length === 0 ? rest : { ...rest, metadata: meta };
+}
+
+/** What of an object a write through the author's door can have changed. */
+function within(object: KubeObject | undefined, author: Author): JsonObject {
+  const all = tracked(object ?? {});
+  if (author.subresource === "status") return all["status"] === undefined ? {} : { status: all["status"] };
+  if (author.statusApart) delete all["status"];
+  return all;
 }
 
 export function sameManager(entry: ManagedFieldsEntry, author: Author, operation: string): boolean {
@@ -78,7 +88,7 @@ export function trackUpdate(
   const given = readEntries(next);
   // An explicitly emptied list resets the tracking.
   const entries = given ?? (old === undefined || isReset(next) ? [] : (readEntries(old) ?? []));
-  const [before, after] = [tracked(old ?? {}), tracked(next)];
+  const [before, after] = [within(old, author), within(next, author)];
   if (old !== undefined && equal(before, after)) return entries;
   const { added, modified, removed } = compare(before, after, schema);
   const taken = union(old === undefined ? fieldsOf(after, schema) : added, modified);
@@ -93,7 +103,7 @@ export function trackUpdate(
       if (!isEmpty(kept)) result.push(own);
       continue;
     }
-    const kept = difference(fields, entry.operation === "Apply" || old === undefined ? gone : gone);
+    const kept = difference(fields, gone);
     if (!isEmpty(kept)) result.push(equal(kept, fields) ? entry : { ...entry, fieldsV1: kept });
   }
   if (own === undefined && !isEmpty(taken)) result.push(makeEntry(author, "Update", taken));

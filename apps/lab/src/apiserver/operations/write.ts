@@ -48,6 +48,7 @@ function author(
     manager: options.manager,
     apiVersion: groupVersion(type.group, version.name),
     subresource,
+    statusApart: version.status,
     now: cluster.now(),
   };
 }

@@ -3,6 +3,7 @@ import { load as parseYaml } from "js-yaml";
 import { ApiError, badRequest, unsupportedMediaType } from "../errors.ts";
 import type { FieldValidation } from "../operations/prepare.ts";
 import type { WriteOptions } from "../operations/write.ts";
+import { decodeProtobuf } from "../protobuf.ts";
 import type { User } from "../security/users.ts";
 
 const mostBody = 16 << 20;
@@ -43,11 +44,12 @@ export function parseDocument(text: string, yaml: boolean): unknown {
   }
 }
 
-/** The body as an object, or undefined when it is empty. Protobuf is refused with 415. */
+/** The body as an object, or undefined when it is empty. JSON, YAML or Kubernetes' protobuf; 415 for others. */
 export async function readDocument(request: IncomingMessage): Promise<unknown> {
   const body = await readBody(request);
   if (body.length === 0) return undefined;
   const type = mediaType(request);
+  if (type === "application/vnd.kubernetes.protobuf") return decodeProtobuf(body);
   if (type !== "" && !/json$|yaml$|^text\/plain$|x-www-form-urlencoded$/.test(type)) {
     throw unsupportedMediaType(type, ["application/json", "application/yaml"]);
   }

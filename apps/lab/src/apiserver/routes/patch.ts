@@ -109,6 +109,7 @@ function applyObject(
     manager,
     apiVersion: groupVersion(type.group, version.name),
     subresource: part,
+    statusApart: version.status,
     now: cluster.now(),
   };
   const bucket = cluster.store.bucket(bucketName(type));
