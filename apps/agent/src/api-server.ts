@@ -95,7 +95,8 @@ export class ApiServer implements Module {
   }
 
   #route(req: IncomingMessage, signal: AbortSignal): ApiAnswer | Promise<ApiAnswer> {
-    if (req.method !== "GET") throw new HttpError(405, "method_not_allowed", `${req.method} is not supported: use GET`);
+    if (req.method !== "GET")
+      throw new HttpError(405, "method_not_allowed", `${req.method} is not supported: use GET`);
     const url = new URL(req.url ?? "/", "http://agent");
     for (let path = url.pathname; path !== ""; path = path.slice(0, path.lastIndexOf("/"))) {
       const handler = this.#routes.get(path);
@@ -111,7 +112,9 @@ async function send(res: ServerResponse, answer: ApiAnswer, signal: AbortSignal)
   if ("json" in answer) {
     res.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer.json));
   } else if ("text" in answer) {
-    res.writeHead(answer.status ?? 200, { "content-type": answer.contentType ?? "text/plain" }).end(answer.text);
+    res
+      .writeHead(answer.status ?? 200, { "content-type": answer.contentType ?? "text/plain" })
+      .end(answer.text);
   } else {
     res.writeHead(200, { "content-type": "application/x-ndjson" });
     res.flushHeaders();

@@ -60,7 +60,10 @@ export interface PolicyEngineOptions {
 export interface PolicyCommit {
   /** Writes, in the order in which they must reach the kernel. */
   changes: PolicyChange[];
-  /** Prefixes that need a local identity (and an ipcache entry) from now on, and that no longer do. */
+  /**
+   * Prefixes in need of a local identity (and an ipcache entry) that have none yet, and prefixes no policy names
+   * any more: give up the identity, if you took one.
+   */
   cidrs: { added: Prefix[]; removed: Prefix[] };
 }
 
@@ -95,8 +98,8 @@ type PeerNode = SelectorNode | CidrNode;
  *
  * To keep order with the ipcache: before `upsertPolicy`, take an identity for each of `missingCidrs(policy)`, add
  * it, commit and write, put it into the ipcache, and only then add the policy. After a commit with
- * `cidrs.removed`: take the prefix out of the ipcache first, then `deleteIdentity`. Rows of a new identity are
- * written before the ipcache names it.
+ * `cidrs.removed`: take the prefix out of the ipcache first, then `deleteIdentity`. Likewise for pods: add and
+ * commit an identity before an endpoint or the ipcache carries it, delete it after none does any more.
  */
 export class PolicyEngine implements RowSource {
   readonly #enforcement: Enforcement;
@@ -109,7 +112,8 @@ export class PolicyEngine implements RowSource {
   readonly #specsBySubject = new Map<SelectorNode, Set<CompiledSpec>>();
   readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
   readonly #rulesByName = new Map<string, Set<CompiledRule>>();
-  readonly #identities = new Map<number, { text: string; labels: Labels }>();
+  readonly #identities = new Map<number, { text: string; prefix: Prefix | undefined }>();
+  readonly #cidrIdentities = new Set<string>();
   readonly #endpoints = new Map<number, EndpointState>();
   readonly #distincts = new Map<string, Distinct>();
   readonly #byPolicyId = new Map<number, Distinct>();
@@ -167,12 +171,12 @@ export class PolicyEngine implements RowSource {
     for (const { policy } of this.#policies.values()) yield policy;
   }
 
-  /** Prefixes the policy needs identities for, that no policy in force needs yet. */
+  /** Prefixes the policy needs identities for, that have none yet. */
   missingCidrs(policy: Policy): Prefix[] {
     const missing = new Map<string, Prefix>();
     for (const rule of policy.specs.flatMap((spec) => spec.rules)) {
       for (const prefix of rule.peers.flatMap((peer) => (peer.kind === "cidr" ? neededBy(peer) : []))) {
-        if (!this.#needs.has(prefix)) missing.set(prefixKey(prefix), prefix);
+        if (!this.#cidrIdentities.has(prefixKey(prefix))) missing.set(prefixKey(prefix), prefix);
       }
     }
     return [...missing.values()];
@@ -220,7 +224,8 @@ export class PolicyEngine implements RowSource {
     const old = this.#identities.get(id);
     if (old?.text === text) return;
     if (old !== undefined) this.deleteIdentity(id);
-    this.#identities.set(id, { text, labels });
+    this.#identities.set(id, { text, prefix });
+    if (prefix !== undefined) this.#cidrIdentities.add(prefixKey(prefix));
     const nodes: PeerNode[] = [...this.#indexes.peers.add(id, labels)];
     const prefixes = prefix === undefined ? this.#worldPrefixes(id) : [prefix];
     if (prefixes.length > 0) nodes.push(...this.#indexes.cidrs.add(id, prefixes));
@@ -229,7 +234,10 @@ export class PolicyEngine implements RowSource {
 
   /** Removes an identity. Take it out of the ipcache first. */
   deleteIdentity(id: number): void {
-    if (!this.#identities.delete(id)) return;
+    const identity = this.#identities.get(id);
+    if (identity === undefined) return;
+    this.#identities.delete(id);
+    if (identity.prefix !== undefined) this.#cidrIdentities.delete(prefixKey(identity.prefix));
     const nodes: PeerNode[] = [...this.#indexes.peers.remove(id), ...this.#indexes.cidrs.remove(id)];
     this.#reach(nodes, id, -1);
   }
@@ -334,7 +342,11 @@ export class PolicyEngine implements RowSource {
     for (const spec of this.#retired) this.#drop(spec);
     this.#retired = [];
     const changes = [...Object.values(phases), flips, removals].flat() as PolicyChange[];
-    return { changes, cidrs: this.#needs.take() };
+    const { added, removed } = this.#needs.take();
+    return {
+      changes,
+      cidrs: { added: added.filter((p) => !this.#cidrIdentities.has(prefixKey(p))), removed },
+    };
   }
 
   #discard(distinct: Distinct): PolicyChange[] {
@@ -413,6 +425,15 @@ export class PolicyEngine implements RowSource {
     this.#byPolicyId.set(distinct.rows.policyId, distinct);
     this.#touched.add(distinct);
     return distinct;
+  }
+
+  /** Ids of the local endpoints that a policy object selects, as of the last commit. */
+  endpointsOf(ref: Pick<PolicyRef, "kind" | "namespace" | "name">): number[] {
+    const ids = new Set<number>();
+    for (const spec of this.#policies.get(policyKey(ref))?.specs ?? []) {
+      for (const distinct of spec.distincts) for (const id of distinct.endpoints) ids.add(id);
+    }
+    return [...ids].sort((a, b) => a - b);
   }
 
   // --- questions --------------------------------------------------------------------------------------------

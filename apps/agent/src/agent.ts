@@ -1,0 +1,515 @@
+import { mkdirSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { MetricIndex } from "@axoneme/abi";
+import { Lifecycle, type StructuredLogger } from "@axoneme/app";
+import {
+  Deferred,
+  errorText,
+  formatIp,
+  hostPrefix,
+  type Ip,
+  ipEqual,
+  isV4Prefix,
+  type Prefix,
+  parsePrefix,
+} from "@axoneme/base";
+import { findCgroup2 } from "@axoneme/bpf";
+import { Kernel, nextPolicyIds, readMetrics } from "@axoneme/datapath";
+import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
+import { RawStore } from "@axoneme/flow";
+import {
+  IdentityCache,
+  Ipcache,
+  isLocalIdentity,
+  LocalIdentities,
+  reserved,
+  worldOf,
+} from "@axoneme/identity";
+import { NodePool } from "@axoneme/ipam";
+import {
+  builtinResources,
+  inCluster,
+  KubeClient,
+  type ListWatchHandlers,
+  loadKubeconfig,
+  type Node,
+} from "@axoneme/kube";
+import { ServiceCompiler } from "@axoneme/loadbalancer";
+import { Netlink } from "@axoneme/netlink";
+import { FlowMetrics, Observer } from "@axoneme/observe";
+import { PolicyEngine } from "@axoneme/policy";
+import type { Registry } from "prom-client";
+import { ApiServer } from "./api-server.ts";
+import { CniServer } from "./cni-server.ts";
+import { ConntrackCollector } from "./collector.ts";
+import { EndpointManager } from "./endpoint/manager.ts";
+import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
+import { EndpointPublisher } from "./endpoint/publisher.ts";
+import { EventPump } from "./events.ts";
+import { createRegistry } from "./metrics.ts";
+import { prepareKernel } from "./node/host-devices.ts";
+import { addressesOf, findDevice, isOnLink, type NativeDevice } from "./node/local-node.ts";
+import { Peers } from "./node/peers.ts";
+import { PodCidrs } from "./node/pod-cidrs.ts";
+import { NodePublisher } from "./node/publisher.ts";
+import { familyEnabled, podMtu, setUpNode, writeNonMasquerade } from "./node/setup.ts";
+import type { AgentConfig } from "./options.ts";
+import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
+import { createResolver } from "./resolver.ts";
+import { createRoutes } from "./routes.ts";
+import { IdentityAllocator } from "./state/identities.ts";
+import { IpcacheWriter } from "./state/ipcache.ts";
+import {
+  type CiliumNodeObject,
+  ciliumClusterwideNetworkPolicies,
+  ciliumEndpoints,
+  ciliumIdentities,
+  ciliumNetworkPolicies,
+  ciliumNodes,
+} from "./state/objects.ts";
+import { PolicyModule } from "./state/policy.ts";
+import { flowRule } from "./state/rules.ts";
+import { ServiceModule } from "./state/services.ts";
+import { Watches } from "./state/watches.ts";
+
+declare const AXON_VERSION: string | undefined;
+/** Set by the build. */
+export const version = typeof AXON_VERSION === "string" ? AXON_VERSION : "dev";
+
+/** Where things of this node are. */
+interface Paths {
+  readonly objects: string;
+  readonly cgroup: string;
+}
+
+/** A running agent. */
+export class Agent {
+  readonly #lifecycle: Lifecycle;
+  readonly #kernel: Kernel;
+  readonly #netlink: Netlink;
+  readonly #client: KubeClient;
+  /** Resolves when pods can be added; rejects when the start failed on the way. */
+  readonly ready: Promise<void>;
+
+  private constructor(
+    lifecycle: Lifecycle,
+    kernel: Kernel,
+    netlink: Netlink,
+    client: KubeClient,
+    ready: Promise<void>,
+  ) {
+    this.#lifecycle = lifecycle;
+    this.#kernel = kernel;
+    this.#netlink = netlink;
+    this.#client = client;
+    this.ready = ready;
+  }
+
+  /**
+   * Starts an agent. When this returns its sockets answer; pods are served once `ready` resolves.
+   * @throws AxonError naming what the node or the configuration lacks.
+   */
+  static async start(config: AgentConfig, log: StructuredLogger): Promise<Agent> {
+    mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
+    const netlink = Netlink.open();
+    const device = await findDevice(netlink, config.device);
+    await prepareKernel();
+    const paths: Paths = {
+      objects: config.objectDir || join(import.meta.dirname, "../build/bpf"),
+      cgroup: config.cgroup || findCgroup2(),
+    };
+    const kernel = Kernel.open(
+      {
+        objectDir: paths.objects,
+        bpffs: config.bpffs,
+        maxEntries: { ax_ct: config.conntrackMax, ax_nat: config.natMax },
+      },
+      log,
+    );
+    const client = new KubeClient(
+      config.kubeconfig === "" ? inCluster() : loadKubeconfig({ path: config.kubeconfig }),
+    );
+    const parts = new Composition(config, log, paths, device, netlink, kernel, client);
+    const lifecycle = parts.compose();
+    await lifecycle.start();
+    return new Agent(lifecycle, kernel, netlink, client, parts.ready);
+  }
+
+  /** Stops serving; what is in the kernel goes on working. */
+  async stop(): Promise<void> {
+    await this.#lifecycle.stop();
+    await this.#client.close();
+    this.#netlink.close();
+    this.#kernel.close();
+  }
+}
+
+/** The parts of an agent and how they are wired. No logic of its own beyond the order of the start. */
+class Composition {
+  readonly #config: AgentConfig;
+  readonly #log: StructuredLogger;
+  readonly #paths: Paths;
+  readonly #device: NativeDevice;
+  readonly #netlink: Netlink;
+  readonly #kernel: Kernel;
+  readonly #client: KubeClient;
+  readonly #nodeName: string;
+  readonly #dualStack: boolean;
+  readonly #identities = new IdentityCache();
+  readonly #ipcache = new Ipcache();
+  readonly #services: ServiceModule;
+  readonly #localIdentities: LocalIdentities;
+  readonly #ipcacheWriter: IpcacheWriter;
+  readonly #policy: PolicyModule;
+  readonly #allocator: IdentityAllocator;
+  readonly #endpoints: EndpointManager;
+  readonly #nodePublisher: NodePublisher;
+  readonly #endpointPublisher: EndpointPublisher;
+  readonly #watches: Watches;
+  readonly #pool: NodePool;
+  readonly #podCidrs: PodCidrs;
+  readonly #ready = new Deferred<void>();
+  #peers: Peers | undefined;
+
+  constructor(
+    config: AgentConfig,
+    log: StructuredLogger,
+    paths: Paths,
+    device: NativeDevice,
+    netlink: Netlink,
+    kernel: Kernel,
+    client: KubeClient,
+  ) {
+    this.#config = config;
+    this.#log = log;
+    this.#paths = paths;
+    this.#device = device;
+    this.#netlink = netlink;
+    this.#kernel = kernel;
+    this.#client = client;
+    this.#nodeName = config.nodeName || hostname();
+    this.#dualStack = config.enableIPv4 && config.enableIPv6;
+    this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
+    this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
+    this.#services = new ServiceModule(new ServiceCompiler(), kernel, log);
+    this.#policy = this.#createPolicy();
+    this.#allocator = new IdentityAllocator(this.#identities, client, log);
+    this.#watches = new Watches(client, log);
+    this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
+    this.#endpointPublisher = new EndpointPublisher(client, log);
+    this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
+    this.#endpoints = this.#createEndpoints();
+    this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
+  }
+
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  #createPolicy(): PolicyModule {
+    const { policyId, ruleId } = nextPolicyIds(this.#kernel.maps);
+    const engine = new PolicyEngine({
+      enforcement: this.#config.policyEnforcement,
+      audit: this.#config.policyAuditMode,
+      families: { ipv4: this.#config.enableIPv4, ipv6: this.#config.enableIPv6 },
+      firstPolicyId: policyId,
+      firstRuleId: ruleId,
+    });
+    return new PolicyModule({
+      engine,
+      kernel: this.#kernel,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+      ipcacheWriter: this.#ipcacheWriter,
+      cluster: this.#config.clusterName,
+      log: this.#log,
+    });
+  }
+
+  #createEndpoints(): EndpointManager {
+    const { runDir, clusterName, cniTimeout } = this.#config;
+    const own = { fieldSelector: `spec.nodeName=${this.#nodeName}` };
+    const namespaces = this.#watches.add(
+      builtinResources.namespaces,
+      {
+        onAdd: ({ metadata }) => this.#endpoints.namespaceChanged(metadata.name),
+        onUpdate: ({ metadata }) => this.#endpoints.namespaceChanged(metadata.name),
+      },
+      { trim: trimNamespace },
+    );
+    const pods = this.#watches.add(
+      builtinResources.pods,
+      { onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name) },
+      { ...own, trim: trimPod },
+    );
+    const gateways = () => ({ v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) });
+    const endpoints = new EndpointManager({
+      store: new EndpointStore(join(runDir, "endpoints")),
+      network: new PodNetwork(this.#netlink, gateways, () => podMtu(this.#config, this.#device)),
+      kernel: this.#kernel,
+      pods: new PodDirectory(pods.store, namespaces.store, this.#client, clusterName),
+      identities: this.#allocator,
+      ipcache: this.#ipcache,
+      ipcacheWriter: this.#ipcacheWriter,
+      policy: this.#policy,
+      publisher: this.#endpointPublisher,
+      log: this.#log,
+      nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
+      gateways,
+      timeoutMs: cniTimeout * 1000,
+    });
+    this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
+    return endpoints;
+  }
+
+  compose(): Lifecycle {
+    const lifecycle = new Lifecycle(this.#log);
+    const collector = new ConntrackCollector(
+      this.#kernel,
+      this.#config.conntrackGCInterval * 1000,
+      this.#config.conntrackMax,
+      this.#log,
+    );
+    const registry = this.#createRegistry(lifecycle, collector);
+    const observer = this.#createObserver();
+    const flowMetrics = new FlowMetrics({
+      registry,
+      resolver: { ruleById: (id) => flowRule(this.#policy, id) },
+    });
+    const routes = createRoutes({
+      version,
+      config: this.#config,
+      nodeName: this.#nodeName,
+      health: lifecycle.health,
+      registry,
+      observer,
+      kernel: this.#kernel,
+      device: this.#device,
+      podCidrs: () => this.#podCidrs.current,
+      endpoints: this.#endpoints,
+      policy: this.#policy,
+      services: this.#services,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+    });
+    this.#restoreIdentities();
+    this.#announceWorld();
+    this.#watchCluster();
+    this.#endpoints.load();
+    this.#endpoints.serveAfter(this.ready);
+    lifecycle
+      .add({
+        name: "datapath",
+        start: (health) =>
+          health.ok(`programs of build ${this.#kernel.build}${this.#kernel.fresh ? "" : ", taken over"}`),
+      })
+      .add(new ApiServer("api", { path: join(this.#config.runDir, "agent.sock") }, routes, this.#log))
+      .add(
+        new EventPump(
+          () => this.#kernel.events(),
+          () => this.#lostEvents(),
+          observer,
+          flowMetrics,
+          this.#log,
+        ),
+      )
+      .add(this.#watches)
+      .add(collector)
+      .add(new CniServer(join(this.#config.runDir, "cni.sock"), this.#endpoints, this.#log))
+      .add({
+        name: "node",
+        start: (health) => {
+          health.degraded("waiting for a pod CIDR");
+          this.#nodePublisher.publish(addressesOf(this.#device), []);
+          void this.#settle(health);
+        },
+        stop: () => {
+          this.#nodePublisher.stop();
+          this.#endpointPublisher.stop();
+        },
+      });
+    if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
+    return lifecycle;
+  }
+
+  /** The second half of the start: what needs the API server's answers. */
+  async #settle(health: { ok(message: string): void; failed(message: string): void }): Promise<void> {
+    try {
+      await this.#podCidrs.known;
+      const gateways = { v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) };
+      const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
+      const tunnelIndex = await setUpNode(this.#kernel, this.#netlink, this.#config, this.#device, gateways);
+      if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
+      else this.#kernel.attachments.detachSockets();
+      this.#announceNode(own);
+      this.#followPeers(own, tunnelIndex);
+      this.#nodePublisher.publish(addressesOf(this.#device), own);
+      await this.#watches.synced();
+      this.#policy.open();
+      await this.#endpoints.restore();
+      this.#policy.prune();
+      this.#services.prune();
+      this.#ipcacheWriter.prune();
+      this.#kernel.settle();
+      this.#kernel.dropOldBuilds();
+      health.ok(
+        `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map((p) => formatIp(p.ip)).join(", ")}`,
+      );
+      this.#ready.resolve();
+      this.#log.info({ ms: Math.round(performance.now()) }, "ready to add pods");
+    } catch (error) {
+      health.failed(errorText(error));
+      this.#log.error({ err: error }, "the node could not be set up");
+      this.#ready.reject(error);
+    }
+  }
+
+  #useCidrs(cidrs: readonly Prefix[]): void {
+    const wanted = cidrs.filter((cidr) => familyEnabled(this.#config, cidr));
+    this.#pool.setCidrs(wanted);
+    this.#endpoints.usePool(this.#pool);
+    writeNonMasquerade(this.#kernel, this.#config, wanted);
+  }
+
+  // ---- what the ipcache says of this node and the world -----------------------------------------------------------
+
+  #announceWorld(): void {
+    for (const text of ["0.0.0.0/0", "::/0"]) {
+      const prefix = parsePrefix(text);
+      this.#ipcache.upsert(prefix, "unspec", "world", {
+        identity: worldOf(isV4Prefix(prefix), this.#dualStack).id,
+      });
+    }
+  }
+
+  #announceNode(gateways: readonly Ip[]): void {
+    for (const ip of [...addressesOf(this.#device), ...gateways]) {
+      this.#ipcache.upsert(hostPrefix(ip), "local", "node", { identity: reserved.host });
+    }
+  }
+
+  /** CIDR identities keep their numbers over a restart: rows of live policies name them. */
+  #restoreIdentities(): void {
+    for (const [key, { identity }] of this.#kernel.maps.ipcache.entries()) {
+      if (isLocalIdentity(identity))
+        this.#localIdentities.restore({ ip: key.addr.slice(), length: key.prefixlen }, identity);
+    }
+  }
+
+  // ---- watches ----------------------------------------------------------------------------------------------------
+
+  #watchCluster(): void {
+    const watches = this.#watches;
+    watches.add(ciliumIdentities, this.#allocator.handlers());
+    watches.add(builtinResources.networkpolicies, this.#policy.networkPolicies());
+    watches.add(ciliumNetworkPolicies, this.#policy.ciliumPolicies("CiliumNetworkPolicy"));
+    watches.add(
+      ciliumClusterwideNetworkPolicies,
+      this.#policy.ciliumPolicies("CiliumClusterwideNetworkPolicy"),
+    );
+    watches.add(builtinResources.services, this.#services.services() as ListWatchHandlers<unknown>);
+    watches.add(builtinResources.endpointslices, this.#services.slices() as ListWatchHandlers<unknown>);
+    watches.add(ciliumEndpoints, this.#remoteEndpoints().handlers(), { trim: trimEndpoint });
+    watches.add(ciliumNodes, {
+      onAdd: (node) => this.#nodeChanged(node),
+      onUpdate: (node) => this.#nodeChanged(node),
+      onDelete: (node) => this.#peers?.handlers().onDelete?.(node),
+    });
+    if (this.#config.ipamMode === "kubernetes") {
+      const learn = (node: Node) => this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
+      watches.add(
+        builtinResources.nodes,
+        { onAdd: learn, onUpdate: learn },
+        { fieldSelector: `metadata.name=${this.#nodeName}` },
+      );
+    }
+  }
+
+  readonly #nodesSeen = new Map<string, CiliumNodeObject>();
+
+  #nodeChanged(node: CiliumNodeObject): void {
+    const name = node.metadata?.name ?? "";
+    if (name === this.#nodeName) {
+      if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(node.spec?.ipam?.podCIDRs ?? []);
+      return;
+    }
+    if (this.#peers) this.#peers.handlers().onUpdate?.(node, node);
+    else this.#nodesSeen.set(name, node);
+  }
+
+  /** Other nodes that were seen before this one knew its own place are told now. */
+  #followPeers(gateways: readonly Ip[], tunnelIndex: number | undefined): void {
+    const options = { nodeName: this.#nodeName, device: this.#device, tunnelIndex, gateways };
+    this.#peers = new Peers(options, this.#netlink, this.#ipcache, this.#kernel, this.#log);
+    for (const node of this.#nodesSeen.values()) this.#peers.handlers().onAdd?.(node);
+    this.#nodesSeen.clear();
+  }
+
+  #remoteEndpoints(): RemoteEndpoints {
+    const own = addressesOf(this.#device);
+    const native = this.#config.routingMode === "native";
+    return new RemoteEndpoints(
+      this.#ipcache,
+      this.#policy,
+      (ip) => own.some((address) => ipEqual(address, ip)),
+      (ip) => native && isOnLink(this.#device, ip),
+    );
+  }
+
+  // ---- observation ------------------------------------------------------------------------------------------------
+
+  #createObserver(): Observer {
+    const store = new RawStore({ capacity: this.#config.flowBufferCapacity });
+    const names = new Map<number, string>([[this.#device.index, this.#device.name]]);
+    const resolver = createResolver({
+      nodeName: this.#nodeName,
+      clusterName: this.#config.clusterName,
+      endpoints: this.#endpoints,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+      services: this.#services.compiler,
+      ruleById: (id) => flowRule(this.#policy, id),
+      interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
+    });
+    return new Observer({ store, resolver, version });
+  }
+
+  #createRegistry(lifecycle: Lifecycle, collector: ConntrackCollector): Registry {
+    return createRegistry(this.#kernel, lifecycle.health, {
+      endpoints: () => this.#endpoints.endpoints().length,
+      identities: () => this.#identities.size,
+      policies: () => this.#policy.policies().length,
+      policyProblem: () => this.#policy.problem !== undefined,
+      nodes: () => (this.#peers?.size ?? 0) + 1,
+      conntrack: () => ({
+        entries: collector.last.ctSeen - collector.last.ctDeleted,
+        capacity: this.#config.conntrackMax,
+      }),
+      version,
+    });
+  }
+
+  #lostEvents(): bigint {
+    const lost = readMetrics(this.#kernel.maps.metrics).filter(
+      ({ reason }) => reason === MetricIndex.EVENTS_LOST >> 2,
+    );
+    return lost.reduce((sum, { packets }) => sum + packets, 0n);
+  }
+
+  /** /healthz and /metrics over TCP, for probes and scrapers; nothing else leaves the socket. */
+  #metricsServer(routes: ReturnType<typeof createRoutes>): ApiServer {
+    const at = this.#config.metricsAddress.lastIndexOf(":");
+    const host = this.#config.metricsAddress.slice(0, at).replace(/^\[|\]$/g, "");
+    const open = new Map([...routes].filter(([path]) => path === "/healthz" || path === "/metrics"));
+    return new ApiServer(
+      "metrics",
+      { host, port: Number(this.#config.metricsAddress.slice(at + 1)) },
+      open,
+      this.#log,
+    );
+  }
+}

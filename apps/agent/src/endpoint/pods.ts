@@ -1,0 +1,157 @@
+import { AxonError, waitFor } from "@axoneme/base";
+import type { PodRef } from "@axoneme/endpoint";
+import { identityKey, type Labels, podLabels } from "@axoneme/identity";
+import {
+  builtinResources,
+  isNotFound,
+  type KubeClient,
+  type Namespace,
+  type Pod,
+  type StoreReader,
+} from "@axoneme/kube";
+
+/** A container port with a name, as policies refer to it. */
+export interface NamedPort {
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: string;
+}
+
+/** What of a Pod makes its endpoint. */
+export interface PodFacts {
+  readonly labels: Labels;
+  readonly namedPorts: readonly NamedPort[];
+  readonly uid: string;
+  readonly workload: { readonly kind: string; readonly name: string } | undefined;
+}
+
+/** What the agent keeps of a Pod: the rest of the object would be most of its memory. */
+export interface TrimmedPod {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly uid: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly ownerReferences: readonly { readonly kind: string; readonly name: string }[];
+  };
+  readonly spec: { readonly serviceAccountName: string; readonly hostNetwork: boolean };
+  readonly namedPorts: readonly NamedPort[];
+}
+
+/** Keeps of a Pod what `PodFacts` needs. */
+export function trimPod(pod: Pod): TrimmedPod {
+  const { metadata = {}, spec } = pod;
+  return {
+    metadata: {
+      name: metadata.name ?? "",
+      namespace: metadata.namespace ?? "",
+      uid: metadata.uid ?? "",
+      labels: metadata.labels ?? {},
+      ownerReferences: (metadata.ownerReferences ?? []).map(({ kind, name }) => ({ kind, name })),
+    },
+    spec: { serviceAccountName: spec?.serviceAccountName ?? "", hostNetwork: spec?.hostNetwork ?? false },
+    namedPorts: (spec?.containers ?? []).flatMap(({ ports }) =>
+      (ports ?? []).flatMap(({ name, containerPort, protocol }) =>
+        name ? [{ name, port: containerPort, protocol: protocol ?? "TCP" }] : [],
+      ),
+    ),
+  };
+}
+
+/** Keeps of a Namespace its name and labels. */
+export function trimNamespace(namespace: Namespace): {
+  metadata: { name: string; labels: Readonly<Record<string, string>> };
+} {
+  return { metadata: { name: namespace.metadata?.name ?? "", labels: namespace.metadata?.labels ?? {} } };
+}
+
+/** How long a Pod that the watch has not shown yet is waited for before the API is asked. */
+const watchGraceMs = 200;
+
+/** The Pods and Namespaces this node knows, and what they mean for endpoints. */
+export class PodDirectory {
+  readonly #pods: StoreReader<TrimmedPod>;
+  readonly #namespaces: StoreReader<ReturnType<typeof trimNamespace>>;
+  readonly #client: KubeClient;
+  readonly #cluster: string;
+
+  constructor(
+    pods: StoreReader<TrimmedPod>,
+    namespaces: StoreReader<ReturnType<typeof trimNamespace>>,
+    client: KubeClient,
+    cluster: string,
+  ) {
+    this.#pods = pods;
+    this.#namespaces = namespaces;
+    this.#client = client;
+    this.#cluster = cluster;
+  }
+
+  /** The facts of a pod that is in the watch's copy. */
+  known(ref: PodRef): PodFacts | undefined {
+    const pod = this.#pods.get(ref.name, ref.namespace);
+    if (!pod || (ref.uid !== "" && pod.metadata.uid !== ref.uid)) return undefined;
+    return this.factsOf(pod);
+  }
+
+  /**
+   * The facts of a pod: from the watch's copy, which may be a moment behind the runtime, or else from the API.
+   * @throws AxonError `endpoint.pod` when there is no such pod, KubeError when the API does not answer.
+   */
+  async facts(ref: PodRef): Promise<PodFacts> {
+    const known = this.known(ref) ?? (await this.#awaitWatch(ref));
+    if (known) return known;
+    const pod = await this.#get(ref);
+    if (ref.uid !== "" && pod.metadata?.uid !== ref.uid) throw absent(ref);
+    return this.factsOf(trimPod(pod));
+  }
+
+  /** What a pod's objects mean: its identity's labels and named ports. */
+  factsOf(pod: TrimmedPod): PodFacts {
+    const namespace = this.#namespaces.get(pod.metadata.namespace);
+    const owner = pod.metadata.ownerReferences[0];
+    return {
+      labels: podLabels(pod, namespace, this.#cluster),
+      namedPorts: pod.namedPorts,
+      uid: pod.metadata.uid,
+      workload: owner && workloadOf(owner),
+    };
+  }
+
+  async #awaitWatch(ref: PodRef): Promise<PodFacts | undefined> {
+    try {
+      return await waitFor(() => this.known(ref), { timeoutMs: watchGraceMs, everyMs: 5, what: "the pod" });
+    } catch {
+      // Not shown in time: the API is asked instead.
+      return undefined;
+    }
+  }
+
+  async #get(ref: PodRef): Promise<Pod> {
+    try {
+      return await this.#client
+        .resource(builtinResources.pods)
+        .get(ref.name, { namespace: ref.namespace, deadlineMs: 5000 });
+    } catch (error) {
+      throw isNotFound(error) ? absent(ref) : error;
+    }
+  }
+}
+
+/** Whether two sets of facts make the same endpoint. */
+export function sameFacts(a: PodFacts, b: PodFacts): boolean {
+  return (
+    identityKey(a.labels) === identityKey(b.labels) &&
+    JSON.stringify(a.namedPorts) === JSON.stringify(b.namedPorts)
+  );
+}
+
+/** A ReplicaSet's pods belong to its Deployment, a Job's to its CronJob: the name without the last part. */
+function workloadOf(owner: { kind: string; name: string }): { kind: string; name: string } {
+  if (owner.kind === "ReplicaSet") return { kind: "Deployment", name: owner.name.replace(/-[a-z0-9]+$/, "") };
+  return { kind: owner.kind, name: owner.name };
+}
+
+function absent(ref: PodRef): AxonError {
+  return new AxonError("endpoint.pod", `there is no pod ${ref.namespace}/${ref.name} with uid ${ref.uid}`);
+}

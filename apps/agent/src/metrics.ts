@@ -1,0 +1,114 @@
+import { MetricIndex } from "@axoneme/abi";
+import type { Health } from "@axoneme/app";
+import { type Kernel, readMetrics } from "@axoneme/datapath";
+import { dropReasonText } from "@axoneme/flow";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+
+/** Figures the agent's own state gives at scrape time. */
+export interface AgentFigures {
+  readonly endpoints: () => number;
+  readonly identities: () => number;
+  readonly policies: () => number;
+  readonly policyProblem: () => boolean;
+  readonly nodes: () => number;
+  readonly conntrack: () => { entries: number; capacity: number };
+  readonly version: string;
+}
+
+/** The registry with the field's `cilium_*` names; values are read when somebody scrapes. */
+export function createRegistry(kernel: Kernel, health: Health, figures: AgentFigures): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: "cilium_" });
+  datapathCounters(registry, kernel);
+  const gauge = (name: string, help: string, value: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value());
+      },
+    });
+  gauge("cilium_endpoint", "Endpoints of this node", figures.endpoints);
+  gauge("cilium_identity", "Identities known", figures.identities);
+  gauge("cilium_policy", "Policies in force", figures.policies);
+  gauge("cilium_nodes_all_num", "Nodes of the cluster, this one included", figures.nodes);
+  gauge("cilium_policy_import_errors_total", "1 while policy rows cannot be written", () =>
+    figures.policyProblem() ? 1 : 0,
+  );
+  gauge(
+    "cilium_controllers_failing",
+    "Modules that do not work",
+    () => health.modules().filter((m) => m.state === "failed" || m.state === "degraded").length,
+  );
+  endpointStates(registry, figures);
+  mapPressure(registry, figures);
+  new Gauge({
+    name: "cilium_version",
+    help: "The agent's version",
+    labelNames: ["version"],
+    registers: [registry],
+  })
+    .labels(figures.version)
+    .set(1);
+  return registry;
+}
+
+function endpointStates(registry: Registry, figures: AgentFigures): void {
+  new Gauge({
+    name: "cilium_endpoint_state",
+    help: "Endpoints by state",
+    labelNames: ["endpoint_state"],
+    registers: [registry],
+    collect() {
+      this.labels("ready").set(figures.endpoints());
+    },
+  });
+}
+
+function mapPressure(registry: Registry, figures: AgentFigures): void {
+  new Gauge({
+    name: "cilium_bpf_map_pressure",
+    help: "Share of a map's capacity in use",
+    labelNames: ["map_name"],
+    registers: [registry],
+    collect() {
+      const { entries, capacity } = figures.conntrack();
+      this.labels("ax_ct").set(entries / capacity);
+    },
+  });
+}
+
+/**
+ * Packets and bytes counted by the programs, by reason and direction. The kernel's figures are absolute, so the counters
+ * are set anew at each scrape; the first of them reads for all, since a registry collects in order.
+ */
+function datapathCounters(registry: Registry, kernel: Kernel): void {
+  const make = (name: string, help: string, labelNames: string[]) =>
+    new Counter({ name, help, labelNames, registers: [] });
+  const forwardBytes = make("cilium_forward_bytes_total", "Bytes forwarded", ["direction"]);
+  const drop = make("cilium_drop_count_total", "Packets dropped", ["reason", "direction"]);
+  const dropBytes = make("cilium_drop_bytes_total", "Bytes dropped", ["reason", "direction"]);
+  const lost = make("cilium_bpf_events_lost_total", "Events the full ring buffer refused", []);
+  const forward: Counter = new Counter({
+    name: "cilium_forward_count_total",
+    help: "Packets forwarded",
+    labelNames: ["direction"],
+    registers: [registry],
+    collect() {
+      for (const counter of [forward, forwardBytes, drop, dropBytes, lost]) counter.reset();
+      for (const { reason, direction, packets, bytes } of readMetrics(kernel.maps.metrics)) {
+        if (reason === MetricIndex.EVENTS_LOST >> 2) {
+          lost.inc(Number(packets));
+        } else if (reason === 0) {
+          forward.inc({ direction }, Number(packets));
+          forwardBytes.inc({ direction }, Number(bytes));
+        } else {
+          drop.inc({ reason: dropReasonText(reason), direction }, Number(packets));
+          dropBytes.inc({ reason: dropReasonText(reason), direction }, Number(bytes));
+        }
+      }
+    },
+  });
+  for (const counter of [forwardBytes, drop, dropBytes, lost]) registry.registerMetric(counter);
+}

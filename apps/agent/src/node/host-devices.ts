@@ -1,0 +1,65 @@
+import { hostPrefix, type Ip } from "@axoneme/base";
+import { isErrno, type Link, type LinkSpec, type Netlink, sysctlSetAll } from "@axoneme/netlink";
+
+/** The device that carries the node's own address among the pods. */
+export const hostDeviceName = "axon_host";
+/** The VXLAN device in tunnel mode. */
+export const tunnelDeviceName = "axon_vxlan";
+/** Bytes VXLAN over IPv4 adds: outer Ethernet, IP, UDP, VXLAN. */
+export const tunnelOverhead = 50;
+
+/** What a node that forwards for pods needs of the kernel. Reverse path filters would drop what eBPF redirects. */
+const nodeSysctls = {
+  "net.ipv4.ip_forward": 1,
+  "net.ipv6.conf.all.forwarding": 1,
+  "net.ipv4.conf.all.rp_filter": 0,
+  "net.ipv4.conf.default.rp_filter": 0,
+};
+
+/** Sets the kernel up for forwarding. */
+export async function prepareKernel(): Promise<void> {
+  await sysctlSetAll(undefined, nodeSysctls);
+}
+
+/** Makes sure the device with the gateway addresses is there, and has exactly them. */
+export async function ensureHostDevice(netlink: Netlink, gateways: readonly Ip[]): Promise<Link> {
+  const link = await ensureLink(netlink, { kind: "dummy", name: hostDeviceName, up: true });
+  await netlink.linkSet({ index: link.index, up: true });
+  const wanted = gateways.map(hostPrefix);
+  await netlink.batch((batch) => {
+    for (const prefix of wanted) void batch.addrReplace({ index: link.index, prefix, noDad: true });
+  });
+  return link;
+}
+
+/** Makes sure the VXLAN device is there: keys come with each packet, so one device serves all nodes. */
+export async function ensureTunnelDevice(netlink: Netlink, port: number, mtu: number): Promise<Link> {
+  const link = await ensureLink(netlink, {
+    kind: "vxlan",
+    name: tunnelDeviceName,
+    port,
+    external: true,
+    learning: false,
+    mtu,
+  });
+  await netlink.linkSet({ index: link.index, up: true, mtu });
+  return link;
+}
+
+/** Removes the devices; removing what is not there is fine. */
+export async function removeDevice(netlink: Netlink, name: string): Promise<void> {
+  try {
+    await netlink.linkDel(name);
+  } catch (error) {
+    if (!isErrno(error, "ENODEV")) throw error;
+  }
+}
+
+async function ensureLink(netlink: Netlink, spec: LinkSpec): Promise<Link> {
+  try {
+    await netlink.linkAdd(spec);
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+  }
+  return netlink.linkGet(spec.name);
+}

@@ -1,0 +1,191 @@
+import {
+  formatPrefix,
+  hostPrefix,
+  type Ip,
+  isV4,
+  type Logger,
+  type Prefix,
+  parsePrefix,
+  tryParseIp,
+} from "@axoneme/base";
+import type { Kernel } from "@axoneme/datapath";
+import { type Ipcache, reserved } from "@axoneme/identity";
+import type { ListWatchHandlers } from "@axoneme/kube";
+import { isErrno, type Netlink, type RouteSpec } from "@axoneme/netlink";
+import type { CiliumNodeObject } from "../state/objects.ts";
+import { addressFor, isOnLink, type NativeDevice } from "./local-node.ts";
+
+/** A MAC that stands for "the other end of the tunnel": nobody looks at it, but the kernel wants one. */
+const tunnelPeerMac = Uint8Array.from([0x0e, 0, 0, 0, 0, 1]);
+
+/** What the agent knows of another node. */
+export interface Peer {
+  readonly name: string;
+  /** Its addresses on the network between nodes. */
+  readonly addresses: readonly Ip[];
+  /** Its own addresses among its pods. */
+  readonly gateways: readonly Ip[];
+  readonly podCidrs: readonly Prefix[];
+}
+
+/** Where traffic to other nodes goes. */
+export interface PeerOptions {
+  readonly nodeName: string;
+  readonly device: NativeDevice;
+  /** Index of the tunnel device; undefined for native routing. */
+  readonly tunnelIndex: number | undefined;
+  /** This node's gateway addresses: the source of its own packets into the tunnel. */
+  readonly gateways: readonly Ip[];
+}
+
+/** Reads a CiliumNode. */
+export function peerOf(node: CiliumNodeObject): Peer {
+  const addresses = node.spec?.addresses ?? [];
+  const ofType = (type: string) =>
+    addresses.filter((a) => a.type === type).flatMap(({ ip }) => tryParseIp(ip) ?? []);
+  return {
+    name: node.metadata?.name ?? "",
+    addresses: ofType("InternalIP"),
+    gateways: ofType("CiliumInternalIP"),
+    podCidrs: (node.spec?.ipam?.podCIDRs ?? []).flatMap((text) => tryParsePrefix(text) ?? []),
+  };
+}
+
+/** Keeps routes, ipcache and the no-masquerade list true to the other nodes of the cluster. */
+export class Peers {
+  readonly #options: PeerOptions;
+  readonly #netlink: Netlink;
+  readonly #ipcache: Ipcache;
+  readonly #kernel: Kernel;
+  readonly #log: Logger;
+  readonly #peers = new Map<string, Peer>();
+  /** Route changes one after the other: a node that changes twice ends with its last state. */
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(options: PeerOptions, netlink: Netlink, ipcache: Ipcache, kernel: Kernel, log: Logger) {
+    this.#options = options;
+    this.#netlink = netlink;
+    this.#ipcache = ipcache;
+    this.#kernel = kernel;
+    this.#log = log;
+  }
+
+  /** For a ListWatch of CiliumNode. */
+  handlers(): ListWatchHandlers<CiliumNodeObject> {
+    const upsert = (node: CiliumNodeObject) => this.#upsert(peerOf(node));
+    return { onAdd: upsert, onUpdate: upsert, onDelete: (node) => this.#remove(node.metadata?.name ?? "") };
+  }
+
+  /** Other nodes, by name. */
+  get size(): number {
+    return this.#peers.size;
+  }
+
+  /** Resolves when the routes of all events so far are in place. */
+  async settled(): Promise<void> {
+    await this.#queue;
+  }
+
+  #upsert(peer: Peer): void {
+    if (peer.name === this.#options.nodeName) return;
+    const before = this.#peers.get(peer.name);
+    this.#peers.set(peer.name, peer);
+    if (before) this.#forget(before, peer);
+    this.#announce(peer);
+  }
+
+  #remove(name: string): void {
+    const peer = this.#peers.get(name);
+    if (!peer) return;
+    this.#peers.delete(name);
+    this.#forget(peer, undefined);
+  }
+
+  #announce(peer: Peer): void {
+    const owner = `node/${peer.name}`;
+    for (const ip of peer.addresses) {
+      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, { identity: reserved.remoteNode });
+    }
+    for (const ip of peer.gateways) {
+      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, {
+        identity: reserved.remoteNode,
+        ...this.via(peer, hostPrefix(ip)),
+      });
+    }
+    for (const cidr of peer.podCidrs) {
+      // Pods this agent has not heard of yet: in the cluster, of no known identity, and there.
+      this.#ipcache.upsert(cidr, "k8s", owner, { identity: reserved.unmanaged, ...this.via(peer, cidr) });
+      this.#kernel.maps.nomasq.put({ prefixlen: cidr.length, addr: cidr.ip }, 1);
+      this.#enqueue(`route to ${formatPrefix(cidr)} of ${peer.name}`, () => this.#addRoute(peer, cidr));
+    }
+    this.#kernel.changed();
+  }
+
+  /** Takes back what `peer` had and `now` no longer has. */
+  #forget(peer: Peer, now: Peer | undefined): void {
+    const owner = `node/${peer.name}`;
+    const kept = new Set([...(now?.addresses ?? []), ...(now?.gateways ?? [])].map(String));
+    for (const ip of [...peer.addresses, ...peer.gateways]) {
+      if (!kept.has(String(ip))) this.#ipcache.delete(hostPrefix(ip), "custom-resource", owner);
+    }
+    const keptCidrs = new Set((now?.podCidrs ?? []).map(formatPrefix));
+    for (const cidr of peer.podCidrs) {
+      if (keptCidrs.has(formatPrefix(cidr))) continue;
+      this.#ipcache.delete(cidr, "k8s", owner);
+      this.#kernel.maps.nomasq.delete({ prefixlen: cidr.length, addr: cidr.ip });
+      this.#enqueue(`removal of the route to ${formatPrefix(cidr)}`, () => this.#deleteRoute(cidr));
+    }
+    this.#kernel.changed();
+  }
+
+  /** Where a prefix of a peer lives, for the ipcache. */
+  via(peer: Peer, prefix: Prefix): { nodeIp?: Ip; direct?: boolean } {
+    const { tunnelIndex, device } = this.#options;
+    // The tunnel runs over IPv4 where both nodes have it, whatever it carries.
+    const nodeIp =
+      tunnelIndex !== undefined
+        ? (peer.addresses.find((ip) => isV4(ip)) ?? peer.addresses[0])
+        : addressFor(peer.addresses, prefix);
+    if (!nodeIp) return {};
+    return { nodeIp, direct: tunnelIndex === undefined && isOnLink(device, nodeIp) };
+  }
+
+  async #addRoute(peer: Peer, cidr: Prefix): Promise<void> {
+    const { device, tunnelIndex, gateways } = this.#options;
+    if (tunnelIndex === undefined) {
+      const { nodeIp, direct } = this.via(peer, cidr);
+      // A node behind a router: the network between nodes has to know the way.
+      if (nodeIp && direct)
+        await this.#netlink.routeReplace({ dst: cidr, gateway: nodeIp, oif: device.index });
+      return;
+    }
+    const gateway = addressFor(peer.gateways, cidr);
+    const src = addressFor(gateways, cidr);
+    if (!gateway) return;
+    await this.#netlink.neighReplace({ index: tunnelIndex, ip: gateway, mac: tunnelPeerMac });
+    const route: RouteSpec = { dst: cidr, gateway, oif: tunnelIndex, onlink: true };
+    await this.#netlink.routeReplace(src ? { ...route, src } : route);
+  }
+
+  async #deleteRoute(cidr: Prefix): Promise<void> {
+    try {
+      await this.#netlink.routeDel({ dst: cidr });
+    } catch (error) {
+      if (!isErrno(error, "ESRCH")) throw error;
+    }
+  }
+
+  #enqueue(what: string, task: () => Promise<void>): void {
+    this.#queue = this.#queue.then(task).catch((err: unknown) => {
+      this.#log.error({ err }, `${what} failed`);
+    });
+  }
+}
+
+function tryParsePrefix(text: string): Prefix | undefined {
+  try {
+    return parsePrefix(text);
+  } catch {
+    return undefined;
+  }
+}

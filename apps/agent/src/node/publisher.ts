@@ -1,0 +1,60 @@
+import { backoff, delay, errorText, formatIp, type Ip, type Logger } from "@axoneme/base";
+import type { KubeClient } from "@axoneme/kube";
+import { ciliumNodes, fieldManager } from "../state/objects.ts";
+
+/** Announces this node to the others as a CiliumNode; tries until it has worked for the newest state. */
+export class NodePublisher {
+  readonly #client: KubeClient;
+  readonly #name: string;
+  readonly #log: Logger;
+  #wanted: { readonly addresses: readonly Ip[]; readonly gateways: readonly Ip[] } | undefined;
+  #running = false;
+  #stopped = false;
+
+  constructor(client: KubeClient, name: string, log: Logger) {
+    this.#client = client;
+    this.#name = name;
+    this.#log = log;
+  }
+
+  /** States the node's addresses; `gateways` are those among its pods. */
+  publish(addresses: readonly Ip[], gateways: readonly Ip[]): void {
+    this.#wanted = { addresses, gateways };
+    if (this.#running) return;
+    this.#running = true;
+    void this.#write().finally(() => {
+      this.#running = false;
+    });
+  }
+
+  /** Gives up what is pending. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #write(): Promise<void> {
+    const wait = backoff({ baseMs: 50, maxMs: 5000 });
+    while (this.#wanted && !this.#stopped) {
+      const wanted = this.#wanted;
+      try {
+        await this.#client.resource(ciliumNodes).apply(this.#object(wanted), { fieldManager, force: true });
+        if (this.#wanted === wanted) this.#wanted = undefined;
+        wait.reset();
+      } catch (error) {
+        if (wait.attempt === 5)
+          this.#log.warn({}, `CiliumNode ${this.#name} not written yet: ${errorText(error)}`);
+        await delay(wait.next());
+      }
+    }
+  }
+
+  #object({ addresses, gateways }: { addresses: readonly Ip[]; gateways: readonly Ip[] }) {
+    const of = (type: string, ips: readonly Ip[]) => ips.map((ip) => ({ type, ip: formatIp(ip) }));
+    return {
+      apiVersion: "cilium.io/v2",
+      kind: "CiliumNode",
+      metadata: { name: this.#name },
+      spec: { addresses: [...of("InternalIP", addresses), ...of("CiliumInternalIP", gateways)] },
+    };
+  }
+}

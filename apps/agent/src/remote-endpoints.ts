@@ -1,0 +1,96 @@
+import { hostPrefix, type Ip, tryParseIp } from "@axoneme/base";
+import { type Ipcache, isLocalIdentity } from "@axoneme/identity";
+import type { ListWatchHandlers } from "@axoneme/kube";
+import type { NamedPort } from "./endpoint/pods.ts";
+import type { CiliumEndpointObject } from "./state/objects.ts";
+import type { PolicyModule } from "./state/policy.ts";
+
+/** What the agent keeps of a CiliumEndpoint: of 50,000 there is one on every node. */
+export interface RemoteEndpoint {
+  readonly metadata: { readonly namespace: string; readonly name: string };
+  readonly identity: number;
+  readonly node: string;
+  readonly ips: readonly string[];
+  readonly namedPorts: readonly NamedPort[];
+}
+
+/** Keeps of a CiliumEndpoint what the ipcache and the policy engine need. */
+export function trimEndpoint(object: CiliumEndpointObject): RemoteEndpoint {
+  const { status = {} } = object;
+  const addressing = status.networking?.addressing ?? [];
+  return {
+    metadata: { namespace: object.metadata?.namespace ?? "", name: object.metadata?.name ?? "" },
+    identity: status.identity?.id ?? 0,
+    node: status.networking?.node ?? "",
+    ips: addressing.flatMap(({ ipv4, ipv6 }) =>
+      [ipv4, ipv6].filter((ip) => ip !== undefined && ip !== ""),
+    ) as string[],
+    namedPorts: status["named-ports"] ?? [],
+  };
+}
+
+/** Pods of other nodes, from their CiliumEndpoints to the ipcache and the policy engine. */
+export class RemoteEndpoints {
+  readonly #ipcache: Ipcache;
+  readonly #policy: PolicyModule;
+  readonly #isOwn: (nodeIp: Ip) => boolean;
+  readonly #isDirect: (nodeIp: Ip) => boolean;
+
+  /**
+   * @param isOwn whether a node address is of this node: its pods are known first hand.
+   * @param isDirect whether a node address can be a next hop.
+   */
+  constructor(
+    ipcache: Ipcache,
+    policy: PolicyModule,
+    isOwn: (ip: Ip) => boolean,
+    isDirect: (ip: Ip) => boolean,
+  ) {
+    this.#ipcache = ipcache;
+    this.#policy = policy;
+    this.#isOwn = isOwn;
+    this.#isDirect = isDirect;
+  }
+
+  /** For a ListWatch of CiliumEndpoint. */
+  handlers(): ListWatchHandlers<RemoteEndpoint> {
+    return {
+      onAdd: (endpoint) => this.#upsert(endpoint),
+      onUpdate: (endpoint, before) => {
+        for (const ip of before.ips) if (!endpoint.ips.includes(ip)) this.#forget(before, ip);
+        this.#upsert(endpoint);
+      },
+      onDelete: (endpoint) => {
+        for (const ip of endpoint.ips) this.#forget(endpoint, ip);
+        this.#policy.deletePeerPorts(keyOf(endpoint));
+      },
+    };
+  }
+
+  #upsert(endpoint: RemoteEndpoint): void {
+    const nodeIp = tryParseIp(endpoint.node);
+    // An identity of node scope cannot come from elsewhere: such an object is wrong and opens nothing.
+    if (!nodeIp || this.#isOwn(nodeIp) || endpoint.identity === 0 || isLocalIdentity(endpoint.identity))
+      return;
+    this.#policy.setPeerPorts(keyOf(endpoint), endpoint.identity, endpoint.namedPorts);
+    for (const text of endpoint.ips) {
+      const ip = tryParseIp(text);
+      if (!ip) continue;
+      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", keyOf(endpoint), {
+        identity: endpoint.identity,
+        nodeIp,
+        direct: this.#isDirect(nodeIp),
+        pod: endpoint.metadata,
+      });
+    }
+  }
+
+  #forget(endpoint: RemoteEndpoint, text: string): void {
+    const ip = tryParseIp(text);
+    if (ip) this.#ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
+  }
+}
+
+function keyOf({ metadata }: RemoteEndpoint): string {
+  return `cep/${metadata.namespace}/${metadata.name}`;
+}

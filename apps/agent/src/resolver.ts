@@ -1,0 +1,92 @@
+import { hostPrefix, type Ip } from "@axoneme/base";
+import type { FlowResolver, IdentityInfo, PeerInfo, RuleInfo } from "@axoneme/flow";
+import {
+  type IdentityCache,
+  type Ipcache,
+  type LocalIdentities,
+  labelKeys,
+  labelLines,
+} from "@axoneme/identity";
+import type { ServiceCompiler } from "@axoneme/loadbalancer";
+import type { EndpointManager, LiveEndpoint } from "./endpoint/manager.ts";
+
+/** Where the names in flows come from. */
+export interface ResolverSources {
+  readonly nodeName: string;
+  readonly clusterName: string;
+  readonly endpoints: Pick<EndpointManager, "get">;
+  readonly identities: IdentityCache;
+  readonly localIdentities: LocalIdentities;
+  readonly ipcache: Ipcache;
+  readonly services: ServiceCompiler;
+  readonly ruleById: (id: number) => RuleInfo | undefined;
+  readonly interfaceName: (ifindex: number) => string | undefined;
+}
+
+/** Names for the numbers of a flow, out of what the agent has in memory. */
+export function createResolver(sources: ResolverSources): FlowResolver {
+  const { endpoints, ipcache, services, clusterName, nodeName } = sources;
+  const identities = new IdentityInfos(sources);
+  return {
+    nodeName: clusterName === "default" ? nodeName : `${clusterName}/${nodeName}`,
+    endpointById: (id) => {
+      const live = endpoints.get(id);
+      return live && peerOfEndpoint(live, clusterName);
+    },
+    identityById: (id) => identities.get(id),
+    byIp: (ip) => peerOfAddress(ip, ipcache, clusterName),
+    serviceByAddr: (addr, port, proto) => services.serviceAt({ addr, port, proto, scope: 0 }),
+    ruleById: sources.ruleById,
+    interfaceName: sources.interfaceName,
+  };
+}
+
+function peerOfEndpoint({ record, identity, facts }: LiveEndpoint, clusterName: string): PeerInfo {
+  return {
+    identity,
+    clusterName,
+    endpointId: record.id,
+    ...(record.pod ? { namespace: record.pod.namespace, podName: record.pod.name } : {}),
+    ...(facts.workload ? { workloads: [facts.workload] } : {}),
+  };
+}
+
+function peerOfAddress(ip: Ip, ipcache: Ipcache, clusterName: string): PeerInfo | undefined {
+  const entry = ipcache.get(hostPrefix(ip)) ?? ipcache.lookup(ip);
+  if (!entry) return undefined;
+  const pod = entry.pod;
+  return {
+    identity: entry.identity,
+    ...(pod ? { namespace: pod.namespace, podName: pod.name, clusterName } : {}),
+  };
+}
+
+/** Identities with their labels as sorted lines, made once per identity: they go into every flow. */
+class IdentityInfos {
+  readonly #sources: ResolverSources;
+  readonly #made = new Map<number, IdentityInfo>();
+
+  constructor(sources: ResolverSources) {
+    this.#sources = sources;
+    sources.identities.changes.on(({ id }) => void this.#made.delete(id));
+  }
+
+  get(id: number): IdentityInfo | undefined {
+    const known = this.#made.get(id);
+    if (known) return known;
+    const labels = this.#sources.identities.get(id)?.labels ?? this.#localLabels(id);
+    if (!labels) return undefined;
+    const namespace = labels[`k8s:${labelKeys.namespace}`];
+    const info: IdentityInfo = {
+      labels: labelLines(labels),
+      ...(namespace === undefined ? {} : { namespace }),
+    };
+    this.#made.set(id, info);
+    return info;
+  }
+
+  #localLabels(id: number) {
+    const prefix = this.#sources.localIdentities.prefixOf(id);
+    return prefix && this.#sources.localIdentities.get(prefix)?.labels;
+  }
+}

@@ -1,0 +1,190 @@
+import type { Health } from "@axoneme/app";
+import { errorText, type Prefix } from "@axoneme/base";
+import type { Kernel } from "@axoneme/datapath";
+import type { IdentityCache, Ipcache, LocalIdentities } from "@axoneme/identity";
+import {
+  apiPath,
+  mapNames,
+  type Observer,
+  type PolicyView,
+  parseFlowsQuery,
+  parseMonitorQuery,
+} from "@axoneme/observe";
+import type { Registry } from "prom-client";
+import { type ApiHandler, type ApiRequest, HttpError } from "./api-server.ts";
+import type { EndpointManager } from "./endpoint/manager.ts";
+import type { NativeDevice } from "./node/local-node.ts";
+import type { AgentConfig } from "./options.ts";
+import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
+import type { ServiceModule } from "./state/services.ts";
+import { endpointView, findEndpoint, policyRowViews } from "./views/endpoints.ts";
+import { defaultMapLimit, mapView } from "./views/maps.ts";
+import { identityViews, ipcacheViews, serviceViews } from "./views/state.ts";
+import { statusView } from "./views/status.ts";
+
+/** What the API answers from. */
+export interface RouteSources {
+  readonly version: string;
+  readonly config: AgentConfig;
+  readonly nodeName: string;
+  readonly health: Health;
+  readonly registry: Registry;
+  readonly observer: Observer;
+  readonly kernel: Kernel;
+  readonly device: NativeDevice;
+  readonly podCidrs: () => readonly Prefix[];
+  readonly endpoints: EndpointManager;
+  readonly policy: PolicyModule;
+  readonly services: ServiceModule;
+  readonly identities: IdentityCache;
+  readonly localIdentities: LocalIdentities;
+  readonly ipcache: Ipcache;
+}
+
+/** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
+export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
+  const { endpoints, policy, services, identities, localIdentities, ipcache } = sources;
+  return new Map<string, ApiHandler>([
+    [apiPath.health, () => healthz(sources.health)],
+    [
+      apiPath.metrics,
+      async () => ({ text: await sources.registry.metrics(), contentType: sources.registry.contentType }),
+    ],
+    [apiPath.status, () => ({ json: status(sources) })],
+    [
+      apiPath.endpoints,
+      ({ rest }) => ({ json: rest === "" ? endpointList(sources) : oneEndpoint(sources, rest) }),
+    ],
+    [
+      apiPath.identities,
+      () => ({ json: identityViews(identities, localIdentities, countEndpoints(endpoints)) }),
+    ],
+    [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
+    [
+      apiPath.services,
+      () => ({ json: serviceViews(services.compiler.views(), (name) => services.problems.get(name)) }),
+    ],
+    [apiPath.policy, ({ query }) => ({ json: policyList(policy, query.get("name")) })],
+    [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
+    [
+      apiPath.events,
+      ({ query, signal }) => ({
+        lines: sources.observer.events(
+          parse(() => parseMonitorQuery(query.get("q") ?? "{}")),
+          signal,
+        ),
+      }),
+    ],
+    [
+      apiPath.flows,
+      ({ query, signal }) => ({ lines: flows(sources.observer, query.get("q") ?? "{}", signal) }),
+    ],
+  ]);
+}
+
+function healthz(health: Health) {
+  const bad = health.modules().filter((m) => m.state === "failed" || m.state === "starting");
+  if (bad.length === 0) return { text: "ok\n" };
+  return { text: `${bad.map((m) => `${m.name}: ${m.state} ${m.message}`).join("\n")}\n`, status: 503 };
+}
+
+function status(sources: RouteSources) {
+  return statusView({
+    version: sources.version,
+    config: sources.config,
+    nodeName: sources.nodeName,
+    health: sources.health,
+    device: () => sources.device,
+    podCidrs: sources.podCidrs,
+    counts: () => ({
+      endpoints: sources.endpoints.endpoints().length,
+      identities: sources.identities.size,
+      services: sources.services.compiler.size,
+      policies: sources.policy.policies().length,
+    }),
+    flows: () => sources.observer.status(),
+  });
+}
+
+function endpointList({ endpoints, policy }: RouteSources) {
+  return endpoints.endpoints().map((live) => endpointView(live, policy));
+}
+
+function oneEndpoint({ endpoints, policy }: RouteSources, text: string) {
+  const live = findEndpoint(endpoints.endpoints(), text);
+  if (!live) {
+    throw new HttpError(
+      404,
+      "endpoint_not_found",
+      `no endpoint "${text}" on this node`,
+      "name it by number, namespace/pod or address; axon endpoint list shows all",
+    );
+  }
+  const view = endpointView(live, policy);
+  return { ...view, policy: policyRowViews(policy, view.policyId) };
+}
+
+function countEndpoints(endpoints: EndpointManager): (identity: number) => number {
+  const counts = new Map<number, number>();
+  for (const { identity } of endpoints.endpoints()) counts.set(identity, (counts.get(identity) ?? 0) + 1);
+  return (identity) => counts.get(identity) ?? 0;
+}
+
+function policyList(policy: PolicyModule, name: string | null): PolicyView[] {
+  const views = policy.policies().map((known) => policyView(policy, known));
+  const wanted =
+    name === null ? views : views.filter((v) => [v.name, `${v.namespace}/${v.name}`].includes(name));
+  return wanted.sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
+}
+
+function policyView(module: PolicyModule, { policy, object }: KnownPolicy): PolicyView {
+  const { ref } = policy;
+  const rules = module.engine
+    .rules()
+    .filter(
+      ({ policy: of }) => of.kind === ref.kind && of.namespace === ref.namespace && of.name === ref.name,
+    );
+  const sides = new Set(
+    policy.specs.flatMap(({ defaultDeny, rules: all }) => [
+      ...(defaultDeny.ingress || all.some((r) => r.direction === 0) ? (["ingress"] as const) : []),
+      ...(defaultDeny.egress || all.some((r) => r.direction === 1) ? (["egress"] as const) : []),
+    ]),
+  );
+  const problems = policy.problems.filter(({ severity }) => severity !== "warning");
+  const message = module.problem ?? problems.map((p) => `${p.path}: ${p.message}`).join("; ");
+  return {
+    kind: ref.kind,
+    namespace: ref.namespace ?? "",
+    name: ref.name,
+    directions: [...sides].sort().reverse(),
+    endpoints: module.endpointsOf(ref),
+    rules: policy.specs.reduce((sum, spec) => sum + spec.rules.length, 0),
+    ruleIds: rules.map(({ id }) => id),
+    status: message === "" ? "done" : "error",
+    ...(message === "" ? {} : { message }),
+    object,
+  };
+}
+
+function oneMap({ kernel }: RouteSources, { rest, query }: ApiRequest) {
+  const name = mapNames.find((n) => n === rest);
+  if (!name) throw new HttpError(404, "map_not_found", `no map "${rest}"`, `maps: ${mapNames.join(", ")}`);
+  const limit = Number(query.get("limit") ?? defaultMapLimit);
+  if (!Number.isInteger(limit) || limit < 1)
+    throw new HttpError(400, "bad_limit", `limit must be a positive number, got "${query.get("limit")}"`);
+  return mapView(name, kernel.maps, limit);
+}
+
+async function* flows(observer: Observer, text: string, signal: AbortSignal) {
+  const request = parse(() => parseFlowsQuery(text));
+  for await (const batch of observer.getFlowBatches(request, signal)) yield* batch;
+}
+
+/** A query that makes no sense is the caller's fault, not ours. */
+function parse<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new HttpError(400, "bad_query", errorText(cause));
+  }
+}

@@ -1,0 +1,258 @@
+import { errorText, type Logger, type Prefix } from "@axoneme/base";
+import { applyPolicyChanges, type Kernel, prunePolicy } from "@axoneme/datapath";
+import {
+  type IdentityCache,
+  type Ipcache,
+  isLocalIdentity,
+  type Labels,
+  type LocalIdentities,
+} from "@axoneme/identity";
+import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
+import {
+  type ContainerPort,
+  Direction,
+  type Policy,
+  type PolicyEngine,
+  type PolicyRow,
+  type PolicyRowKey,
+  parseCiliumPolicy,
+  parseNetworkPolicy,
+  policyKey,
+} from "@axoneme/policy";
+import type { NamedPort } from "../endpoint/pods.ts";
+import type { IpcacheWriter } from "./ipcache.ts";
+
+/** A row of a policy with its key. */
+export interface RowOfPolicy {
+  readonly key: PolicyRowKey;
+  readonly row: PolicyRow;
+}
+
+/** A policy object and what became of it. */
+export interface KnownPolicy {
+  readonly policy: Policy;
+  readonly object: KubeObject;
+}
+
+/** What the policy module works with. */
+export interface PolicyDeps {
+  readonly engine: PolicyEngine;
+  readonly kernel: Kernel;
+  readonly identities: IdentityCache;
+  readonly localIdentities: LocalIdentities;
+  readonly ipcache: Ipcache;
+  readonly ipcacheWriter: IpcacheWriter;
+  readonly cluster: string;
+  readonly log: Logger;
+}
+
+const owner = "policy";
+const protocolNumbers: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
+
+/**
+ * Policies from the API to the kernel. Until `open` is called everything is only taken in: rows an earlier agent left
+ * stay in force until all policies and identities are known; then one commit brings the kernel up to date.
+ */
+export class PolicyModule {
+  readonly #deps: PolicyDeps;
+  readonly #known = new Map<string, KnownPolicy>();
+  #open = false;
+  /** The last write that failed; rows are then written again as a whole. */
+  problem: string | undefined;
+  /** Tells the owner of endpoint rows that an endpoint falls under another policy id now. */
+  onEndpoint: (endpointId: number) => void = () => undefined;
+
+  constructor(deps: PolicyDeps) {
+    this.#deps = deps;
+    deps.identities.changes.on(({ id, labels }) => {
+      if (labels) deps.engine.addIdentity(id, labels);
+      else deps.engine.deleteIdentity(id);
+      this.#commit();
+    });
+  }
+
+  // ---- what the API says ----------------------------------------------------------------------------------------
+
+  /** For a ListWatch of NetworkPolicy. */
+  networkPolicies(): ListWatchHandlers<KubeObject> {
+    return this.#handlers((object) => parseNetworkPolicy(object, { cluster: this.#deps.cluster }));
+  }
+
+  /** For a ListWatch of CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy. */
+  ciliumPolicies(
+    kind: "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy",
+  ): ListWatchHandlers<KubeObject> {
+    return this.#handlers((object) =>
+      parseCiliumPolicy({ ...object, kind }, { cluster: this.#deps.cluster }),
+    );
+  }
+
+  #handlers(parse: (object: KubeObject) => Policy): ListWatchHandlers<KubeObject> {
+    const upsert = (object: KubeObject) => this.#upsert(parse(object), object);
+    return { onAdd: upsert, onUpdate: upsert, onDelete: (object) => this.#delete(parse(object)) };
+  }
+
+  /** CIDRs get their identity first: a row must not name what the ipcache does not know, nor the other way round. */
+  #upsert(policy: Policy, object: KubeObject): void {
+    const { engine, log } = this.#deps;
+    this.#known.set(policyKey(policy.ref), { policy, object });
+    for (const problem of policy.problems) {
+      log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
+    }
+    const missing = engine.missingCidrs(policy);
+    for (const prefix of missing) this.#learnCidr(prefix);
+    if (missing.length > 0) this.#commit();
+    for (const prefix of missing) this.#announceCidr(prefix);
+    if (missing.length > 0) this.#deps.ipcacheWriter.flush();
+    engine.upsertPolicy(policy);
+    this.#commit();
+  }
+
+  #delete(policy: Policy): void {
+    this.#known.delete(policyKey(policy.ref));
+    this.#deps.engine.deletePolicy(policy.ref);
+    this.#commit();
+  }
+
+  #learnCidr(prefix: Prefix): void {
+    const { engine, localIdentities } = this.#deps;
+    const { id, labels } = localIdentities.acquire(prefix);
+    if (isLocalIdentity(id)) engine.addIdentity(id, labels, prefix);
+  }
+
+  #announceCidr(prefix: Prefix): void {
+    const identity = this.#deps.localIdentities.get(prefix);
+    if (identity) this.#deps.ipcache.upsert(prefix, "generated", owner, { identity: identity.id });
+  }
+
+  #forgetCidr(prefix: Prefix): void {
+    const { engine, ipcache, ipcacheWriter, localIdentities } = this.#deps;
+    ipcache.delete(prefix, "generated", owner);
+    ipcacheWriter.flush();
+    const gone = localIdentities.release(prefix);
+    if (gone) engine.deleteIdentity(gone.id);
+  }
+
+  // ---- endpoints ------------------------------------------------------------------------------------------------
+
+  /** States a local endpoint. When this returns, the rows of its policy are in the kernel. */
+  setEndpoint(endpoint: {
+    id: number;
+    identity: number;
+    labels: Labels;
+    namedPorts: readonly NamedPort[];
+  }): void {
+    const { namedPorts, ...rest } = endpoint;
+    this.#deps.engine.upsertEndpoint({ ...rest, namedPorts: containerPorts(namedPorts) });
+    this.#commit();
+  }
+
+  /** Forgets a local endpoint. Its row must be gone from the kernel already. */
+  removeEndpoint(id: number): void {
+    this.#deps.engine.deleteEndpoint(id);
+    this.#commit();
+  }
+
+  /** States the named ports of a pod on another node, for egress rules that name ports. */
+  setPeerPorts(pod: string, identity: number, ports: readonly NamedPort[]): void {
+    this.#deps.engine.setPeerPorts(pod, identity, containerPorts(ports));
+    this.#commit();
+  }
+
+  /** Takes back what `setPeerPorts` stated. */
+  deletePeerPorts(pod: string): void {
+    this.#deps.engine.deletePeerPorts(pod);
+    this.#commit();
+  }
+
+  /** The id of the policy an endpoint falls under; 0: none selects it. */
+  policyOf(endpointId: number): number {
+    return this.#deps.engine.policyIdOf(endpointId);
+  }
+
+  // ---- to the kernel --------------------------------------------------------------------------------------------
+
+  /** Everything is known now: writes it, and from here on each change at once. */
+  open(): void {
+    this.#open = true;
+    this.#commit();
+  }
+
+  /** Removes rows that no policy of this agent has: those of an earlier one. Call when all endpoints were adopted. */
+  prune(): void {
+    const removed = prunePolicy(this.#deps.kernel.maps, this.#deps.engine);
+    if (removed === 0) return;
+    this.#deps.kernel.changed();
+    this.#deps.log.info({ rows: removed }, "policy rows of an earlier agent removed");
+  }
+
+  #commit(): void {
+    if (!this.#open) return;
+    const { engine, kernel, log } = this.#deps;
+    for (;;) {
+      const { changes, cidrs } = engine.commit();
+      try {
+        applyPolicyChanges(kernel.maps, changes, this.onEndpoint);
+        if (changes.length > 0) kernel.changed();
+        this.problem = undefined;
+      } catch (error) {
+        // What could not be written denies: a missing row is no match, a missing head is default deny.
+        this.problem = errorText(error);
+        log.error({ err: error }, "policy rows could not be written");
+        kernel.changed();
+      }
+      if (cidrs.removed.length === 0) return;
+      for (const prefix of cidrs.removed) this.#forgetCidr(prefix);
+    }
+  }
+
+  // ---- questions ------------------------------------------------------------------------------------------------
+
+  /** All policy objects. */
+  policies(): KnownPolicy[] {
+    return [...this.#known.values()];
+  }
+
+  /** One policy by its key. */
+  known(key: string): KnownPolicy | undefined {
+    return this.#known.get(key);
+  }
+
+  get engine(): PolicyEngine {
+    return this.#deps.engine;
+  }
+
+  /** The rows of a policy id, as they should be in the kernel. */
+  rowsOf(policyId: number): RowOfPolicy[] {
+    return [...this.#deps.engine.allRows()].filter(({ key }) => key.policyId === policyId);
+  }
+
+  /** In which directions a policy id denies by default. */
+  enforced(policyId: number): { ingress: boolean; egress: boolean } {
+    const denies = (direction: Direction) =>
+      (this.#deps.engine.head(policyId, direction)?.defaultVerdict ?? 0) !== 0;
+    return {
+      ingress: policyId !== 0 && denies(Direction.INGRESS),
+      egress: policyId !== 0 && denies(Direction.EGRESS),
+    };
+  }
+
+  /** `namespace/name` of the policy behind a rule id. */
+  policyNamesOf(ruleId: number): string[] {
+    const ref = this.#deps.engine.rule(ruleId)?.policy;
+    if (!ref) return [];
+    return [ref.namespace === undefined ? ref.name : `${ref.namespace}/${ref.name}`];
+  }
+
+  /** Ids of the local endpoints a policy object selects. */
+  endpointsOf(ref: Policy["ref"]): number[] {
+    return this.#deps.engine.endpointsOf(ref);
+  }
+}
+
+function containerPorts(ports: readonly NamedPort[]): ContainerPort[] {
+  return ports.flatMap(({ name, port, protocol }) => {
+    const proto = protocolNumbers[protocol];
+    return proto === undefined ? [] : [{ name, port, proto }];
+  });
+}

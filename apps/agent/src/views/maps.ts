@@ -1,0 +1,237 @@
+import { formatIp, formatMac, formatPrefix, type Ip } from "@axoneme/base";
+import type { DatapathMaps } from "@axoneme/datapath";
+import { readMetrics } from "@axoneme/datapath";
+import { dropReasonText, protocolName } from "@axoneme/flow";
+import type { MapDumpView, MapEntryView, MapName } from "@axoneme/observe";
+
+/** Rows answered when the caller gives no limit. */
+export const defaultMapLimit = 100_000;
+
+interface Dump {
+  readonly maps: readonly { readonly name: string; readonly maxEntries: number }[];
+  readonly columns: readonly string[];
+  rows(maps: DatapathMaps): MapEntryView[];
+}
+
+const at = (ip: Ip, port: number) =>
+  formatIp(ip).includes(":") ? `[${formatIp(ip)}]:${port}` : `${formatIp(ip)}:${port}`;
+const isSet = (ip: Ip) => ip.some((byte) => byte !== 0);
+const paths = ["?", "peer", "stack", "neighbour", "tunnel", "direct"];
+const tcpFlagNames = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+const flagText = (flags: number) => tcpFlagNames.filter((_, bit) => flags & (1 << bit)).join(",");
+const verdicts = ["allow", "deny", "default-deny", "audit"];
+
+/** Reads and decodes one of the datapath's maps. */
+export function mapView(name: MapName, maps: DatapathMaps, limit: number): MapDumpView {
+  const dump = dumps(maps)[name];
+  const rows = dump.rows(maps);
+  return {
+    name,
+    maps: dump.maps.map((m) => m.name),
+    entries: rows.length,
+    maxEntries: Math.max(...dump.maps.map((m) => m.maxEntries)),
+    columns: [...dump.columns],
+    rows: rows.slice(0, limit),
+    ...(rows.length > limit ? { truncated: true } : {}),
+  };
+}
+
+function dumps(maps: DatapathMaps): Record<MapName, Dump> {
+  return {
+    endpoints: {
+      maps: [maps.endpoints.raw],
+      columns: ["ip", "endpoint", "identity", "policy", "ifindex", "mac", "hostMac", "flags"],
+      rows: endpointRows,
+    },
+    ipcache: {
+      maps: [maps.ipcache.raw],
+      columns: ["prefix", "identity", "node", "direct"],
+      rows: ipcacheRows,
+    },
+    policy: {
+      maps: [maps.policy.raw, maps.policyHeads.raw],
+      columns: [
+        "policy",
+        "direction",
+        "identity",
+        "protocol",
+        "port",
+        "shape",
+        "verdict",
+        "precedence",
+        "rule",
+      ],
+      rows: policyRows,
+    },
+    ct: {
+      maps: [maps.ct.raw],
+      columns: [
+        "protocol",
+        "a",
+        "b",
+        "initiator",
+        "flags",
+        "pathA",
+        "pathB",
+        "identityA",
+        "identityB",
+        "tcpA",
+        "tcpB",
+        "expires",
+        "epoch",
+      ],
+      rows: ctRows,
+    },
+    nat: {
+      maps: [maps.nat.raw],
+      columns: ["protocol", "kind", "from", "to", "becomes", "expires"],
+      rows: natRows,
+    },
+    lb: {
+      maps: [maps.services.raw, maps.slots.raw, maps.backends.raw, maps.frontends.raw],
+      columns: ["frontend", "protocol", "id", "slots", "slot", "backend", "backendId"],
+      rows: lbRows,
+    },
+    frags: { maps: [maps.frags.raw], columns: ["protocol", "source", "destination", "id"], rows: fragRows },
+    metrics: { maps: [maps.metrics], columns: ["reason", "direction", "packets", "bytes"], rows: metricRows },
+    config: { maps: [maps.config.raw], columns: ["option", "value"], rows: configRows },
+  };
+}
+
+function endpointRows(maps: DatapathMaps): MapEntryView[] {
+  return maps.endpoints.entries().map(([ip, e]) => ({
+    ip: formatIp(ip),
+    endpoint: e.id,
+    identity: e.identity,
+    policy: e.policyId,
+    ifindex: e.ifindex,
+    mac: formatMac(e.mac),
+    hostMac: formatMac(e.hostMac),
+    flags: e.flags & 1 ? "host" : "",
+  }));
+}
+
+function ipcacheRows(maps: DatapathMaps): MapEntryView[] {
+  return maps.ipcache.entries().map(([key, e]) => ({
+    prefix: formatPrefix({ ip: key.addr, length: key.prefixlen }),
+    identity: e.identity,
+    node: isSet(e.nodeIp) ? formatIp(e.nodeIp) : "",
+    direct: (e.flags & 1) === 1,
+  }));
+}
+
+function policyRows(maps: DatapathMaps): MapEntryView[] {
+  const rows = maps.policy.entries().map(([key, row]) => ({
+    policy: key.policyId,
+    direction: key.shape & 0x80 ? "egress" : "ingress",
+    identity: key.identity,
+    protocol: (key.shape & 0x1f) === 0 ? "ANY" : protocolName(key.proto),
+    port: (key.shape & 0x1f) <= 8 ? "ANY" : key.port,
+    shape: key.shape & 0x1f,
+    verdict: verdicts[row.verdict] ?? "?",
+    precedence: row.precedence,
+    rule: row.ruleId,
+  }));
+  const heads = maps.policyHeads.entries().map(([key, head]) => ({
+    policy: key >>> 1,
+    direction: key & 1 ? "egress" : "ingress",
+    identity: "default",
+    protocol: "ANY",
+    port: "ANY",
+    shape: 0,
+    verdict: verdicts[head.defaultVerdict] ?? "?",
+    precedence: 0,
+    rule: head.defaultRule,
+  }));
+  return [...rows, ...heads].sort((a, b) => a.policy - b.policy);
+}
+
+const ctFlagNames = [
+  "initiator-b",
+  "reply-seen",
+  "fin-a",
+  "fin-b",
+  "closed",
+  "audited",
+  "refused",
+  "masquerade",
+];
+
+function ctRows(maps: DatapathMaps): MapEntryView[] {
+  return maps.ct.entries().map(([key, ct]) => {
+    const [a, b] = ct.side;
+    return {
+      protocol: protocolName(key.proto),
+      a: at(key.a, key.aport),
+      b: at(key.b, key.bport),
+      initiator: ct.flags & 1 ? "b" : "a",
+      flags: ctFlagNames.filter((_, bit) => bit > 0 && ct.flags & (1 << bit)).join(","),
+      pathA: paths[a?.path ?? 0] ?? "?",
+      pathB: paths[b?.path ?? 0] ?? "?",
+      identityA: a?.identity ?? 0,
+      identityB: b?.identity ?? 0,
+      tcpA: flagText(a?.tcpFlags ?? 0),
+      tcpB: flagText(b?.tcpFlags ?? 0),
+      expires: ct.expiresS,
+      epoch: ct.epoch,
+    };
+  });
+}
+
+function natRows(maps: DatapathMaps): MapEntryView[] {
+  return maps.nat.entries().map(([key, nat]) => ({
+    protocol: protocolName(key.proto),
+    kind: key.reverse ? "reverse" : "forward",
+    from: at(key.saddr, key.sport),
+    to: at(key.daddr, key.dport),
+    becomes: at(nat.addr, nat.port),
+    expires: nat.expiresS,
+  }));
+}
+
+function lbRows(maps: DatapathMaps): MapEntryView[] {
+  const backends = new Map(maps.backends.entries());
+  const slots = new Map(maps.slots.entries().map(([key, id]) => [`${key.slotsId}/${key.slot}`, id]));
+  return maps.services.entries().flatMap(([key, service]) =>
+    Array.from({ length: Math.max(1, service.count) }, (_, slot) => {
+      const backendId = slots.get(`${service.slotsId}/${slot}`) ?? 0;
+      const backend = backends.get(backendId);
+      return {
+        frontend: at(key.addr, key.port),
+        protocol: protocolName(key.proto),
+        id: service.frontendId,
+        slots: service.slotsId,
+        slot: service.count === 0 ? "-" : slot,
+        backend: backend ? at(backend.addr, backend.port) : service.count === 0 ? "none" : "missing",
+        backendId,
+      };
+    }),
+  );
+}
+
+function fragRows(maps: DatapathMaps): MapEntryView[] {
+  return maps.frags.entries().map(([key, ports]) => ({
+    protocol: protocolName(key.proto),
+    source: at(key.saddr, ports.sport),
+    destination: at(key.daddr, ports.dport),
+    id: key.id,
+  }));
+}
+
+function metricRows(maps: DatapathMaps): MapEntryView[] {
+  return readMetrics(maps.metrics).map(({ reason, direction, packets, bytes }) => ({
+    reason: reason === 0 ? "forwarded" : dropReasonText(reason),
+    direction,
+    packets: packets.toString(),
+    bytes: bytes.toString(),
+  }));
+}
+
+function configRows(maps: DatapathMaps): MapEntryView[] {
+  const config = maps.config.get(0);
+  if (!config) return [];
+  return Object.entries(config).map(([option, value]) => ({
+    option,
+    value: value instanceof Uint8Array ? (isSet(value) ? formatIp(value) : "") : Number(value),
+  }));
+}

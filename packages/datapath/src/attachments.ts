@@ -1,0 +1,157 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { AxonError } from "@axoneme/base";
+import {
+  type Attachment,
+  AttachType,
+  attachTc,
+  type Direction,
+  Link,
+  type Program,
+  unpin,
+} from "@axoneme/bpf";
+
+/** A program at a place of a device. */
+export interface Hook {
+  /** Function name of the program. */
+  readonly program: string;
+  readonly direction: Direction;
+}
+
+/** The hooks of each kind of device. */
+export const hooks = {
+  pod: [
+    { program: "pod_from", direction: "ingress" },
+    { program: "pod_to", direction: "egress" },
+  ],
+  node: [
+    { program: "node_from", direction: "ingress" },
+    { program: "node_to", direction: "egress" },
+  ],
+  overlay: [
+    { program: "overlay_from", direction: "ingress" },
+    { program: "overlay_to", direction: "egress" },
+  ],
+} as const satisfies Record<string, readonly Hook[]>;
+
+/** Socket programs and where in a cgroup each belongs. */
+const socketHooks = {
+  sock_connect4: AttachType.CGROUP_INET4_CONNECT,
+  sock_connect6: AttachType.CGROUP_INET6_CONNECT,
+  sock_sendmsg4: AttachType.CGROUP_UDP4_SENDMSG,
+  sock_sendmsg6: AttachType.CGROUP_UDP6_SENDMSG,
+  sock_recvmsg4: AttachType.CGROUP_UDP4_RECVMSG,
+  sock_recvmsg6: AttachType.CGROUP_UDP6_RECVMSG,
+  sock_getpeername4: AttachType.CGROUP_INET4_GETPEERNAME,
+  sock_getpeername6: AttachType.CGROUP_INET6_GETPEERNAME,
+} as const;
+
+/**
+ * Programs at their places. Each is a link pinned as `<links>/<label>_<program>`, so that it stays when the agent goes
+ * and can be found, and replaced in one step, by the next.
+ */
+export class Attachments {
+  readonly #dir: string;
+  readonly #programs: ReadonlyMap<string, Program>;
+
+  /** @param dir folder of the pinned links. */
+  constructor(dir: string, programs: ReadonlyMap<string, Program>) {
+    this.#dir = dir;
+    this.#programs = programs;
+  }
+
+  /**
+   * Attaches programs to a device; what is already there of ours is replaced in place.
+   * @param label names the pins: unique on the node, without dots.
+   */
+  attachDevice(label: string, ifindex: number, wanted: readonly Hook[]): void {
+    for (const { program, direction } of wanted) {
+      this.#place(
+        label,
+        program,
+        (link) => link.info().ifindex === ifindex,
+        (loaded) => attachTc(loaded, { ifindex, direction }),
+      );
+    }
+  }
+
+  /** Attaches the socket programs to a cgroup: every process below it is served. */
+  attachSockets(cgroup: string): void {
+    for (const [program, type] of Object.entries(socketHooks)) {
+      this.#place(
+        "cgroup",
+        program,
+        () => true,
+        (loaded) => Link.attachCgroup(loaded, cgroup, type),
+      );
+    }
+  }
+
+  /** Takes the programs of a label off. Taking off what is not there is fine. */
+  detach(label: string, wanted: readonly Pick<Hook, "program">[]): void {
+    for (const { program } of wanted) unpin(this.#path(label, program));
+  }
+
+  /** Takes the socket programs off. */
+  detachSockets(): void {
+    this.detach(
+      "cgroup",
+      Object.keys(socketHooks).map((program) => ({ program })),
+    );
+  }
+
+  /** Whether all programs of a label are attached to the device. */
+  isAttached(label: string, ifindex: number, wanted: readonly Hook[]): boolean {
+    return wanted.every(({ program }) => {
+      const link = Link.tryOpenPinned(this.#path(label, program));
+      if (!link) return false;
+      const there = link.info().ifindex === ifindex;
+      link.close();
+      return there;
+    });
+  }
+
+  /** Labels that have a pinned link. */
+  labels(): Set<string> {
+    if (!existsSync(this.#dir)) return new Set();
+    return new Set(readdirSync(this.#dir).map((name) => name.slice(0, name.indexOf("_"))));
+  }
+
+  /** Removes every link of a label, whatever its programs: for devices that are gone. */
+  detachAll(label: string): void {
+    for (const name of readdirSync(this.#dir)) {
+      if (name.startsWith(`${label}_`)) unpin(join(this.#dir, name));
+    }
+  }
+
+  #place(
+    label: string,
+    name: string,
+    fits: (link: Link) => boolean,
+    attach: (program: Program) => Attachment,
+  ): void {
+    const program = this.#program(name);
+    const path = this.#path(label, name);
+    const present = Link.tryOpenPinned(path);
+    if (present) {
+      const usable = fits(present);
+      if (usable) present.update(program);
+      present.close();
+      if (usable) return;
+      unpin(path);
+    }
+    const attachment = attach(program);
+    if (attachment instanceof Link) attachment.pin(path);
+    attachment.close();
+  }
+
+  #program(name: string): Program {
+    const program = this.#programs.get(name);
+    if (!program) throw new AxonError("datapath.program", `no eBPF object has a program ${name}`);
+    return program;
+  }
+
+  #path(label: string, program: string): string {
+    return join(this.#dir, `${label}_${program}`);
+  }
+}

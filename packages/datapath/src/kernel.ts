@@ -1,0 +1,109 @@
+import { join } from "node:path";
+import type { Config } from "@axoneme/abi";
+import type { Logger } from "@axoneme/base";
+import { mountBpffs, type Program, RingBuffer } from "@axoneme/bpf";
+import { Attachments } from "./attachments.ts";
+import { type DatapathMaps, openMaps } from "./maps.ts";
+import { dropOldBuilds, loadPrograms, type ProgramOptions } from "./programs.ts";
+import { type SweepResult, sweep } from "./sweep.ts";
+
+/** What the agent sets in `ax_config`; the epoch is the kernel's own business. */
+export type NodeConfig = Omit<Config, "epoch">;
+
+/**
+ * A node's datapath: its maps, its programs at their places, and the epoch. Opening it brings this build's programs
+ * into the kernel and changes nothing else; what an earlier agent left goes on working meanwhile.
+ */
+export class Kernel {
+  readonly maps: DatapathMaps;
+  readonly attachments: Attachments;
+  /** Which build of the programs is in the kernel. */
+  readonly build: string;
+  /** True when the programs had to be verified, false when an earlier agent had left them. */
+  readonly fresh: boolean;
+  readonly #programs: ReadonlyMap<string, Program>;
+  readonly #bpffs: string;
+  readonly #close: () => void;
+  #config: Config | undefined;
+  #bumpQueued = false;
+
+  private constructor(options: ProgramOptions, log: Logger) {
+    const loaded = loadPrograms(options, log);
+    const { maps, close } = openMaps(join(options.bpffs, "maps"));
+    this.maps = maps;
+    this.build = loaded.build;
+    this.fresh = loaded.fresh;
+    this.#programs = loaded.programs;
+    this.#bpffs = options.bpffs;
+    this.#close = close;
+    this.attachments = new Attachments(join(options.bpffs, "links"), loaded.programs);
+    const config = maps.config.get(0);
+    if (config && config.epoch > 0) this.#config = config;
+  }
+
+  /** @throws BpfError, VerifierError, IncompatibleMapError naming the object, program or map. */
+  static open(options: ProgramOptions, log: Logger): Kernel {
+    mountBpffs(bpffsRoot(options.bpffs));
+    return new Kernel(options, log);
+  }
+
+  /** Writes the node's configuration and raises the epoch. */
+  configure(config: NodeConfig): void {
+    this.#config = { ...config, epoch: this.#nextEpoch() };
+    this.maps.config.put(0, this.#config);
+  }
+
+  /**
+   * Makes every live connection be decided again at its next packet. Call it after changing endpoints, policy,
+   * ipcache or routes; the calls of one turn of the event loop become one write.
+   */
+  changed(): void {
+    if (this.#bumpQueued) return;
+    this.#bumpQueued = true;
+    queueMicrotask(() => this.settle());
+  }
+
+  /** Raises the epoch now if a change waits for it. */
+  settle(): void {
+    if (!this.#bumpQueued) return;
+    this.#bumpQueued = false;
+    if (!this.#config) return;
+    this.#config = { ...this.#config, epoch: this.#nextEpoch() };
+    this.maps.config.put(0, this.#config);
+  }
+
+  /** The reader of the datapath's events. There must be only one. */
+  events(): RingBuffer {
+    return RingBuffer.open(this.maps.events);
+  }
+
+  /** Removes expired connections and mappings, inside the kernel. `nowS`: CLOCK_MONOTONIC seconds. */
+  sweep(nowS: number): SweepResult {
+    const program = this.#programs.get("ct_gc");
+    if (!program) throw new Error("the gc object has no program ct_gc");
+    return sweep(program, nowS);
+  }
+
+  /** Forgets programs that no link uses any more. */
+  dropOldBuilds(): void {
+    dropOldBuilds(this.#bpffs, this.build);
+  }
+
+  /** Closes descriptors; everything pinned goes on working. */
+  close(): void {
+    this.settle();
+    for (const program of this.#programs.values()) program.close();
+    this.#close();
+  }
+
+  /** Epochs go round without ever being 0, which marks an entry that was never decided. */
+  #nextEpoch(): number {
+    const next = ((this.#config?.epoch ?? 0) + 1) >>> 0;
+    return next === 0 ? 1 : next;
+  }
+}
+
+/** The mount point above a node's folder: `/sys/fs/bpf` for anything below it. */
+function bpffsRoot(dir: string): string {
+  return dir.startsWith("/sys/fs/bpf/") ? "/sys/fs/bpf" : dir;
+}

@@ -1,0 +1,76 @@
+import type { PolicyHead as AbiHead, PolicyKey as AbiKey, PolicyRow as AbiRow } from "@axoneme/abi";
+import type { PolicyChange, PolicyEngine, PolicyHead, PolicyRow, PolicyRowKey } from "@axoneme/policy";
+import type { DatapathMaps } from "./maps.ts";
+
+/**
+ * Writes a commit of the policy engine in its order; neighbouring rows of one kind go in one batch.
+ * @param onEndpoint writes the endpoint's row, at its place in the order.
+ */
+export function applyPolicyChanges(
+  maps: DatapathMaps,
+  changes: readonly PolicyChange[],
+  onEndpoint: (endpointId: number) => void,
+): void {
+  let rows: [AbiKey, AbiRow][] = [];
+  const flush = () => {
+    maps.policy.putAll(rows);
+    rows = [];
+  };
+  for (const change of changes) {
+    if (change.op === "putRow") {
+      rows.push([rowKey(change.key), rowValue(change.row)]);
+      continue;
+    }
+    flush();
+    if (change.op === "deleteRow") maps.policy.delete(rowKey(change.key));
+    else if (change.op === "putHead")
+      maps.policyHeads.put(headKey(change.policyId, change.direction), headValue(change.head));
+    else if (change.op === "deleteHead") maps.policyHeads.delete(headKey(change.policyId, change.direction));
+    else onEndpoint(change.endpointId);
+  }
+  flush();
+}
+
+/** Removes rows and heads of policy ids the engine does not have. Returns how many. */
+export function prunePolicy(maps: DatapathMaps, engine: PolicyEngine): number {
+  const live = new Set([...engine.distincts()].map(({ policyId }) => policyId));
+  let removed = 0;
+  for (const [key] of maps.policyHeads.entries()) {
+    if (!live.has(key >>> 1) && maps.policyHeads.delete(key)) removed++;
+  }
+  for (const [key] of maps.policy.entries()) {
+    if (!live.has(key.policyId) && maps.policy.delete(key)) removed++;
+  }
+  return removed;
+}
+
+/** The first policy and rule ids above all that are in the maps: an agent that starts must not reuse them. */
+export function nextPolicyIds(maps: DatapathMaps): { policyId: number; ruleId: number } {
+  let policyId = 0;
+  let ruleId = 0;
+  for (const [key, head] of maps.policyHeads.entries()) {
+    policyId = Math.max(policyId, key >>> 1);
+    ruleId = Math.max(ruleId, head.defaultRule);
+  }
+  for (const [key, row] of maps.policy.entries()) {
+    policyId = Math.max(policyId, key.policyId);
+    ruleId = Math.max(ruleId, row.ruleId);
+  }
+  return { policyId: policyId + 1, ruleId: ruleId + 1 };
+}
+
+function headKey(policyId: number, direction: number): number {
+  return ((policyId << 1) | direction) >>> 0;
+}
+
+function headValue(head: PolicyHead): AbiHead {
+  return { ...head };
+}
+
+function rowKey({ policyId, direction, identity, port, proto, shape }: PolicyRowKey): AbiKey {
+  return { policyId, identity, port, proto, shape: shape | (direction << 7) };
+}
+
+function rowValue(row: PolicyRow): AbiRow {
+  return { ...row };
+}
