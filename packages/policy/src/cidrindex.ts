@@ -100,11 +100,7 @@ export class CidrNeeds {
     }
   }
 
-  has(prefix: Prefix): boolean {
-    return (this.#needs.get(prefixKey(prefix))?.users ?? 0) > 0;
-  }
-
-  /** Changes since the last call. */
+  /** Changes since the last call. What came and went between two calls is among the removed. */
   take(): { added: Prefix[]; removed: Prefix[] } {
     const added: Prefix[] = [];
     const removed: Prefix[] = [];
@@ -113,7 +109,7 @@ export class CidrNeeds {
       if (need === undefined) continue;
       const wanted = need.users > 0;
       if (wanted && !need.told) added.push(need.prefix);
-      if (!wanted && need.told) removed.push(need.prefix);
+      if (!wanted) removed.push(need.prefix);
       need.told = wanted;
       if (!wanted) this.#needs.delete(key);
     }

@@ -375,7 +375,11 @@ export class PolicyEngine implements RowSource {
     this.#dirtyEndpoints.clear();
     const flips: PolicyChange[] = [];
     for (const [from, groups] of leaving) {
-      for (const { membership, states } of groups.values()) this.#move(from, membership, states, flips);
+      // Decided before anybody moves: a policy that some endpoints leave must not change under them.
+      const together = groups.size === 1 ? from?.endpoints.size : undefined;
+      for (const { membership, states } of groups.values()) {
+        this.#move(from, membership, states, states.length === together, flips);
+      }
     }
     return flips;
   }
@@ -388,8 +392,15 @@ export class PolicyEngine implements RowSource {
     return membershipOf(specs, endpoint.labels, endpoint.namedPorts ?? [], this.#enforcement);
   }
 
-  #move(from: Distinct | undefined, to: Membership, states: EndpointState[], flips: PolicyChange[]): void {
-    if (from !== undefined && this.#evolves(from, to, states.length)) {
+  /** `together`: these are all endpoints of `from`, so that it can be changed in place. */
+  #move(
+    from: Distinct | undefined,
+    to: Membership,
+    states: EndpointState[],
+    together: boolean,
+    flips: PolicyChange[],
+  ): void {
+    if (from !== undefined && together && this.#evolves(from, to)) {
       this.#distincts.delete(from.key);
       this.#grouping.evolve(from, to);
       this.#distincts.set(from.key, from);
@@ -411,9 +422,8 @@ export class PolicyEngine implements RowSource {
     }
   }
 
-  /** Whether all endpoints of a distinct policy go the same new way, so that it can be changed in place. */
-  #evolves(from: Distinct, to: Membership, count: number): boolean {
-    if (from.key === to.key || to.key === "" || from.endpoints.size !== count) return false;
+  #evolves(from: Distinct, to: Membership): boolean {
+    if (from.key === to.key || to.key === "") return false;
     return !this.#distincts.has(to.key) && this.#grouping.canEvolve(from, to);
   }
 

@@ -1,0 +1,213 @@
+/** Generated policies, pods and peers: a small universe, so that they meet. */
+import fc from "fast-check";
+import type { Party, Pod } from "./oracle.ts";
+
+export const namespaces: Record<string, Record<string, string>> = {
+  red: { team: "x", "kubernetes.io/metadata.name": "red" },
+  blue: { team: "y", "kubernetes.io/metadata.name": "blue" },
+};
+
+const ports: Record<string, Pod["ports"]> = {
+  web: [{ name: "http", proto: 6, port: 80 }],
+  db: [
+    { name: "http", proto: 6, port: 8080 },
+    { name: "dns", proto: 17, port: 53 },
+  ],
+};
+
+export function pod(name: string, namespace: string, labels: Record<string, string>): Pod {
+  const namespaceLabels = namespaces[namespace] ?? {};
+  return { kind: "pod", name, namespace, labels, namespaceLabels, ports: ports[labels["app"] ?? ""] ?? [] };
+}
+
+export const podArb = fc
+  .record({
+    name: fc.constantFrom("p1", "p2", "p3", "p4", "p5"),
+    namespace: fc.constantFrom("red", "blue"),
+    labels: fc.record(
+      { app: fc.constantFrom("web", "db", "cache"), tier: fc.constantFrom("front", "back") },
+      { requiredKeys: ["app"] },
+    ),
+  })
+  .map(({ name, namespace, labels }) => pod(name, namespace, labels));
+
+export const outsiders: Party[] = [
+  { kind: "host" },
+  { kind: "remote-node" },
+  { kind: "apiserver" },
+  { kind: "world", ip: "10.0.0.1" },
+  { kind: "world", ip: "10.1.2.3" },
+  { kind: "world", ip: "192.0.2.1" },
+  { kind: "world", ip: "fd00::1" },
+  { kind: "world", ip: "2001:db8::1" },
+];
+
+export const probes: [proto: number, port: number][] = [
+  [6, 80],
+  [6, 81],
+  [6, 443],
+  [6, 8080],
+  [17, 53],
+  [17, 80],
+  [132, 80],
+  [1, 8],
+  [58, 128],
+  [47, 0],
+];
+
+const selector = fc.oneof(
+  fc.constant({}),
+  fc.record({ matchLabels: fc.record({ app: fc.constantFrom("web", "db", "cache") }) }),
+  fc.record({ matchLabels: fc.record({ tier: fc.constantFrom("front", "back") }) }),
+  fc
+    .tuple(
+      fc.constantFrom("app", "tier"),
+      fc.constantFrom("In", "NotIn"),
+      fc.constantFrom(["web", "front"], ["db"]),
+    )
+    .map(([key, operator, values]) => ({ matchExpressions: [{ key, operator, values }] })),
+  fc
+    .constantFrom("Exists", "DoesNotExist")
+    .map((operator) => ({ matchExpressions: [{ key: "tier", operator }] })),
+);
+const namespaceSelector = fc.oneof(
+  fc.constant({}),
+  fc.record({ matchLabels: fc.record({ team: fc.constantFrom("x", "y", "z") }) }),
+);
+const block = fc.oneof(
+  fc.record({
+    cidr: fc.constantFrom("10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "0.0.0.0/0", "::/0", "fd00::/8"),
+  }),
+  fc.constantFrom<{ cidr: string; except: string[] }[]>(
+    { cidr: "10.0.0.0/8", except: ["10.1.0.0/16"] },
+    { cidr: "0.0.0.0/0", except: ["10.0.0.0/8", "192.0.2.0/24"] },
+    { cidr: "fd00::/8", except: ["fd00::/64"] },
+  ),
+);
+const some = <T>(arb: fc.Arbitrary<T>) =>
+  fc.option(fc.array(arb, { maxLength: 2 }), { nil: undefined, freq: 3 });
+/** A record without the keys whose value is undefined. */
+const dense = <T extends object>(arb: fc.Arbitrary<T>) =>
+  arb.map((value) => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)));
+
+// --- Kubernetes
+const k8sPort = fc.oneof(
+  fc.constantFrom<object[]>(
+    {},
+    { port: 80 },
+    { port: 79, endPort: 443 },
+    { port: "http" },
+    { protocol: "UDP", port: 53 },
+    { protocol: "UDP", port: "dns" },
+    { protocol: "UDP" },
+    { protocol: "SCTP" },
+    { port: 1, endPort: 65535 },
+  ),
+);
+const k8sPeer = fc.oneof(
+  fc.record({ podSelector: selector }),
+  fc.record({ namespaceSelector }),
+  fc.record({ podSelector: selector, namespaceSelector }),
+  fc.record({ ipBlock: block }),
+);
+const networkPolicy = dense(
+  fc.record({
+    podSelector: selector,
+    policyTypes: fc.constantFrom(undefined, ["Ingress"], ["Egress"], ["Ingress", "Egress"]),
+    ingress: some(dense(fc.record({ from: some(k8sPeer), ports: some(k8sPort) }))),
+    egress: some(dense(fc.record({ to: some(k8sPeer), ports: some(k8sPort) }))),
+  }),
+);
+
+// --- Cilium
+const ciliumSelector = fc.oneof(
+  selector,
+  fc.constantFrom<object[]>(
+    { matchLabels: { "k8s:app": "web" } },
+    { matchLabels: { "k8s:io.kubernetes.pod.namespace": "blue" } },
+    { matchLabels: { "io.kubernetes.pod.namespace": "red", "any:app": "db" } },
+    { matchLabels: { "k8s:io.cilium.k8s.namespace.labels.team": "x" } },
+    { matchExpressions: [{ key: "k8s:io.kubernetes.pod.namespace", operator: "Exists" }] },
+  ),
+);
+const peersOf = (prefix: "from" | "to") =>
+  fc.oneof(
+    fc.constant({}),
+    fc.array(ciliumSelector, { maxLength: 2 }).map((list) => ({ [`${prefix}Endpoints`]: list })),
+    fc
+      .array(fc.constantFrom("all", "world", "cluster", "host", "remote-node", "kube-apiserver", "none"), {
+        maxLength: 2,
+      })
+      .map((list) => ({ [`${prefix}Entities`]: list })),
+    fc
+      .array(fc.constantFrom("10.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "fd00::1"), { maxLength: 2 })
+      .map((list) => ({ [`${prefix}CIDR`]: list })),
+    fc.array(block, { maxLength: 2 }).map((list) => ({ [`${prefix}CIDRSet`]: list })),
+  );
+const ciliumPort = fc.constantFrom<object[]>(
+  { port: "80" },
+  { port: "80", protocol: "TCP" },
+  { port: "53", protocol: "UDP" },
+  { port: "79", endPort: 90, protocol: "TCP" },
+  { port: "http" },
+  { port: "0", protocol: "TCP" },
+  { port: "0x50", protocol: "TCP" },
+);
+const l4 = (deny: boolean) =>
+  fc.oneof(
+    fc.constant({}),
+    fc.constant({ toPorts: [] }),
+    fc.array(ciliumPort, { minLength: 1, maxLength: 2 }).map((list) => ({ toPorts: [{ ports: list }] })),
+    fc.constant({ icmps: [{ fields: [{ type: 8 }] }] }),
+    fc.constant({ icmps: [{ fields: [{ family: "IPv6", type: 128 }] }] }),
+    fc.constant(
+      deny
+        ? {}
+        : { toPorts: [{ ports: [{ port: "80", protocol: "TCP" }], rules: { http: [{ method: "GET" }] } }] },
+    ),
+  );
+const entry = (prefix: "from" | "to", deny: boolean) =>
+  fc.tuple(peersOf(prefix), l4(deny)).map(([peers, ports]) => ({ ...peers, ...ports }));
+const ciliumSpec = dense(
+  fc.record({
+    endpointSelector: ciliumSelector.filter((s) => !JSON.stringify(s).includes("pod.namespace")),
+    ingress: some(entry("from", false)),
+    ingressDeny: some(entry("from", true)),
+    egress: some(entry("to", false)),
+    egressDeny: some(entry("to", true)),
+    enableDefaultDeny: fc.constantFrom(
+      undefined,
+      undefined,
+      { ingress: false },
+      { egress: false, ingress: true },
+    ),
+  }),
+).filter((spec) =>
+  ["ingress", "ingressDeny", "egress", "egressDeny"].some((field) => (spec[field] as unknown[])?.length > 0),
+);
+
+const name = fc.constantFrom("one", "two", "three");
+const namespace = fc.constantFrom("red", "blue");
+
+/** A policy object of any kind. */
+export const policyArb = fc.oneof(
+  fc.tuple(name, namespace, networkPolicy).map(([n, ns, spec]) => ({
+    kind: "NetworkPolicy",
+    metadata: { name: n, namespace: ns },
+    spec,
+  })),
+  fc.tuple(name, namespace, ciliumSpec).map(([n, ns, spec]) => ({
+    kind: "CiliumNetworkPolicy",
+    metadata: { name: n, namespace: ns },
+    spec,
+  })),
+  fc.tuple(name, fc.array(ciliumSpec, { minLength: 1, maxLength: 2 })).map(([n, specs]) => ({
+    kind: "CiliumClusterwideNetworkPolicy",
+    metadata: { name: n },
+    specs,
+  })),
+);
+export type RawPolicy = { kind: string; metadata: { name: string; namespace?: string } } & Record<
+  string,
+  unknown
+>;

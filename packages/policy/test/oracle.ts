@@ -1,0 +1,246 @@
+/**
+ * The deliberately simple evaluator: raw policy objects in, yes or no out, one pair at a time, nothing indexed,
+ * no code shared with the engine. Written from the semantics, not from the engine.
+ */
+import ipaddr from "ipaddr.js";
+
+export interface Pod {
+  kind: "pod";
+  name: string;
+  namespace: string;
+  labels: Record<string, string>;
+  namespaceLabels: Record<string, string>;
+  ports: { name: string; proto: number; port: number }[];
+}
+export type Party =
+  | Pod
+  | { kind: "host" }
+  | { kind: "remote-node" }
+  | { kind: "apiserver" }
+  | { kind: "world"; ip: string };
+
+// biome-ignore lint/suspicious/noExplicitAny: raw API objects; the oracle must not depend on our types
+type Raw = any;
+
+const CLUSTER = "default";
+const PROTO: Record<string, number> = { TCP: 6, UDP: 17, SCTP: 132 };
+
+function holdsAll(selector: Raw, read: (key: string) => string | undefined): boolean {
+  for (const [key, value] of Object.entries(selector?.matchLabels ?? {}))
+    if (read(key) !== value) return false;
+  for (const { key, operator, values } of selector?.matchExpressions ?? []) {
+    const value = read(key);
+    if (operator === "In" && (value === undefined || !values.includes(value))) return false;
+    if (operator === "NotIn" && value !== undefined && values.includes(value)) return false;
+    if (operator === "Exists" && value === undefined) return false;
+    if (operator === "DoesNotExist" && value !== undefined) return false;
+  }
+  return true;
+}
+
+function inCidr(ip: string, cidr: string): boolean {
+  const address = ipaddr.parse(ip);
+  const [net, length] = ipaddr.parseCIDR(
+    cidr.includes("/") ? cidr : `${cidr}/${cidr.includes(":") ? 128 : 32}`,
+  );
+  return address.kind() === net.kind() && address.match([net, length] as never);
+}
+
+function inBlock(party: Party, cidr: string, except: string[] = []): boolean {
+  return party.kind === "world" && inCidr(party.ip, cidr) && !except.some((hole) => inCidr(party.ip, hole));
+}
+
+// --- Kubernetes ------------------------------------------------------------------------------------------------
+
+function k8sPeer(peer: Raw, party: Party, namespace: string): boolean {
+  if (peer.ipBlock) return inBlock(party, peer.ipBlock.cidr, peer.ipBlock.except);
+  if (party.kind !== "pod") return false;
+  const namespaceOk = peer.namespaceSelector
+    ? holdsAll(peer.namespaceSelector, (key) => party.namespaceLabels[key])
+    : party.namespace === namespace;
+  return namespaceOk && holdsAll(peer.podSelector, (key) => party.labels[key]);
+}
+
+function k8sPort(entry: Raw, proto: number, port: number, destination: Party): boolean {
+  if (PROTO[entry.protocol ?? "TCP"] !== proto) return false;
+  if (entry.port === undefined) return true;
+  if (typeof entry.port === "string") return isNamed(destination, entry.port, proto, port);
+  return port >= entry.port && port <= (entry.endPort ?? entry.port);
+}
+
+function isNamed(destination: Party, name: string, proto: number, port: number): boolean {
+  return (
+    destination.kind === "pod" &&
+    destination.ports.some((p) => p.name === name && p.proto === proto && p.port === port)
+  );
+}
+
+interface Opinion {
+  /** Default deny for this direction. */
+  isolates: boolean;
+  allows: boolean;
+  denies: boolean;
+}
+
+function k8s(policy: Raw, subject: Pod, peer: Party, ingress: boolean, proto: number, port: number): Opinion {
+  const no = { isolates: false, allows: false, denies: false };
+  const { spec, metadata } = policy;
+  if (subject.namespace !== metadata.namespace) return no;
+  if (!holdsAll(spec.podSelector, (key) => subject.labels[key])) return no;
+  const types = spec.policyTypes ?? (spec.egress?.length > 0 ? ["Ingress", "Egress"] : ["Ingress"]);
+  if (!types.includes(ingress ? "Ingress" : "Egress")) return no;
+  const destination = ingress ? subject : peer;
+  const rules = (ingress ? spec.ingress : spec.egress) ?? [];
+  const allows = rules.some((rule: Raw) => {
+    const peers = (ingress ? rule.from : rule.to) ?? [];
+    const ports = rule.ports ?? [];
+    const peerOk = peers.length === 0 || peers.some((p: Raw) => k8sPeer(p, peer, metadata.namespace));
+    return peerOk && (ports.length === 0 || ports.some((p: Raw) => k8sPort(p, proto, port, destination)));
+  });
+  return { isolates: true, allows, denies: false };
+}
+
+// --- Cilium ----------------------------------------------------------------------------------------------------
+
+function label(pod: Pod, key: string): string | undefined {
+  const bare = key.replace(/^(k8s|any):/, "");
+  if (bare === "io.kubernetes.pod.namespace") return pod.namespace;
+  if (bare === "io.cilium.k8s.policy.cluster") return CLUSTER;
+  if (bare.startsWith("io.cilium.k8s.namespace.labels.")) {
+    return pod.namespaceLabels[bare.slice("io.cilium.k8s.namespace.labels.".length)];
+  }
+  return pod.labels[bare];
+}
+
+const ENTITY: Record<string, Party["kind"][]> = {
+  world: ["world"],
+  cluster: ["pod", "host", "remote-node", "apiserver"],
+  host: ["host"],
+  "remote-node": ["remote-node", "apiserver"],
+  "kube-apiserver": ["apiserver"],
+  all: ["pod", "host", "remote-node", "apiserver", "world"],
+  none: [],
+};
+
+function keysOf(selector: Raw): string[] {
+  return [
+    ...Object.keys(selector.matchLabels ?? {}),
+    ...(selector.matchExpressions ?? []).map((expression: Raw) => expression.key),
+  ];
+}
+
+function ciliumSelector(selector: Raw, party: Party, namespace: string | undefined): boolean {
+  if (party.kind !== "pod") return false; // this world's selectors name no reserved labels
+  const keys = keysOf(selector);
+  const namesNamespace = keys.some((key) =>
+    /^(k8s:|any:)?io\.(kubernetes\.pod\.namespace|cilium\.k8s\.namespace\.labels\.)/.test(key),
+  );
+  if (namespace !== undefined && !namesNamespace && party.namespace !== namespace) return false;
+  return holdsAll(selector, (key) => label(party, key));
+}
+
+function ciliumPeer(
+  rule: Raw,
+  prefix: "from" | "to",
+  party: Party,
+  namespace: string | undefined,
+): boolean | undefined {
+  const families = ["Endpoints", "Entities", "CIDR", "CIDRSet"].filter((f) => rule[prefix + f] !== undefined);
+  if (families.length === 0) return undefined;
+  return families.some((family) =>
+    rule[prefix + family].some((peer: Raw) => {
+      if (family === "Endpoints") return ciliumSelector(peer, party, namespace);
+      if (family === "Entities") return ENTITY[peer]?.includes(party.kind) ?? false;
+      if (family === "CIDR") return inBlock(party, peer);
+      return inBlock(party, peer.cidr, peer.except);
+    }),
+  );
+}
+
+function ciliumPort(rule: Raw, proto: number, port: number, destination: Party): boolean | undefined {
+  if (rule.toPorts?.length > 0) {
+    return rule.toPorts.some(
+      (portRule: Raw) =>
+        portRule.rules === undefined &&
+        portRule.ports.some((p: Raw) => {
+          const protos = (p.protocol ?? "ANY") === "ANY" ? [6, 17, 132] : [PROTO[p.protocol]];
+          if (!protos.includes(proto)) return false;
+          if (Number.isNaN(Number(p.port))) return isNamed(destination, p.port, proto, port);
+          const first = Number(p.port);
+          return first === 0 || (port >= first && port <= (p.endPort ?? first));
+        }),
+    );
+  }
+  if (rule.icmps?.length > 0) {
+    return rule.icmps.some((icmp: Raw) =>
+      icmp.fields.some((f: Raw) => (f.family === "IPv6" ? 58 : 1) === proto && f.type === port),
+    );
+  }
+  return undefined;
+}
+
+function ciliumRule(
+  rule: Raw,
+  prefix: "from" | "to",
+  peer: Party,
+  ns: string | undefined,
+  proto: number,
+  port: number,
+  destination: Party,
+): boolean {
+  const peerOk = ciliumPeer(rule, prefix, peer, ns);
+  const portOk = ciliumPort(rule, proto, port, destination);
+  if (peerOk === undefined && portOk === undefined) return false;
+  return (peerOk ?? true) && (portOk ?? true);
+}
+
+function cilium(
+  policy: Raw,
+  spec: Raw,
+  subject: Pod,
+  peer: Party,
+  ingress: boolean,
+  proto: number,
+  port: number,
+): Opinion {
+  const namespace: string | undefined =
+    policy.kind === "CiliumNetworkPolicy" ? policy.metadata.namespace : undefined;
+  const no = { isolates: false, allows: false, denies: false };
+  if (namespace !== undefined && subject.namespace !== namespace) return no;
+  if (!holdsAll(spec.endpointSelector, (key) => label(subject, key))) return no;
+  const allow = (ingress ? spec.ingress : spec.egress) ?? [];
+  const deny = (ingress ? spec.ingressDeny : spec.egressDeny) ?? [];
+  const prefix = ingress ? "from" : "to";
+  const destination = ingress ? subject : peer;
+  const hits = (rule: Raw) => ciliumRule(rule, prefix, peer, namespace, proto, port, destination);
+  const given = ingress ? spec.enableDefaultDeny?.ingress : spec.enableDefaultDeny?.egress;
+  return {
+    isolates: given ?? allow.length + deny.length > 0,
+    allows: allow.some(hits),
+    denies: deny.some(hits),
+  };
+}
+
+// --- all together ------------------------------------------------------------------------------------------------
+
+/** Whether the subject's own policies let the connection pass in one direction. */
+export function passes(
+  policies: Raw[],
+  subject: Pod,
+  peer: Party,
+  ingress: boolean,
+  proto: number,
+  port: number,
+): boolean {
+  const opinions = policies.flatMap((policy) =>
+    policy.kind === "NetworkPolicy"
+      ? [k8s(policy, subject, peer, ingress, proto, port)]
+      : [policy.spec, ...(policy.specs ?? [])]
+          .filter((spec) => spec !== undefined)
+          .map((spec: Raw) => cilium(policy, spec, subject, peer, ingress, proto, port)),
+  );
+  if (opinions.some((opinion) => opinion.denies)) return false;
+  const isolated = opinions.some((opinion) => opinion.isolates);
+  if (!isolated || opinions.some((opinion) => opinion.allows)) return true;
+  return ingress && peer.kind === "host"; // the node may always reach its pods
+}

@@ -1,0 +1,136 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Verdict } from "../src/index.ts";
+import { outsiders, podArb, policyArb, probes, type RawPolicy } from "./generate.ts";
+import { type Party, type Pod, passes } from "./oracle.ts";
+import { keyOf, World } from "./world.ts";
+
+interface Cell {
+  pod: Pod;
+  peer: Party;
+  ingress: boolean;
+  proto: number;
+  port: number;
+}
+
+function* cells(world: World): Generator<Cell> {
+  const pods = [...world.pods.values()].map(({ pod }) => pod);
+  for (const pod of pods) {
+    for (const peer of [...pods, ...outsiders]) {
+      for (const ingress of [true, false]) {
+        for (const [proto, port] of probes) yield { pod, peer, ingress, proto, port };
+      }
+    }
+  }
+}
+
+function open(world: World, { pod, peer, ingress, proto, port }: Cell): boolean {
+  return world.decide(pod, peer, ingress, proto, port).verdict === Verdict.ALLOW;
+}
+
+const text = ({ pod, peer, ingress, proto, port }: Cell) =>
+  `${ingress ? "into" : "out of"} ${pod.name}, peer ${JSON.stringify(peer)}, ${proto}/${port}`;
+
+/** Changes of the world, in the order they happen. */
+const action = fc.oneof(
+  { weight: 3, arbitrary: policyArb.map((raw) => ({ kind: "policy" as const, raw: raw as RawPolicy })) },
+  { weight: 1, arbitrary: policyArb.map((raw) => ({ kind: "unpolicy" as const, raw: raw as RawPolicy })) },
+  { weight: 2, arbitrary: podArb.map((pod) => ({ kind: "pod" as const, pod })) },
+  { weight: 1, arbitrary: podArb.map((pod) => ({ kind: "unpod" as const, pod })) },
+);
+type Action = typeof action extends fc.Arbitrary<infer T> ? T : never;
+
+function act(world: World, step: Action, commit = true): void {
+  if (step.kind === "policy") world.setPolicy(step.raw, commit);
+  else if (step.kind === "unpolicy") world.deletePolicy(step.raw, commit);
+  else if (step.kind === "pod") world.setPod(step.pod, commit);
+  else world.deletePod(step.pod.name, commit);
+}
+
+const unique = <T>(items: T[], key: (item: T) => string) => [
+  ...new Map(items.map((i) => [key(i), i])).values(),
+];
+const runs = Number(process.env["AXON_POLICY_RUNS"] ?? 300);
+
+describe("the rows", () => {
+  it("say what the simple evaluator says, for every cell of the matrix", () => {
+    fc.assert(
+      fc.property(
+        fc.array(policyArb, { minLength: 1, maxLength: 5 }),
+        fc.array(podArb, { minLength: 1, maxLength: 4 }),
+        (policies, pods) => {
+          const world = new World();
+          for (const pod of unique(pods, (p) => p.name)) world.setPod(pod, false);
+          for (const raw of unique(policies as RawPolicy[], keyOf)) world.setPolicy(raw, false);
+          world.commit();
+          for (const cell of cells(world)) {
+            const want = passes(
+              [...world.policies.values()],
+              cell.pod,
+              cell.peer,
+              cell.ingress,
+              cell.proto,
+              cell.port,
+            );
+            expect([text(cell), open(world, cell)]).toEqual([text(cell), want]);
+          }
+        },
+      ),
+      { numRuns: runs },
+    );
+  });
+
+  it("are the same after any history as when compiled from scratch, and nothing else is in the maps", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(action, fc.boolean()), { maxLength: 14 }), (steps) => {
+        const world = new World();
+        for (const [step, commit] of steps) act(world, step, commit);
+        world.commit();
+        const fresh = new World();
+        for (const { pod } of world.pods.values()) fresh.setPod(pod, false);
+        for (const raw of world.policies.values()) fresh.setPolicy(raw, false);
+        fresh.commit();
+        expect(world.dump()).toEqual(fresh.dump());
+        expect(world.maps.rowCount).toBe(fresh.maps.rowCount);
+        expect(world.maps.headCount).toBe(fresh.maps.headCount);
+        expect([...world.engine.allRows()].length).toBe(world.maps.rowCount);
+        for (const { key, row } of world.engine.allRows()) expect(world.maps.row(key)).toEqual(row);
+      }),
+      { numRuns: runs },
+    );
+  });
+
+  it("are on their way never more open than both states, and never drop what both allow", () => {
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 8 }), (steps) => {
+        const world = new World();
+        let before: Map<string, [Cell, boolean]> = new Map();
+        let moments: boolean[][] = [];
+        const snapshot = () =>
+          new Map(
+            [...cells(world)].map((cell) => [text(cell), [cell, open(world, cell)] as [Cell, boolean]]),
+          );
+        world.onCommit = {
+          before: () => {
+            before = snapshot();
+            moments = [];
+          },
+          after: () => {
+            const after = snapshot();
+            let i = 0;
+            for (const [name, [, was]] of before) {
+              const is = after.get(name)?.[1];
+              for (const moment of moments) {
+                if (was === is) expect([name, moment[i]]).toEqual([name, was]);
+              }
+              i++;
+            }
+          },
+        };
+        world.onChange = () => void moments.push([...before.values()].map(([cell]) => open(world, cell)));
+        for (const step of steps) act(world, step);
+      }),
+      { numRuns: Math.ceil(runs / 3) },
+    );
+  }, 60_000);
+});

@@ -1,0 +1,177 @@
+/** The engine with what stands around it: identities of pods and CIDRs, an ipcache, a copy of the maps. */
+import { isV4, Lpm, type Prefix, parseIp } from "@axoneme/base";
+import { identityKey, LocalIdentities, podLabels, reserved } from "@axoneme/identity";
+import {
+  type Decision,
+  Direction,
+  decide,
+  type Policy,
+  type PolicyChange,
+  PolicyEngine,
+  type PolicyEngineOptions,
+  PolicyMaps,
+  parseCiliumPolicy,
+  parseNetworkPolicy,
+} from "../src/index.ts";
+import type { RawPolicy } from "./generate.ts";
+import type { Party, Pod } from "./oracle.ts";
+
+export function parse(raw: RawPolicy): Policy {
+  return raw.kind === "NetworkPolicy" ? parseNetworkPolicy(raw) : parseCiliumPolicy(raw);
+}
+
+export class World {
+  readonly engine: PolicyEngine;
+  readonly maps = new PolicyMaps();
+  readonly policies = new Map<string, RawPolicy>();
+  readonly pods = new Map<string, { pod: Pod; id: number; identity: number }>();
+  readonly #ids = new Map<string, number>();
+  readonly #local = new LocalIdentities({ dualStack: true });
+  readonly ipcache = new Lpm<number>();
+  #nextEndpoint = 1;
+  /** Called before and after each single write. */
+  onChange: ((change: PolicyChange) => void) | undefined;
+  onCommit: { before: () => void; after: () => void } | undefined;
+
+  constructor(options: PolicyEngineOptions = {}) {
+    this.engine = new PolicyEngine(options);
+  }
+
+  identityOf(pod: Pod): number {
+    const labels = this.labelsOf(pod);
+    const key = identityKey(labels);
+    const id = this.#ids.get(key) ?? 256 + this.#ids.size;
+    this.#ids.set(key, id);
+    return id;
+  }
+
+  labelsOf(pod: Pod) {
+    const { name, namespace, labels, namespaceLabels } = pod;
+    return podLabels(
+      { metadata: { namespace, labels } },
+      { metadata: { name, labels: namespaceLabels } },
+      "default",
+    );
+  }
+
+  setPod(pod: Pod, commit = true): void {
+    const identity = this.identityOf(pod);
+    const labels = this.labelsOf(pod);
+    const old = this.pods.get(pod.name);
+    const id = old?.id ?? this.#nextEndpoint++;
+    this.engine.addIdentity(identity, labels);
+    if (commit) this.commit(); // an identity has its rows before anybody carries it
+    this.pods.set(pod.name, { pod, id, identity });
+    this.engine.upsertEndpoint({ id, identity, labels, namedPorts: pod.ports });
+    if (commit) this.commit();
+    if (old !== undefined) this.#forget(old.identity);
+    if (commit) this.commit();
+  }
+
+  deletePod(name: string, commit = true): void {
+    const found = this.pods.get(name);
+    if (found === undefined) return;
+    this.pods.delete(name);
+    this.engine.deleteEndpoint(found.id);
+    this.maps.endpoints.delete(found.id);
+    this.#forget(found.identity);
+    if (commit) this.commit();
+  }
+
+  #forget(identity: number): void {
+    if ([...this.pods.values()].some((pod) => pod.identity === identity)) return;
+    this.engine.deleteIdentity(identity);
+  }
+
+  setPolicy(raw: RawPolicy, commit = true): void {
+    const policy = parse(raw);
+    for (const prefix of this.engine.missingCidrs(policy)) this.#acquire(prefix);
+    if (commit) this.commit();
+    this.policies.set(keyOf(raw), raw);
+    this.engine.upsertPolicy(policy);
+    if (commit) this.commit();
+  }
+
+  deletePolicy(raw: RawPolicy, commit = true): void {
+    this.policies.delete(keyOf(raw));
+    this.engine.deletePolicy(parse(raw).ref);
+    if (commit) this.commit();
+  }
+
+  #acquire(prefix: Prefix): void {
+    if (this.ipcache.get(prefix) !== undefined) return;
+    const { id, labels } = this.#local.acquire(prefix);
+    this.engine.addIdentity(id, labels, prefix);
+    this.ipcache.set(prefix, id);
+  }
+
+  commit(): void {
+    this.onCommit?.before();
+    const { changes, cidrs } = this.engine.commit();
+    for (const change of changes) {
+      this.maps.apply(change);
+      this.onChange?.(change);
+    }
+    this.onCommit?.after();
+    for (const prefix of cidrs.added) this.#acquire(prefix);
+    for (const prefix of cidrs.removed) {
+      const id = this.ipcache.get(prefix);
+      this.ipcache.delete(prefix);
+      this.#local.release(prefix);
+      if (id !== undefined) this.engine.deleteIdentity(id);
+    }
+    if (cidrs.added.length + cidrs.removed.length > 0) this.commit();
+  }
+
+  /** The identity a packet of this party carries. */
+  carried(party: Party): number {
+    if (party.kind === "pod") return this.pods.get(party.name)?.identity ?? reserved.unmanaged;
+    if (party.kind === "host") return reserved.host;
+    if (party.kind === "remote-node") return reserved.remoteNode;
+    if (party.kind === "apiserver") return reserved.kubeApiserver;
+    const ip = parseIp(party.ip);
+    // `::/0` never is in this ipcache, so that the families cannot mix.
+    return this.ipcache.lookup(ip)?.value ?? (isV4(ip) ? reserved.worldIpv4 : reserved.worldIpv6);
+  }
+
+  decide(pod: Pod, peer: Party, ingress: boolean, proto: number, port: number): Decision {
+    const policyId = this.maps.endpoints.get(this.pods.get(pod.name)?.id ?? 0) ?? 0;
+    const direction = ingress ? Direction.INGRESS : Direction.EGRESS;
+    return decide(this.maps, { policyId, direction, identity: this.carried(peer), proto, port });
+  }
+
+  /** What the maps say, without numbers that depend on history. */
+  dump(): Record<string, string[]> {
+    const ruleName = (id: number) => this.engine.rule(id)?.name ?? `rule ${id}`;
+    const identityName = (id: number) =>
+      [...this.#ids].find(([, number]) => number === id)?.[0] ??
+      [...this.#local.all()].find((local) => local.id === id)?.labels ??
+      id;
+    const result: Record<string, string[]> = {};
+    for (const { pod, id } of this.pods.values()) {
+      const policyId = this.maps.endpoints.get(id) ?? 0;
+      const lines = [...this.maps.rows()]
+        .filter(({ key }) => key.policyId === policyId)
+        .map(({ key, row }) =>
+          JSON.stringify([
+            { ...key, policyId: 0, identity: identityName(key.identity) },
+            { ...row, ruleId: ruleName(row.ruleId) },
+          ]),
+        );
+      for (const direction of [Direction.INGRESS, Direction.EGRESS]) {
+        const head = this.maps.head(policyId, direction);
+        lines.push(JSON.stringify([direction, head && { ...head, defaultRule: ruleName(head.defaultRule) }]));
+      }
+      const sharing = [...this.pods.values()].filter(
+        (other) => this.maps.endpoints.get(other.id) === policyId,
+      );
+      lines.push(`shared by ${sharing.map((other) => other.pod.name).sort()}`);
+      result[pod.name] = lines.sort();
+    }
+    return result;
+  }
+}
+
+export function keyOf(raw: RawPolicy): string {
+  return `${raw.kind}/${raw.metadata.namespace ?? ""}/${raw.metadata.name}`;
+}
