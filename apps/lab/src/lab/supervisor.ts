@@ -204,7 +204,10 @@ export class Supervisor {
 /** A pod's namespace; a file left by a crash in the middle of a former attempt is cleared away. */
 async function createSandbox(path: string): Promise<void> {
   if (existsSync(path)) await removeNamespace(path);
-  await Netns.create(path);
+  // No two pods share an address here: waiting a second or two for IPv6 to make sure of it helps nobody.
+  await Netns.create(path, {
+    sysctls: { "net.ipv6.conf.all.accept_dad": 0, "net.ipv6.conf.default.accept_dad": 0 },
+  });
 }
 
 /** The port of a former kubeconfig, 0 (any) when there is none. */

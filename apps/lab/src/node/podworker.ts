@@ -20,7 +20,7 @@ import {
 } from "./container.ts";
 import { ContainerLog } from "./containerlog.ts";
 import { ContainerProbes } from "./containerprobes.ts";
-import type { LaunchSpec, NodeContext } from "./context.ts";
+import type { Bind, LaunchSpec, NodeContext } from "./context.ts";
 import { containerEnvironment, expand, hostnameOf } from "./environment.ts";
 import type { PodState } from "./podstate.ts";
 import { isInitialized, podStatus } from "./podstatus.ts";
@@ -460,6 +460,7 @@ export class PodWorker {
   #launchSpec(definition: Container, argv: readonly string[]): LaunchSpec {
     const root = this.#rootOf(definition.image ?? "host");
     const binds = volumeBinds(definition, this.#volumes ?? new Map());
+    if (root === undefined) checkMountPoints(binds);
     return {
       netns: this.#netnsPath(),
       cgroup: join(this.#podCgroup(), definition.name),
@@ -662,4 +663,14 @@ function freshState(context: NodeContext, pod: Pod): PodState {
     containers: [...init, ...main],
     pod,
   };
+}
+
+/** The image "host" is the host itself: nothing may be created in it, not even a mount point. */
+function checkMountPoints(binds: readonly Bind[]): void {
+  const missing = binds.find(({ target }) => !existsSync(target));
+  if (missing === undefined) return;
+  throw new AxonError(
+    "pod.mount",
+    `${missing.target} does not exist on the host, and the image "host" can only be mounted over where something is`,
+  );
 }
