@@ -63,11 +63,15 @@ function sourceText(line: string): string {
   return line.replace(/^;\s*/, "").trim();
 }
 
-function mentioned(reason: string, registers: string): string {
-  const names = [...reason.matchAll(/\bR\d+\b/g)].map((m) => m[0]);
-  const states = [...registers.matchAll(/\bR(\d+)(?:_\w+)?=(?:\S*\([^)]*\)|\S+)/g)];
-  const wanted = states.filter((m) => names.length === 0 || names.includes(`R${m[1]}`)).map((m) => m[0]);
-  return wanted.length > 0 ? wanted.join(" ") : registers;
+/** The states of the registers that the complaint names, else of those the instruction uses, else all. */
+function mentioned(reason: string, instruction: string, registers: string): string {
+  const states = registers.split(/\s+(?=R\d+(?:_\w+)?=|fp-?\d|refs=|frame\d)/);
+  for (const text of [reason, instruction]) {
+    const wanted = new Set([...text.matchAll(/\b[RrWw](\d+)\b/g)].map((m) => `R${m[1]}`));
+    const found = states.filter((state) => wanted.has(/^R\d+/.exec(state)?.[0] ?? ""));
+    if (found.length > 0) return found.join(" ");
+  }
+  return registers;
 }
 
 /** Finds the few lines that matter in a log of level 1 or 2. Pure. */
@@ -89,7 +93,7 @@ export function parseRejection(log: string): Rejection {
     .slice(0, 3)
     .join("; ");
   const instruction = last >= 0 ? (body[last] ?? "").replace(/\s*;.*$/, "") : "";
-  return { reason, sourceLine, instruction, registers: mentioned(reason, registers) };
+  return { reason, sourceLine, instruction, registers: mentioned(reason, instruction, registers) };
 }
 
 /** The register state printed before an instruction (`3: R1=...`) or after it (`...; R1_w=...`). */
