@@ -1,18 +1,27 @@
 /** Names of the numbers in a record: observation points, reasons, protocols, flags. */
 
-/** Event types (`type` of struct ax_event, numbers of the monitor messages), plus the store's own loss marker. */
-export const eventType = { drop: 1, trace: 4, policyVerdict: 5, traceSock: 7, l7: 129, lost: 255 } as const;
+import { EventFlags, EventType } from "@axoneme/abi";
 
-/** Bits of `flags` of struct ax_event (enum ax_event_flags). */
+/** Event types (`type` of struct ax_event, numbers of the monitor messages), plus layer 7 and the store's own loss marker. */
+export const eventType = {
+  drop: EventType.DROP,
+  trace: EventType.TRACE,
+  policyVerdict: EventType.POLICY_VERDICT,
+  traceSock: EventType.TRACE_SOCK,
+  l7: 129,
+  lost: 255,
+} as const;
+
+/** Bits of `flags` of struct ax_event. */
 export const eventFlag = {
-  egress: 1,
-  ingress: 2,
-  ipv6: 4,
-  auditEgress: 8,
-  auditIngress: 16,
-  deniedEgress: 32,
-  deniedIngress: 64,
-  translated: 128,
+  egress: EventFlags.EGRESS,
+  ingress: EventFlags.INGRESS,
+  ipv6: EventFlags.IPV6,
+  auditEgress: EventFlags.AUDIT_EGRESS,
+  auditIngress: EventFlags.AUDIT_INGRESS,
+  deniedEgress: EventFlags.DENIED_EGRESS,
+  deniedIngress: EventFlags.DENIED_INGRESS,
+  translated: EventFlags.TRANSLATED,
 } as const;
 
 export const ipProtocol = { icmp: 1, igmp: 2, tcp: 6, udp: 17, icmpv6: 58, vrrp: 112, sctp: 132 } as const;
