@@ -28,17 +28,22 @@ AX_INLINE __be16 shape_port(__u32 shape, __be16 port)
 	return port & bpf_htons((__u16)(0xffff << (AX_SHAPE_MAX - shape)));
 }
 
-AX_INLINE void probe(struct ax_policy_key *key, struct ax_decision *best)
+/* A subprogram also because its caller's loop would be verified 20 times longer inlined. */
+AX_GLOBAL int probe(struct ax_policy_key *key, struct ax_decision *best)
 {
-	struct ax_policy_row *row = bpf_map_lookup_elem(&ax_policy, key);
+	struct ax_policy_row *row;
 
+	if (!key || !best)
+		return 0;
+	row = bpf_map_lookup_elem(&ax_policy, key);
 	if (!row || (best->found && row->precedence <= best->precedence))
-		return;
+		return 0;
 	best->precedence = row->precedence;
 	best->rule_id = row->rule_id;
 	/* a redirect needs its proxy: nothing else may serve the connection */
 	best->verdict = row->proxy_port ? AX_PV_DENY : row->verdict;
 	best->found = 1;
+	return 0;
 }
 
 /* rule id << 32 | AX_NO_ROW? | enum ax_policy_verdict. A policy without its head is refused: the agent

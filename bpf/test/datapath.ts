@@ -1,0 +1,344 @@
+import { join } from "node:path";
+import * as abi from "@axoneme/abi";
+import {
+  type Config,
+  ConfigFlags,
+  type Ct,
+  type CtKey,
+  configSize,
+  ctKeySize,
+  decodeCt,
+  decodeCtKey,
+  decodeEvent,
+  decodeMetric,
+  decodeNat,
+  decodeNatKey,
+  type Endpoint,
+  type Event,
+  encodeBackend,
+  encodeConfig,
+  encodeCt,
+  encodeCtKey,
+  encodeEndpoint,
+  encodeFrontend,
+  encodeIpcacheEntry,
+  encodeIpcacheKey,
+  encodePolicyHead,
+  encodePolicyKey,
+  encodePolicyRow,
+  encodeSlotKey,
+  encodeSvc,
+  encodeSvcKey,
+  endpointSize,
+  eventSize,
+  type Nat,
+  type NatKey,
+} from "@axoneme/abi";
+import { formatIp, type Ip, parseMac, parsePrefix } from "@axoneme/base";
+import { type BpfMap, BpfObject, type LoadedObject, RingBuffer } from "@axoneme/bpf";
+import { mapped } from "./dissect.ts";
+import { hostMac, podMac } from "./packet.ts";
+
+const BUILD = join(import.meta.dirname, "../../build/bpf");
+
+/** Small, so that loading is quick. */
+const SIZES: Record<string, number> = {
+  ax_ct: 4096,
+  ax_endpoints: 256,
+  ax_sock_rev: 256,
+  ax_svc_flows: 1024,
+  ax_frags: 256,
+  ax_events: 1 << 20,
+};
+
+/** Verdicts of a tc program. */
+export const Verdict = { PASS: 0, DROP: 2, REDIRECT: 7 } as const;
+
+export function encoded<T>(
+  size: number,
+  encode: (v: T, view: DataView, off: number) => void,
+  value: T,
+): Uint8Array {
+  const bytes = new Uint8Array(size);
+  encode(value, new DataView(bytes.buffer), 0);
+  return bytes;
+}
+
+export function decoded<T>(decode: (view: DataView, off: number) => T, bytes: Uint8Array): T {
+  return decode(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0);
+}
+
+export function key32(value: number): Uint8Array {
+  return new Uint8Array(new Uint32Array([value]).buffer);
+}
+
+export const defaultConfig: Config = {
+  epoch: 1,
+  flags: ConfigFlags.IPV4 | ConfigFlags.IPV6,
+  deviceIfindex: 0,
+  tunnelIfindex: 0,
+  nodeIp4: mapped("172.30.0.11"),
+  nodeIp6: mapped("fd00:172:30::11"),
+  natPortMin: 32768,
+  natPortMax: 65535,
+  mtu: 1500,
+  aggregation: 3,
+  reportIntervalS: 5,
+  ctTimeoutTcpS: 8000,
+  ctTimeoutTcpSynS: 60,
+  ctTimeoutTcpFinS: 10,
+  ctTimeoutAnyS: 60,
+  ctTimeoutSvcS: 8000,
+  tunnelPort: 0,
+};
+
+export interface PolicyRowSpec {
+  policy: number;
+  dir: "ingress" | "egress";
+  peer?: number;
+  proto?: number;
+  port?: number;
+  /** Length of the port prefix, default 16 when a port is given. */
+  bits?: number;
+  verdict?: number;
+  precedence?: number;
+  rule: number;
+  proxyPort?: number;
+}
+
+export interface RunOptions {
+  ifindex?: number;
+  mark?: number;
+}
+
+export interface RunResult {
+  verdict: number;
+  out: Uint8Array;
+  mark: number;
+}
+
+/** One object with maps of its own, filled by hand; what the agent does, in miniature. */
+export class Datapath {
+  readonly object: LoadedObject;
+  readonly #events: RingBuffer | undefined;
+  #config: Config = { ...defaultConfig };
+  readonly #heads = new Map<number, { exact: number; any: number; rule: number; verdict: number }>();
+
+  constructor(name: string) {
+    const object = BpfObject.open(join(BUILD, `${name}.bpf.o`));
+    const names = new Set(object.spec.maps.map((map) => map.name));
+    const maxEntries = Object.fromEntries(Object.entries(SIZES).filter(([map]) => names.has(map)));
+    this.object = object.configure({ maxEntries }).load();
+    if (names.has("ax_events")) this.#events = RingBuffer.open(this.object.map("ax_events"));
+    this.configure({});
+  }
+
+  close(): void {
+    this.#events?.close();
+    this.object.close();
+  }
+
+  map(name: string): BpfMap {
+    return this.object.map(name);
+  }
+
+  /** Empties every map a row may have filled, and goes back to the default configuration. */
+  reset(): void {
+    for (const map of this.object.maps.values()) {
+      if (
+        map.name.startsWith("ax_") &&
+        !["ax_config", "ax_metrics", "ax_events", "ax_scratch"].includes(map.name)
+      )
+        map.clear();
+    }
+    this.#clearMetrics();
+    this.#heads.clear();
+    this.#config = { ...defaultConfig };
+    this.configure({});
+    this.events();
+  }
+
+  #clearMetrics(): void {
+    if (!this.object.maps.has("ax_metrics")) return;
+    const metrics = this.map("ax_metrics");
+    const keys = new Uint8Array(new Uint32Array(metrics.maxEntries).map((_, i) => i).buffer);
+    metrics.putBatch(keys, new Uint8Array(metrics.entrySize * metrics.maxEntries), metrics.maxEntries);
+  }
+
+  configure(change: Partial<Config>): void {
+    this.#config = { ...this.#config, ...change };
+    this.map("ax_config").put(key32(0), encoded(configSize, encodeConfig, this.#config));
+  }
+
+  get config(): Readonly<Config> {
+    return this.#config;
+  }
+
+  /** After a change of endpoints, policy or ipcache, as the agent does. */
+  nextEpoch(): void {
+    this.configure({ epoch: this.#config.epoch + 1 });
+  }
+
+  endpoint(ip: string, e: Partial<Endpoint>): void {
+    const row: Endpoint = {
+      ifindex: 0,
+      identity: 0,
+      policyId: 0,
+      id: 0,
+      flags: 0,
+      mac: parseMac(podMac),
+      hostMac: parseMac(hostMac),
+      ...e,
+    };
+    this.map("ax_endpoints").put(mapped(ip), encoded(endpointSize, encodeEndpoint, row));
+  }
+
+  ipcache(prefix: string, identity: number, nodeIp?: string, flags = 0): void {
+    const row = { identity, flags, nodeIp: nodeIp ? mapped(nodeIp) : new Uint8Array(16) };
+    this.map("ax_ipcache").put(lpmKey(prefix), encoded(abi.ipcacheEntrySize, encodeIpcacheEntry, row));
+  }
+
+  noMasquerade(prefix: string): void {
+    this.map("ax_nomasq").put(lpmKey(prefix), key32(1));
+  }
+
+  /** A policy's default for a direction: `deny` unless said otherwise. */
+  policyHead(
+    policy: number,
+    dir: "ingress" | "egress",
+    rule: number,
+    verdict: number = abi.PolicyVerdict.DEFAULT_DENY,
+  ): void {
+    const key = headKey(policy, dir);
+    const head = this.#heads.get(key) ?? { exact: 0, any: 0, rule, verdict };
+    this.#heads.set(key, { ...head, rule, verdict });
+    this.#writeHead(key);
+  }
+
+  policyRow(r: PolicyRowSpec): void {
+    const shape = r.proto === undefined ? 0 : r.port === undefined ? 8 : 8 + (r.bits ?? 16);
+    const keep = shape <= 8 ? 0 : (0xffff << (24 - shape)) & 0xffff;
+    const key = encoded(abi.policyKeySize, encodePolicyKey, {
+      policyId: r.policy,
+      identity: r.peer ?? 0,
+      port: (r.port ?? 0) & keep,
+      proto: r.proto ?? 0,
+      shape: shape | (r.dir === "egress" ? 0x80 : 0),
+    });
+    const row = encoded(abi.policyRowSize, encodePolicyRow, {
+      precedence: r.precedence ?? 1,
+      ruleId: r.rule,
+      proxyPort: r.proxyPort ?? 0,
+      verdict: r.verdict ?? abi.PolicyVerdict.ALLOW,
+    });
+    this.map("ax_policy").put(key, row);
+    const at = headKey(r.policy, r.dir);
+    const head = this.#heads.get(at) ?? {
+      exact: 0,
+      any: 0,
+      rule: 0,
+      verdict: abi.PolicyVerdict.DEFAULT_DENY,
+    };
+    if (r.peer) head.exact |= 1 << shape;
+    else head.any |= 1 << shape;
+    this.#heads.set(at, head);
+    this.#writeHead(at);
+  }
+
+  #writeHead(key: number): void {
+    const head = this.#heads.get(key);
+    if (!head) return;
+    const row = {
+      shapesExact: head.exact,
+      shapesAny: head.any,
+      defaultRule: head.rule,
+      defaultVerdict: head.verdict,
+    };
+    this.map("ax_policy_heads").put(key32(key), encoded(abi.policyHeadSize, encodePolicyHead, row));
+  }
+
+  /** A service and its backends; ids are derived from `id`. */
+  service(
+    id: number,
+    frontend: { ip: string; port: number; proto: number },
+    backends: { ip: string; port: number; state?: number }[],
+  ): void {
+    const { ip, port, proto } = frontend;
+    backends.forEach((b, slot) => {
+      const backend = id * 100 + slot;
+      const row = { addr: mapped(b.ip), port: b.port, proto, state: b.state ?? 0 };
+      this.map("ax_backends").put(key32(backend), encoded(abi.backendSize, encodeBackend, row));
+      const key = encoded(abi.slotKeySize, encodeSlotKey, { slotsId: id, slot });
+      this.map("ax_svc_slots").put(key, key32(backend));
+    });
+    if (this.object.maps.has("ax_frontends")) {
+      const row = encoded(abi.frontendSize, encodeFrontend, { addr: mapped(ip), port, proto });
+      this.map("ax_frontends").put(key32(id), row);
+    }
+    const svc = {
+      frontendId: id,
+      slotsId: id,
+      count: backends.length,
+      affinityTimeoutS: 0,
+      flags: 1,
+      algorithm: 0,
+    };
+    const key = encoded(abi.svcKeySize, encodeSvcKey, { addr: mapped(ip), port, proto, scope: 0 });
+    this.map("ax_services").put(key, encoded(abi.svcSize, encodeSvc, svc));
+  }
+
+  run(program: string, data: Uint8Array, options: RunOptions = {}): RunResult {
+    const ctx = new Uint8Array(192);
+    const view = new DataView(ctx.buffer);
+    view.setUint32(8, options.mark ?? 0, true);
+    view.setUint32(40, options.ifindex ?? 1, true);
+    const result = this.object.program(program).testRun({ data, ctx });
+    const mark = new DataView(result.ctxOut.buffer).getUint32(8, true);
+    return { verdict: result.retval, out: result.dataOut, mark };
+  }
+
+  events(): Event[] {
+    const out: Event[] = [];
+    const bytes = new Uint8Array(eventSize * 4096);
+    const count = this.#events?.drainPacked(bytes, eventSize) ?? 0;
+    for (let i = 0; i < count; i++) out.push(decodeEvent(new DataView(bytes.buffer), i * eventSize));
+    return out;
+  }
+
+  connections(): (CtKey & Ct)[] {
+    return [...this.map("ax_ct")].map(([key, value]) => ({
+      ...decoded(decodeCtKey, key),
+      ...decoded(decodeCt, value),
+    }));
+  }
+
+  putConnection(ct: CtKey & Ct): void {
+    this.map("ax_ct").put(encoded(ctKeySize, encodeCtKey, ct), encoded(abi.ctSize, encodeCt, ct));
+  }
+
+  mappings(): { key: NatKey; row: Nat }[] {
+    return [...this.map("ax_nat")].map(([key, value]) => ({
+      key: decoded(decodeNatKey, key),
+      row: decoded(decodeNat, value),
+    }));
+  }
+
+  /** Packets counted under a drop reason (0: forwarded) and direction. */
+  counted(reason: number, dir: 0 | 1 | 2): bigint {
+    const values = this.map("ax_metrics").getPerCpu(key32((reason << 2) | dir)) ?? [];
+    return values.reduce((sum, bytes) => sum + decoded(decodeMetric, bytes).packets, 0n);
+  }
+}
+
+function headKey(policy: number, dir: "ingress" | "egress"): number {
+  return (policy << 1) | (dir === "egress" ? 1 : 0);
+}
+
+function lpmKey(prefix: string): Uint8Array {
+  const { ip, length } = parsePrefix(prefix);
+  return encoded(abi.ipcacheKeySize, encodeIpcacheKey, { prefixlen: length, addr: Uint8Array.from(ip) });
+}
+
+export function text(addr: Uint8Array): string {
+  return formatIp(addr as Ip);
+}

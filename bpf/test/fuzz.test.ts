@@ -1,0 +1,136 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { u16 } from "./bytes.ts";
+import { Datapath, Verdict } from "./datapath.ts";
+import { type Devices, makeDevices } from "./devices.ts";
+import { dissectIp } from "./dissect.ts";
+import { arp, echo, ip, Proto, solicit, Tcp, tcp, tcpSegment, udp, unreachable } from "./packet.ts";
+import { families, guardedBothWays, v4, v6 } from "./scene.ts";
+
+/**
+ * Whatever bytes a pod sends: the program ends, and a packet passes only as a plain reading of it allows. The
+ * scene's policies let a reach b on TCP 80 and by echo (its own egress policy allows TCP 80 only).
+ */
+let pod: Datapath;
+let node: Datapath;
+let overlay: Datapath;
+let dev: Devices;
+
+beforeAll(async () => {
+  dev = await makeDevices("fz");
+  pod = new Datapath("pod");
+  node = new Datapath("node");
+  overlay = new Datapath("overlay");
+  for (const dp of [pod, node, overlay]) guardedBothWays(dp, dev);
+  for (const dp of [node, pod]) dp.configure({ flags: dp.config.flags | 8 | 16 });
+});
+afterAll(async () => {
+  for (const dp of [pod, node, overlay]) dp.close();
+  await dev.remove();
+});
+
+/** The kernel refuses test runs whose packet ends within the IP header. */
+const SHORTEST = { 2048: 34, 34525: 54, 2054: 14 } as const;
+type EtherType = keyof typeof SHORTEST;
+
+function etherTypeOf(frame: Uint8Array): number {
+  return ((frame[12] ?? 0) << 8) | (frame[13] ?? 0);
+}
+
+function canRun(frame: Uint8Array): boolean {
+  return frame.length >= (SHORTEST[etherTypeOf(frame) as EtherType] ?? 14);
+}
+
+const seeds: Uint8Array[] = families.flatMap((f) => {
+  const sent = { src: f.a, dst: f.b, sport: 40000, dport: 80 };
+  const quoted = ip(sent, Proto.TCP, tcpSegment(sent));
+  return [
+    tcp({ ...sent, flags: Tcp.SYN }),
+    tcp({ ...sent, flags: Tcp.ACK, payload: new Uint8Array(20) }),
+    udp({ ...sent, moreFragments: true, payload: new Uint8Array(16) }),
+    echo({ src: f.a, dst: f.b, id: 1 }),
+    unreachable({ src: f.a, dst: f.b }, quoted),
+    unreachable({ src: f.world, dst: f.node }, quoted),
+  ];
+});
+seeds.push(arp({ op: 1, sip: v4.a, tip: v4.b }), solicit({ src: v6.a, target: v6.b }));
+seeds.push(
+  tcp({
+    src: v6.a,
+    dst: v6.b,
+    sport: 1,
+    dport: 80,
+    extensions: { next: 0, bytes: Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0) },
+  }),
+);
+
+/** Every program on these bytes. */
+function runAll(bytes: Uint8Array): { podFrom: number; out: Uint8Array } {
+  const from = pod.run("pod_from", bytes, { ifindex: dev.a });
+  pod.run("pod_to", bytes, { ifindex: dev.b });
+  node.run("node_from", bytes, { ifindex: dev.native });
+  node.run("node_to", bytes, { ifindex: dev.native, mark: 0x0f00 });
+  overlay.run("overlay_from", bytes, { ifindex: dev.tunnel });
+  overlay.run("overlay_to", bytes, { ifindex: dev.tunnel });
+  return { podFrom: from.verdict, out: from.out };
+}
+
+const addressesOfA: readonly string[] = [v4.a, v6.a];
+const addressesOfB: readonly string[] = [v4.b, v6.b];
+
+/** Did the packet reach b by anything but TCP 80, an allowed connection's ICMP error or a later fragment? */
+function trespasses(frame: Uint8Array): boolean {
+  const type = etherTypeOf(frame);
+  if (type !== 0x0800 && type !== 0x86dd) return false;
+  const honest = Uint8Array.from(frame.subarray(14));
+  honest.set(u16(type === 0x0800 ? honest.length : honest.length - 40), type === 0x0800 ? 2 : 4);
+  const seen = dissectIp(honest, false);
+  if (seen.type === 136 || !addressesOfB.includes(seen.dst)) return false;
+  if (!addressesOfA.includes(seen.src)) return true;
+  if (seen.quoted) return false;
+  return !(seen.proto === Proto.TCP && (seen.dport === undefined || seen.dport === 80));
+}
+
+test("a packet cut short at any length is never let through as something else", () => {
+  for (const seed of seeds) {
+    for (let length = SHORTEST[etherTypeOf(seed) as EtherType]; length <= seed.length; length++) {
+      const { podFrom, out } = runAll(seed.subarray(0, length));
+      if (podFrom === Verdict.REDIRECT) expect(trespasses(out), `${length} bytes`).toBe(false);
+    }
+  }
+});
+
+test("random bytes end in a verdict", () => {
+  const verdicts: number[] = [Verdict.PASS, Verdict.DROP, Verdict.REDIRECT];
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 54, maxLength: 256 }),
+      fc.constantFrom(0x0800, 0x86dd, 0x0806),
+      (bytes, type) => {
+        bytes.set([type >> 8, type & 255], 12);
+        const { podFrom, out } = runAll(bytes);
+        expect(verdicts).toContain(podFrom);
+        if (podFrom === Verdict.REDIRECT) expect(trespasses(out)).toBe(false);
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});
+
+test("valid packets with changed bytes gain nothing", () => {
+  const change = fc.array(fc.tuple(fc.nat({ max: 120 }), fc.nat({ max: 255 })), {
+    minLength: 1,
+    maxLength: 4,
+  });
+  fc.assert(
+    fc.property(fc.constantFrom(...seeds), change, (seed, changes) => {
+      const bytes = Uint8Array.from(seed);
+      for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
+      fc.pre(canRun(bytes));
+      const { podFrom, out } = runAll(bytes);
+      if (podFrom === Verdict.REDIRECT)
+        expect(trespasses(out), Buffer.from(bytes).toString("hex")).toBe(false);
+    }),
+    { numRuns: 3000 },
+  );
+});
