@@ -411,6 +411,8 @@ static void tie_to_parent(int signal, pid_t parent)
 
 static void __attribute__((noreturn)) become(const struct options *o, char **command, pid_t parent)
 {
+	int error;
+
 	set_up_mounts(o);
 	set_up_hostname(o->hostname);
 	if (o->cwd != NULL && chdir(o->cwd) != 0)
@@ -418,8 +420,9 @@ static void __attribute__((noreturn)) become(const struct options *o, char **com
 	become_user(o);
 	tie_to_parent(o->pidns ? SIGKILL : o->death_signal, parent);
 	execvp(command[0], command);
-	fprintf(stderr, "axon-exec: cannot run %s: %s\n", command[0], strerror(errno));
-	exit(errno == ENOENT ? 127 : 126);
+	error = errno;
+	fprintf(stderr, "axon-exec: cannot run %s: %s\n", command[0], strerror(error));
+	exit(error == ENOENT ? 127 : 126);
 }
 
 static pid_t child;

@@ -12,6 +12,7 @@ struct watcher {
 	napi_ref callback;
 	napi_async_context context;
 	napi_async_cleanup_hook_handle cleanup;
+	int events;
 	bool closing;
 };
 
@@ -60,6 +61,9 @@ static void ready(uv_poll_t *handle, int status, int events)
 		napi_fatal_exception(w->env, error);
 	}
 	napi_close_handle_scope(w->env, scope);
+	/* libuv stops polling on an error; here it is a pending error of the socket, which the callback has read. */
+	if (status < 0 && !w->closing)
+		uv_poll_start(&w->handle, w->events, ready);
 }
 
 /* pollStart(fd, events: 1 readable | 2 writable, callback(status, events)): handle | -errno */
@@ -88,7 +92,8 @@ static napi_value poll_start(napi_env env, napi_callback_info info)
 	napi_create_string_utf8(env, "axon:poll", NAPI_AUTO_LENGTH, &name);
 	napi_async_init(env, NULL, name, &w->context);
 	napi_add_async_cleanup_hook(env, environment_ends, w, &w->cleanup);
-	rc = uv_poll_start(&w->handle, axon_int(env, args[1]), ready);
+	w->events = axon_int(env, args[1]);
+	rc = uv_poll_start(&w->handle, w->events, ready);
 	if (rc != 0 || napi_create_external(env, w, NULL, NULL, &external) != napi_ok) {
 		stop(w);
 		return axon_number(env, rc != 0 ? rc : UV_ENOMEM);

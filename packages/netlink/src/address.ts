@@ -1,4 +1,4 @@
-import type { Prefix } from "@axoneme/base";
+import { isV4, type Prefix } from "@axoneme/base";
 import { malformed } from "./errors.ts";
 import {
   AF_INET,
@@ -40,7 +40,7 @@ export interface Address {
 export interface AddressSpec {
   readonly index: number;
   readonly prefix: Prefix;
-  /** One of {@link Scope}; default universe. */
+  /** One of {@link Scope}; default universe, host for 127.0.0.0/8 (the kernel takes no other there). */
   readonly scope?: number;
   /** IPv6: usable at once, no duplicate address detection. */
   readonly noDad?: boolean;
@@ -54,6 +54,10 @@ export interface AddressFilter {
   readonly family?: Family;
 }
 
+function defaultScope({ ip }: Prefix): number {
+  return isV4(ip) && ip[12] === 127 ? Scope.host : Scope.universe;
+}
+
 export function encodeAddress(type: number, flags: number, address: AddressSpec): Uint8Array {
   const ip = wireIp(address.prefix.ip);
   const bits =
@@ -61,7 +65,7 @@ export function encodeAddress(type: number, flags: number, address: AddressSpec)
   const message = new MessageWriter(type, flags).fixed(INFO, (view) => {
     view.setUint8(0, familyOf(address.prefix.ip));
     view.setUint8(1, wireLength(address.prefix));
-    view.setUint8(3, address.scope ?? Scope.universe);
+    view.setUint8(3, address.scope ?? defaultScope(address.prefix));
     view.setUint32(4, address.index, true);
   });
   message.raw(IFA.LOCAL, ip).raw(IFA.ADDRESS, ip);

@@ -18,5 +18,5 @@ export {
 } from "./netns.ts";
 export { Protocol, type Route, type RouteFilter, type RouteSpec, RouteType, Table } from "./route.ts";
 export { prefixFamily, type Rule, type RuleSpec } from "./rule.ts";
-export { connectIn, dialIn, listenIn, type SocketAddress } from "./socket.ts";
+export { type ConnectAddress, connectIn, dialIn, type ListenAddress, listenIn } from "./socket.ts";
 export type { Watch, WatchAction, WatchEvent, WatchFilter } from "./watch.ts";

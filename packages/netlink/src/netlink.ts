@@ -332,7 +332,7 @@ export class Netlink {
     if (this.closed) throw new NetlinkError(what, constants.errno.ECANCELED);
     const ns = native().netnsOf(this.fd);
     if (ns < 0) throw new NetlinkError(what, -ns);
-    const fd = native().rtnlOpen(ns, watchGroups(filter), WATCH_BUFFER);
+    const fd = native().rtnlOpen(ns, watchGroups(filter), filter.receiveBuffer ?? WATCH_BUFFER);
     closeSync(ns);
     if (fd < 0) throw new NetlinkError(what, -fd);
     return new Watch(fd);

@@ -10,29 +10,39 @@ import { type NetnsRef, netnsName, withNetns } from "./netns.ts";
 export interface SocketAddress {
   readonly host: string;
   readonly port: number;
+}
+
+/** What {@link listenIn} opens. */
+export interface ListenAddress extends SocketAddress {
   /** Default tcp. */
   readonly protocol?: "tcp" | "udp";
+  readonly backlog?: number;
 }
 
-function typeNumber(address: SocketAddress): number {
-  return address.protocol === "udp" ? 2 : 1;
+/** What {@link connectIn} and {@link dialIn} connect to. */
+export interface ConnectAddress extends SocketAddress {
+  /** Default 10 s. */
+  readonly timeoutMs?: number;
 }
 
-function describe(op: string, netns: NetnsRef, { host, port, protocol }: SocketAddress): Operation {
+const TCP = 1;
+const UDP = 2;
+
+function describe(op: string, netns: NetnsRef, { host, port, protocol }: ListenAddress): Operation {
   const where = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
   return { op, object: `${protocol ?? "tcp"} ${where} in ${netnsName(netns)}`, kind: "socket" };
 }
 
 /**
  * Opens a listening (TCP) or bound (UDP) socket inside a namespace. The descriptor serves
- * `server.listen({ fd })` and `dgramSocket.bind({ fd })`, which then own it. "::" takes IPv4 as well.
- * Throws NetlinkError.
+ * `server.listen({ fd })` and `dgramSocket.bind({ fd })`, which then own it. "::" takes IPv4 as well;
+ * port 0 is any (a UDP client starts so). Throws NetlinkError.
  */
-export function listenIn(netns: NetnsRef, address: SocketAddress & { readonly backlog?: number }): number {
+export function listenIn(netns: NetnsRef, address: ListenAddress): number {
   const ip = parseIp(address.host);
   const backlog = address.backlog ?? 511;
   const fd = withNetns(netns, (ns) =>
-    native().socketListen(ns, typeNumber(address), ip, address.port, backlog),
+    native().socketListen(ns, address.protocol === "udp" ? UDP : TCP, ip, address.port, backlog),
   );
   if (fd < 0) throw new NetlinkError(describe("listen on", netns, address), -fd);
   return fd;
@@ -53,28 +63,22 @@ function connected(fd: number, timeoutMs: number): Promise<number> {
 }
 
 /**
- * Connects from inside a namespace and resolves with the descriptor, for `new net.Socket({ fd })` or
- * `dgramSocket.bind({ fd })`, which then own it. Throws NetlinkError; ETIMEDOUT after `timeoutMs` (10 s).
+ * Connects over TCP from inside a namespace and resolves with the descriptor, for `new net.Socket({ fd })`, which
+ * then owns it. Throws NetlinkError; ETIMEDOUT after `timeoutMs`.
  */
-export async function connectIn(
-  netns: NetnsRef,
-  address: SocketAddress & { readonly timeoutMs?: number },
-): Promise<number> {
+export async function connectIn(netns: NetnsRef, address: ConnectAddress): Promise<number> {
   const what = describe("connect to", netns, address);
   const ip = parseIp(address.host);
-  const fd = withNetns(netns, (ns) => native().socketConnect(ns, typeNumber(address), ip, address.port));
+  const fd = withNetns(netns, (ns) => native().socketConnect(ns, TCP, ip, address.port));
   if (fd < 0) throw new NetlinkError(what, -fd);
-  const rc = address.protocol === "udp" ? 0 : await connected(fd, address.timeoutMs ?? 10_000);
+  const rc = await connected(fd, address.timeoutMs ?? 10_000);
   if (rc === 0) return fd;
   closeSync(fd);
   throw new NetlinkError(what, -rc);
 }
 
-/** Like {@link connectIn} over TCP, as a connected `net.Socket`. */
-export async function dialIn(
-  netns: NetnsRef,
-  address: Omit<SocketAddress, "protocol"> & { readonly timeoutMs?: number },
-): Promise<Socket> {
+/** Like {@link connectIn}, as a connected `net.Socket`. */
+export async function dialIn(netns: NetnsRef, address: ConnectAddress): Promise<Socket> {
   const fd = await connectIn(netns, address);
   return new Socket({ fd, readable: true, writable: true });
 }

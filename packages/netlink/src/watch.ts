@@ -16,6 +16,8 @@ export interface WatchFilter {
   readonly routes?: boolean;
   readonly rules?: boolean;
   readonly neighs?: boolean;
+  /** What the kernel may hold for a reader that is busy, in bytes; default 8 MiB. Beyond it: `resync`. */
+  readonly receiveBuffer?: number;
 }
 
 /** `set` is sent for what is new and for what changed, alike; the kernel does not tell them apart. */
@@ -31,7 +33,8 @@ export type WatchEvent =
   | { readonly type: "resync" };
 
 /** RTNLGRP_* (linux/rtnetlink.h). */
-const groups: Record<keyof WatchFilter, readonly number[]> = {
+type Watched = Exclude<keyof WatchFilter, "receiveBuffer">;
+const groups: Record<Watched, readonly number[]> = {
   links: [1],
   neighs: [3],
   addrs: [5, 9],
@@ -41,7 +44,7 @@ const groups: Record<keyof WatchFilter, readonly number[]> = {
 
 /** The multicast groups of a filter. */
 export function watchGroups(filter: WatchFilter): Uint8Array {
-  const wanted = (Object.keys(groups) as (keyof WatchFilter)[]).filter((name) => filter[name] === true);
+  const wanted = (Object.keys(groups) as Watched[]).filter((name) => filter[name] === true);
   return Uint8Array.from(wanted.flatMap((name) => groups[name]));
 }
 
