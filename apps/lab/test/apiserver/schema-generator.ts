@@ -73,7 +73,7 @@ function load(module: string): SourceFile {
   }
   for (const match of text.matchAll(/^export interface (\w+) \{\n([\s\S]*?)^\}/gm)) {
     const body = (match[2] ?? "").replace(/\{\s*\[name: string\]: ([^;]+);\s*\}/g, "Map<$1>");
-    file.interfaces.set(match[1] ?? "", body.match(/^ +(readonly )?[$\w]+\??: .+;$/gm) ?? []);
+    file.interfaces.set(match[1] ?? "", body.match(/^ +(readonly )?[$\w"-]+\??: .+;$/gm) ?? []);
   }
   files.set(module, file);
   return file;
@@ -116,8 +116,8 @@ export function generateTypes(): string {
     const fields = load(module).interfaces.get(name.slice(at + 1));
     if (fields === undefined) throw new Error(`kubernetes-types has no ${name}`);
     const encoded = fields.map((line) => {
-      const match = /^ +(?:readonly )?([$\w]+)(\??): (.+);$/.exec(line);
-      const field = match?.[1] ?? "";
+      const match = /^ +(?:readonly )?([$\w"-]+)(\??): (.+);$/.exec(line);
+      const field = (match?.[1] ?? "").replaceAll('"', "");
       return `${field}${match?.[2] === "?" ? "" : "!"}:${shape(module, field, match?.[3] ?? "any")}`;
     });
     table.set(name, encoded.join(" "));

@@ -3,6 +3,13 @@ import { describe } from "./descriptions.ts";
 import { atomicMaps, atomicTypes, listRules } from "./lists.ts";
 import { anything, type Schema } from "./schema.ts";
 
+/** Fields that the generated table lacks. */
+const supplements: Readonly<Record<string, string>> = {
+  "apiextensions.v1.JSONSchemaProps":
+    "x-kubernetes-preserve-unknown-fields:b x-kubernetes-embedded-resource:b x-kubernetes-int-or-string:b " +
+    "x-kubernetes-list-map-keys:[s x-kubernetes-list-type:s x-kubernetes-map-type:s x-kubernetes-validations:[*",
+};
+
 const compiled = new Map<string, Schema>();
 
 /** Whether the table has this built-in type (`core.v1.Pod`). */
@@ -16,7 +23,7 @@ export function builtinSchema(name: string): Schema {
   if (known !== undefined) return known;
   const row = builtinTypes[name];
   if (row === undefined) return anything;
-  const schema = compile(name, row);
+  const schema = compile(name, `${row} ${supplements[name] ?? ""}`);
   compiled.set(name, schema);
   return schema;
 }
