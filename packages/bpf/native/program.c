@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Programs: raw load (for probes), test run, and what the kernel says about any BPF descriptor. */
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "kernel.h"
 #include "module.h"
 #include "value.h"
 
-/* progLoad(type, expectedAttachType, insns, name, logOut): fd. The licence is GPL. */
+/* progLoad(type, expectedAttachType, insns, name, flags): fd. The licence is GPL. */
 napi_value ax_prog_load(napi_env env, napi_callback_info info)
 {
 	struct ax_args a = ax_args_get(env, info);
 	union ax_bpf_attr attr = { .raw = { 0 } };
-	size_t len, log_len;
-	void *log;
+	size_t len;
 
 	attr.uapi.prog_type = ax_u32(&a, 0);
 	attr.uapi.expected_attach_type = ax_u32(&a, 1);
@@ -20,12 +19,7 @@ napi_value ax_prog_load(napi_env env, napi_callback_info info)
 	attr.uapi.insn_cnt = (uint32_t)(len / sizeof(struct bpf_insn));
 	attr.uapi.license = ax_ptr("GPL");
 	ax_text(&a, 3, attr.uapi.prog_name, BPF_OBJ_NAME_LEN);
-	log = ax_bytes(&a, 4, &log_len);
-	if (log) {
-		attr.uapi.log_buf = ax_ptr(log);
-		attr.uapi.log_size = (uint32_t)log_len;
-		attr.uapi.log_level = 1;
-	}
+	attr.uapi.prog_flags = ax_u32(&a, 4);
 	return ax_number(env, ax_bpf(BPF_PROG_LOAD, &attr));
 }
 
@@ -65,9 +59,26 @@ napi_value ax_prog_test_run(napi_env env, napi_callback_info info)
 	return ax_number(env, ret);
 }
 
-static int info_by_fd(int fd, void *out, size_t size)
+/* The kernel fills whatever structure the descriptor has: asked for another, it would be misread. */
+static bool is_kind(int fd, const char *kind)
+{
+	char path[64], target[64];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	len = readlink(path, target, sizeof(target) - 1);
+	if (len < 0)
+		return false;
+	target[len] = '\0';
+	return !strcmp(target, kind);
+}
+
+static int info_by_fd(int fd, const char *kind, void *out, size_t size)
 {
 	union ax_bpf_attr attr = { .raw = { 0 } };
+
+	if (!is_kind(fd, kind))
+		return -EINVAL;
 
 	attr.uapi.info.bpf_fd = (uint32_t)fd;
 	attr.uapi.info.info_len = (uint32_t)size;
@@ -82,7 +93,7 @@ napi_value ax_prog_info(napi_env env, napi_callback_info info)
 	struct bpf_prog_info p = { 0 };
 	napi_value o;
 	char tag[2 * BPF_TAG_SIZE + 1];
-	int ret = info_by_fd(ax_i32(&a, 0), &p, sizeof(p));
+	int ret = info_by_fd(ax_i32(&a, 0), "anon_inode:bpf-prog", &p, sizeof(p));
 
 	if (ret)
 		return ax_number(env, ret);
@@ -112,7 +123,7 @@ napi_value ax_map_info(napi_env env, napi_callback_info info)
 	struct ax_args a = ax_args_get(env, info);
 	struct bpf_map_info m = { 0 };
 	napi_value o;
-	int ret = info_by_fd(ax_i32(&a, 0), &m, sizeof(m));
+	int ret = info_by_fd(ax_i32(&a, 0), "anon_inode:bpf-map", &m, sizeof(m));
 
 	if (ret)
 		return ax_number(env, ret);
@@ -138,7 +149,7 @@ napi_value ax_link_info(napi_env env, napi_callback_info info)
 	uint32_t ifindex = 0, attach_type = 0;
 	uint64_t cgroup_id = 0;
 	napi_value o;
-	int ret = info_by_fd(ax_i32(&a, 0), &l, sizeof(l));
+	int ret = info_by_fd(ax_i32(&a, 0), "anon_inode:bpf_link", &l, sizeof(l));
 
 	if (ret)
 		return ax_number(env, ret);

@@ -17,6 +17,9 @@ function program(...instructions: number[][]): Uint8Array {
   return Uint8Array.from(instructions.flat());
 }
 
+/** BPF_F_SLEEPABLE: syscall programs must be. */
+const SLEEPABLE = 1 << 4;
+
 const RETURN_1 = program(instruction(MOV, 0, 1), instruction(EXIT, 0, 0));
 
 /** Calls a helper with (1, 0, ...) and returns its result. */
@@ -52,8 +55,8 @@ function closing(fd: number): Tri {
   return answer(fd);
 }
 
-function loads(type: number, attachType: number, code: Uint8Array): Tri {
-  return closing(native().progLoad(type, attachType, code, "axon_probe", null));
+function loads(type: number, attachType: number, code: Uint8Array, flags = 0): Tri {
+  return closing(native().progLoad(type, attachType, code, "axon_probe", flags));
 }
 
 function creates(type: number, keySize: number, valueSize: number, entries: number, flags = 0): Tri {
@@ -93,7 +96,7 @@ const PROBES = {
   cgroupGetpeername: () => loads(ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME, RETURN_1),
   xdp: () => loads(ProgramType.XDP, AttachType.XDP, RETURN_1),
   /** Programs run by bpf(2) itself (5.14). */
-  syscallPrograms: () => loads(ProgramType.SYSCALL, 0, RETURN_1),
+  syscallPrograms: () => loads(ProgramType.SYSCALL, 0, RETURN_1, SLEEPABLE),
   /** bpf_redirect_peer (5.10). */
   redirectPeer: () => loads(ProgramType.SCHED_CLS, 0, calls(155)),
   /** bpf_redirect_neigh (5.10). */

@@ -129,13 +129,7 @@ export interface Native {
   mapDeleteBatch(fd: number, keys: Uint8Array, values: null, state: Uint32Array, keySize: number): number;
   mapBatchProbe(fd: number): number;
   mapInfo(fd: number): NativeMapInfo | number;
-  progLoad(
-    type: number,
-    attachType: number,
-    instructions: Uint8Array,
-    name: string,
-    log: Uint8Array | null,
-  ): number;
+  progLoad(type: number, attachType: number, instructions: Uint8Array, name: string, flags: number): number;
   progTestRun(
     fd: number,
     data: Uint8Array | null,

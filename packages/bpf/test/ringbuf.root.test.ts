@@ -5,7 +5,15 @@ import { fileURLToPath } from "node:url";
 import { waitFor } from "@axoneme/base";
 import { buildSync } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { BpfMap, type BpfObject, describeOpenFds, Link, type LoadedObject, MapType, RingBuffer } from "../src/index.ts";
+import {
+  BpfMap,
+  type BpfObject,
+  describeOpenFds,
+  Link,
+  type LoadedObject,
+  MapType,
+  RingBuffer,
+} from "../src/index.ts";
 import { compile, readU64, scratch, u32 } from "./fixtures.ts";
 
 const RECORD = 112;
@@ -83,7 +91,8 @@ describe("drain", () => {
       emit(300);
       const n = ring.drainPacked(bytes, RECORD);
       expect(n).toBe(300);
-      for (let i = 0; i < n; i++, next++) if (readU64(bytes, i * RECORD) !== next) expect.fail(`lost ${next}`);
+      for (let i = 0; i < n; i++, next++)
+        if (readU64(bytes, i * RECORD) !== next) expect.fail(`lost ${next}`);
     }
     expect(ring.lost).toBe(0n);
   });
@@ -222,7 +231,13 @@ describe("a bundled program", () => {
 });
 
 it("a ring buffer map of any kind of size opens", () => {
-  const map = BpfMap.create({ name: "axt_ring", type: MapType.RINGBUF, keySize: 0, valueSize: 0, maxEntries: 4096 });
+  const map = BpfMap.create({
+    name: "axt_ring",
+    type: MapType.RINGBUF,
+    keySize: 0,
+    valueSize: 0,
+    maxEntries: 4096,
+  });
   const small = RingBuffer.open(map);
   expect([small.size, small.pending, small.lost]).toEqual([4096, 0, 0n]);
   small.close();
