@@ -1,0 +1,217 @@
+import { describe, expect, it } from "vitest";
+import { FakeLabs } from "./fixture.ts";
+import { routesOf, statusOf } from "./views.ts";
+
+async function oneNode(): Promise<FakeLabs> {
+  return new FakeLabs().node("default", "node1", routesOf("node1"));
+}
+
+async function twoNodes(): Promise<FakeLabs> {
+  return (await oneNode()).node("default", "node2", routesOf("node2"));
+}
+
+describe("tables", () => {
+  it.each([
+    ["endpoint list"],
+    ["service list"],
+    ["policy get"],
+    ["identity list"],
+    ["ip list"],
+    ["bpf ct list"],
+    ["status"],
+    ["status --verbose"],
+    ["hubble status"],
+    ["endpoint get default/web-0"],
+    ["version"],
+  ])("axon %s", async (line) => {
+    const labs = await oneNode();
+    const { code, out, err } = await labs.axon(...line.split(" "));
+    expect(code).toBe(0);
+    expect(
+      `${out.replaceAll(process.version, "<node>")}${err === "" ? "" : `--- stderr\n${err}`}`,
+    ).toMatchSnapshot();
+  });
+
+  it("several nodes: a NODE column; what all have alike is one row", async () => {
+    const labs = await twoNodes();
+    const { out } = await labs.axon("ip", "list");
+    expect(out).toMatchSnapshot();
+    const status = await labs.axon("status");
+    expect(
+      status.out
+        .split("\n")
+        .slice(1, 3)
+        .map((line) => line.slice(0, 5)),
+    ).toEqual(["node1", "node2"]);
+    expect((await labs.axon("ip", "list", "--node", "node2")).out).not.toContain("NODE ");
+  });
+});
+
+describe("-o", () => {
+  it("json: the objects, each with its node", async () => {
+    const labs = await twoNodes();
+    const { out, code } = await labs.axon("endpoint", "list", "-o", "json");
+    const endpoints = JSON.parse(out) as { node: string; id: number }[];
+    expect(endpoints.map(({ node, id }) => `${node}/${id}`)).toEqual([
+      "node1/1",
+      "node1/42",
+      "node2/1",
+      "node2/42",
+    ]);
+    expect(code).toBe(0);
+  });
+
+  it("yaml", async () => {
+    const labs = await oneNode();
+    const { out } = await labs.axon("identity", "list", "-o", "yaml");
+    expect(out.startsWith("- node: node1\n  id: 1\n  scope: reserved\n")).toBe(true);
+  });
+
+  it.each([
+    "service list",
+    "policy get",
+    "ip list",
+    "bpf ct list",
+    "status",
+    "endpoint get default/web-0",
+    "version",
+  ])("%s -o json is JSON", async (line) => {
+    const labs = await oneNode();
+    const { out } = await labs.axon(...line.split(" "), "-o", "json");
+    expect(() => JSON.parse(out) as unknown).not.toThrow();
+  });
+
+  it("an empty list is [] for machines, a word on stderr for people", async () => {
+    const labs = await new FakeLabs().node("default", "node1", { "/v1/services": [] });
+    expect((await labs.axon("service", "list", "-o", "json")).out).toBe("[]\n");
+    const { out, err, code } = await labs.axon("service", "list");
+    expect([out, err, code]).toEqual(["", "no services\n", 0]);
+  });
+});
+
+describe("colours", () => {
+  const sequence = "\u001b[";
+  it.each([
+    [true, {}, true],
+    [false, {}, false],
+    [true, { NO_COLOR: "1" }, false],
+    [false, { FORCE_COLOR: "1" }, true],
+  ])("terminal %s, %j: %s", async (tty, env, colored) => {
+    const labs = await oneNode();
+    const { out } = await labs.run(["status"], { tty, env: env as Record<string, string> });
+    expect(out.includes(sequence)).toBe(colored);
+  });
+});
+
+describe("exit codes and errors", () => {
+  it("0: done", async () => {
+    expect((await (await oneNode()).axon("endpoint", "list")).code).toBe(0);
+  });
+
+  it("1: the agent could not do it; status of what is not ok", async () => {
+    const labs = await new FakeLabs().node("default", "node1", {
+      "/v1/status": statusOf("node1", "degraded"),
+      "/v1/services": (_: unknown, res: import("node:http").ServerResponse) => {
+        res.writeHead(500).end(JSON.stringify({ code: "x", message: "the table is broken", fix: "mend it" }));
+      },
+    });
+    const status = await labs.axon("status");
+    expect(status.code).toBe(1);
+    expect(status.out).toContain("map full");
+    const failed = await labs.axon("service", "list");
+    expect(failed).toEqual({
+      code: 1,
+      out: "",
+      err: "Error: cannot read the services (node node1): the table is broken\n  fix: mend it\n",
+    });
+  });
+
+  it.each([
+    ["no-such-command"],
+    ["endpoint"],
+    ["endpoint get"],
+    ["endpoint list --colour"],
+    ["endpoint list -o xml"],
+    ["bpf ct list --limit none"],
+    ["hubble observe --verdict eaten"],
+    ["hubble observe --pod a --from-pod b"],
+    ["hubble observe --first 3 -f"],
+    ["hubble observe --since yesterday"],
+    ["hubble observe --not"],
+    ["completion tcsh"],
+  ])("2: axon %s", async (line) => {
+    const labs = await oneNode();
+    const { code, err } = await labs.axon(...line.split(" "));
+    expect(code).toBe(2);
+    expect(err.length).toBeGreaterThan(0);
+  });
+
+  it("3: not found, and where to look", async () => {
+    const labs = await twoNodes();
+    expect(await labs.axon("endpoint", "get", "default/none")).toEqual({
+      code: 3,
+      out: "",
+      err: "Error: no such endpoint (default/none)\n  fix: see `axon endpoint list`\n",
+    });
+    expect((await labs.axon("policy", "get", "default/none")).code).toBe(3);
+    const node = await labs.axon("status", "--node", "node9");
+    expect(node.code).toBe(3);
+    expect(node.err).toBe("Error: no such node (node9)\n  fix: nodes of lab default: node1, node2\n");
+    const lab = await labs.axon("status", "--lab", "other");
+    expect([lab.code, lab.err]).toEqual([3, "Error: no such lab (other)\n  fix: labs here: default\n"]);
+  });
+
+  it("4: nobody there", async () => {
+    const labs = new FakeLabs();
+    const none = await labs.axon("status");
+    expect(none.code).toBe(4);
+    expect(none.err).toContain("axon lab up");
+    await labs.node("default", "node1");
+    const dead = await labs.axon("status");
+    expect(dead.code).toBe(4);
+    expect(dead.err).toContain("the agent is not running");
+    const named = await labs.axon("status", "--agent", "/nonexistent/agent.sock");
+    expect(named.code).toBe(4);
+  });
+
+  it("4: one of two is dead: the other's answer is shown all the same", async () => {
+    const labs = await (await oneNode()).node("default", "node2");
+    const { code, out, err } = await labs.axon("endpoint", "list");
+    expect(code).toBe(4);
+    expect(out).toContain("default/web-0");
+    expect(err).toContain("node node2");
+  });
+
+  it("4: an agent that hangs up in the middle", async () => {
+    const labs = await new FakeLabs().node("default", "node1", {
+      "/v1/services": (_: unknown, res: import("node:http").ServerResponse) => {
+        res.writeHead(200, { "content-length": "100" }).write("[{");
+        res.flushHeaders();
+        setImmediate(() => res.destroy());
+      },
+    });
+    const { code, err } = await labs.axon("service", "list");
+    expect(code).toBe(4);
+    expect(err).toContain("the answer broke off");
+  });
+});
+
+describe("finding agents", () => {
+  it("several labs without a default need a name; AXON_LAB gives it", async () => {
+    const labs = await new FakeLabs().node("a", "node1", routesOf("node1"));
+    expect((await labs.axon("status")).code).toBe(0);
+    await labs.node("b", "node1", routesOf("node1"));
+    const { code, err } = await labs.axon("status");
+    expect([code, err.split("\n")[0]]).toEqual([2, "Error: there are several labs: a, b"]);
+    expect((await labs.run(["status"], { env: { AXON_LAB: "b" } })).code).toBe(0);
+    await labs.node("default", "node1", routesOf("node1"));
+    expect((await labs.axon("status")).code).toBe(0);
+  });
+
+  it("--agent needs no lab", async () => {
+    const labs = await new FakeLabs().node("x", "node1", routesOf("node1"));
+    const { out, code } = await labs.axon("endpoint", "list", "--agent", labs.socket("x", "node1"));
+    expect(code).toBe(0);
+    expect(out).toContain("default/web-0");
+  });
+});
