@@ -1,7 +1,7 @@
 import type { ControllerRevision, DaemonSet, DaemonSetStatus } from "kubernetes-types/apps/v1";
 import type { Node, Pod, Toleration } from "kubernetes-types/core/v1";
 import { type Action, patchStatus, refOf } from "./action.ts";
-import { fitsNode } from "./fit.ts";
+import { fitsNode, mayStay } from "./fit.ts";
 import {
   controllerRef,
   groupBy,
@@ -44,8 +44,13 @@ export function reconcileDaemonSet(view: DaemonSetView): Action[] {
   const reference = controllerRef(daemonSet, "apps/v1", "DaemonSet");
   const claim = claimPods(daemonSet, reference, daemonSet.spec?.selector, view.pods);
   const probe = daemonPod(daemonSet, "");
-  const eligible = new Set(nodes.filter((node) => fitsNode(probe, node)).map(nameOf));
   const byNode = groupBy(claim.owned, (pod) => pod.spec?.nodeName ?? "");
+  // A pod stays where a taint only keeps new ones away, as on a node that is not ready for a moment.
+  const eligible = new Set(
+    nodes
+      .filter((node) => fitsNode(probe, node) || (byNode.has(nameOf(node)) && mayStay(probe, node)))
+      .map(nameOf),
+  );
   const actions = [...claim.actions];
   if (!isDeleting(daemonSet)) {
     const own = view.revisions.filter((revision) => isControlledBy(revision, daemonSet));

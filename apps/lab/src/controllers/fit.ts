@@ -8,6 +8,11 @@ export function fitsNode(pod: Pod, node: Node): boolean {
   return selectsNode(pod, node) && untolerated(pod, node, ["NoSchedule", "NoExecute"]) === undefined;
 }
 
+/** Whether a pod that runs on a node may go on: taints that only keep new pods away do not count. */
+export function mayStay(pod: Pod, node: Node): boolean {
+  return selectsNode(pod, node) && untolerated(pod, node, ["NoExecute"]) === undefined;
+}
+
 /** `nodeSelector` and the required terms of `nodeAffinity`. */
 export function selectsNode(pod: Pod, node: Node): boolean {
   const labels = meta(node).labels ?? {};

@@ -152,7 +152,11 @@ export class NodeRunner {
     const wanted = nodeObject(this.#facts());
     const existing = await nodes.find(this.#context.node);
     if (existing === undefined) await nodes.create(wanted);
-    else await nodes.patch(this.#context.node, { metadata: { ...wanted.metadata } });
+    else {
+      await nodes.patch(this.#context.node, { metadata: { ...wanted.metadata } });
+      // A former runner knew the network to be ready; that holds until the plugin says otherwise.
+      if (condition(existing.status?.conditions, "Ready")?.status === "True") this.#networkProblem = undefined;
+    }
     await this.#writeStatus();
     await this.#renewLease();
   }
