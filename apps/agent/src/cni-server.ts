@@ -125,7 +125,11 @@ export class CniServer implements Module {
       error instanceof CniError
         ? error
         : new CniError(CniCode.kernel, errorText(error), "", { cause: error });
-    this.#log.warn({ code: cni.cniCode, err: error }, `CNI request failed: ${cni.message}`);
+    // STATUS is asked all the time and "not yet" is an answer; everything else is somebody's pod that does not start.
+    if (cni.cniCode === CniCode.notAvailable) this.#log.debug({ code: cni.cniCode }, cni.message);
+    else if (error instanceof CniError)
+      this.#log.warn({ code: cni.cniCode, details: cni.details }, cni.message);
+    else this.#log.error({ err: error }, "CNI request failed");
     socket.end(encodeResponse(1, JSON.stringify(cni.toResult(version))));
   }
 }

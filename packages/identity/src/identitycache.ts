@@ -21,8 +21,8 @@ export interface IdentityObject {
 }
 
 export interface IdentityCacheOptions {
-  /** Source of randomness in [0, 1); tests pin it. */
-  random?: () => number;
+  /** Where in the range, [0, 1), the search for a free number begins; default: by a hash of the labels. */
+  startAt?: (key: string) => number;
   /** Range of numbers to choose from (default 256..65535). */
   range?: { first: number; last: number };
 }
@@ -39,7 +39,7 @@ export interface IdentityCacheOptions {
 export class IdentityCache {
   readonly changes = new Emitter<IdentityChange>();
   readonly #range: { first: number; last: number };
-  readonly #random: () => number;
+  readonly #startAt: (key: string) => number;
   readonly #byId = new Map<number, { labels: Labels; key: string }>();
   readonly #byKey = new Map<string, Set<number>>();
   /** Numbers that are in somebody's hands though no object has been seen: proposed, or refused by the API. */
@@ -47,7 +47,7 @@ export class IdentityCache {
 
   constructor(options: IdentityCacheOptions = {}) {
     this.#range = options.range ?? clusterScope;
-    this.#random = options.random ?? Math.random;
+    this.#startAt = options.startAt ?? hashFraction;
     for (const { id, labels } of reservedIdentities()) this.#insert(id, labels);
   }
 
@@ -100,15 +100,16 @@ export class IdentityCache {
   }
 
   /**
-   * Chooses a free number, at random so that agents rarely collide, and holds it. The same labels get the same
-   * proposal until it is rejected or seen. Throws `identity.exhausted`.
+   * Chooses a free number by the labels and holds it: agents that meet the same new labels at the same moment choose
+   * the same number, so that one creates it and the others find it taken, by these very labels. The same labels get
+   * the same proposal until it is rejected or seen. Throws `identity.exhausted`.
    */
   propose(labels: Labels): number {
     const key = identityKey(labels);
     for (const [id, forKey] of this.#held) if (forKey === key) return id;
     const { first, last } = this.#range;
     const count = last - first + 1;
-    const start = Math.floor(this.#random() * count);
+    const start = Math.floor(this.#startAt(key) * count);
     for (let i = 0; i < count; i++) {
       const id = first + ((start + i) % count);
       if (this.#byId.has(id) || this.#held.has(id)) continue;
@@ -168,4 +169,11 @@ export function parseIdentityObject(object: IdentityObject): Identity {
     );
   }
   return { id, labels: { ...object["security-labels"] } };
+}
+
+/** FNV-1a over the text, as a fraction of 2^32. */
+function hashFraction(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193) >>> 0;
+  return hash / 2 ** 32;
 }

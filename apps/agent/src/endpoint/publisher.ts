@@ -87,9 +87,9 @@ export class EndpointPublisher {
   async #apply(endpoint: PublishedEndpoint): Promise<void> {
     const resource = this.#client.resource(ciliumEndpoints);
     const object = objectOf(endpoint);
-    const { status: _status, ...withoutStatus } = object;
-    await resource.apply(withoutStatus, { fieldManager, force: true });
-    await resource.applyStatus(object, { fieldManager, force: true });
+    const written = await resource.apply(object, { fieldManager, force: true });
+    // Clusters whose CRD makes status a subresource drop it from the first write.
+    if (!written.status) await resource.applyStatus(object, { fieldManager, force: true });
   }
 
   async #delete(key: string): Promise<void> {

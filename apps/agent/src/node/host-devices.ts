@@ -1,8 +1,9 @@
 import { hostPrefix, type Ip } from "@axoneme/base";
 import { isErrno, type Link, type LinkSpec, type Netlink, sysctlSetAll } from "@axoneme/netlink";
 
-/** The device that carries the node's own address among the pods. */
+/** The device that carries the node's own address among the pods: a veth pair, since every kernel has veth. */
 export const hostDeviceName = "axon_host";
+const hostDevicePeer = "axon_net";
 /** The VXLAN device in tunnel mode. */
 export const tunnelDeviceName = "axon_vxlan";
 /** Bytes VXLAN over IPv4 adds: outer Ethernet, IP, UDP, VXLAN. */
@@ -23,7 +24,12 @@ export async function prepareKernel(): Promise<void> {
 
 /** Makes sure the device with the gateway addresses is there, and has exactly them. */
 export async function ensureHostDevice(netlink: Netlink, gateways: readonly Ip[]): Promise<Link> {
-  const link = await ensureLink(netlink, { kind: "dummy", name: hostDeviceName, up: true });
+  const link = await ensureLink(netlink, {
+    kind: "veth",
+    name: hostDeviceName,
+    peer: { name: hostDevicePeer },
+  });
+  await netlink.linkSet({ index: (await netlink.linkGet(hostDevicePeer)).index, up: true });
   await netlink.linkSet({ index: link.index, up: true });
   const wanted = gateways.map(hostPrefix);
   await netlink.batch((batch) => {

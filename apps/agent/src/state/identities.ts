@@ -67,11 +67,20 @@ export class IdentityAllocator {
           this.#cache.release(id);
           throw error;
         }
+        if (await this.#isOurs(id, labels)) return id;
         this.#cache.reject(id);
         const other = this.#cache.lookup(labels);
         if (other !== undefined) return other;
       }
     }
     throw new AxonError("identity.exhausted", `no free identity number found in ${maxTries} tries`);
+  }
+
+  /** Whether the number was taken by another agent for the same labels: then it is the one we want. */
+  async #isOurs(id: number, labels: Labels): Promise<boolean> {
+    const object = await this.#client.resource(ciliumIdentities).find(String(id));
+    if (!object || identityKey(parseIdentityObject(object).labels) !== identityKey(labels)) return false;
+    this.#cache.upsert(id, labels);
+    return true;
   }
 }
