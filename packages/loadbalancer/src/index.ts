@@ -1,10 +1,21 @@
-export { type FrontendView, ServiceCompiler } from "./compiler.ts";
-export { type EndpointSliceObject, type ServiceObject, serviceNameLabel } from "./objects.ts";
+export { compileService, type DesiredFrontend, type DesiredService, type NodeContext } from "./compile.ts";
+export { type FrontendView, LoadBalancer, type LoadBalancerOptions } from "./loadbalancer.ts";
+export type {
+  EndpointLike,
+  EndpointPortLike,
+  EndpointSliceLike,
+  ServiceLike,
+  ServicePortLike,
+} from "./objects.ts";
 export {
   type BackendRow,
-  type ExistingRows,
-  type FrontendKey,
+  BackendState,
+  type FrontendRow,
   type LbChange,
+  LbMaps,
+  type LbRows,
+  Scope,
   ServiceFlag,
+  type ServiceKey,
   type ServiceRow,
 } from "./rows.ts";
