@@ -1,4 +1,5 @@
-import { AxonError, delay } from "@axoneme/base";
+import { delay } from "@axoneme/base";
+import type { Call, Caller, Query } from "./call.ts";
 import type { ClusterConfig } from "./config.ts";
 import { Discovery } from "./discovery.ts";
 import { type Attempt, errorFromFailure, errorFromResponse, KubeError } from "./errors.ts";
@@ -17,28 +18,8 @@ export interface KubeClientOptions extends TransportOptions {
   maxRetryAfterMs?: number;
 }
 
-/** Query parameters; absent values are left out, lists repeat the parameter. */
-export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
-
-/** One call, on any path. */
-export interface Call {
-  method?: HttpRequest["method"];
-  /** Path without query, "/api/v1/pods". */
-  path: string;
-  query?: Query;
-  /** Sent as JSON. */
-  body?: unknown;
-  contentType?: string;
-  accept?: string;
-  signal?: AbortSignal | undefined;
-  deadlineMs?: number | undefined;
-  /** Names for error messages; default: the method and the path. */
-  verb?: string;
-  object?: string;
-}
-
 /** A client for one API server. All resources go through {@link resource}; any path through {@link call}. */
-export class KubeClient {
+export class KubeClient implements Caller {
   readonly config: ClusterConfig;
   readonly discovery: Discovery;
   readonly #transport: Transport;
@@ -238,9 +219,4 @@ function queryString(query: Query | undefined): string {
   }
   const text = params.toString();
   return text === "" ? "" : `?${text}`;
-}
-
-/** Refuses a call that lacks something, before it is sent. */
-export function misuse(message: string): AxonError {
-  return new AxonError("kube.misuse", message);
 }

@@ -1,14 +1,14 @@
 import { AxonError } from "@axoneme/base";
 import type { APIGroupList, APIResource, APIResourceList, APIVersions } from "kubernetes-types/meta/v1";
-import type { KubeClient } from "./client.ts";
+import type { Caller } from "./call.ts";
 import type { KubeObject, Resource } from "./resources.ts";
 
 /** What the server serves: for kinds that are not in `resources`. Answers are kept until `forget`. */
 export class Discovery {
-  readonly #client: Pick<KubeClient, "call" | "server">;
+  readonly #client: Pick<Caller, "call" | "server">;
   readonly #lists = new Map<string, Promise<APIResourceList>>();
 
-  constructor(client: Pick<KubeClient, "call" | "server">) {
+  constructor(client: Pick<Caller, "call" | "server">) {
     this.#client = client;
   }
 

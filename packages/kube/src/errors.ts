@@ -138,7 +138,7 @@ function codeOf(reason: string): string {
 }
 
 /** Seconds of a Retry-After header: a number, or an HTTP date counted from now. */
-export function parseRetryAfter(header: string | undefined, nowMs = Date.now()): number | undefined {
+function parseRetryAfter(header: string | undefined, nowMs = Date.now()): number | undefined {
   if (header === undefined) return undefined;
   if (/^\s*\d+\s*$/.test(header)) return Number(header);
   const at = Date.parse(header);

@@ -1,4 +1,5 @@
-export { type Call, KubeClient, type KubeClientOptions, type Query } from "./client.ts";
+export type { Call, CallOptions, Query, Selectors } from "./call.ts";
+export { KubeClient, type KubeClientOptions } from "./client.ts";
 export { type ClusterConfig, inCluster } from "./config.ts";
 export type * from "./coretypes.ts";
 export type {
@@ -55,14 +56,12 @@ export {
 } from "./listwatch.ts";
 export {
   type ApplyOptions,
-  type CallOptions,
   type List,
   type ListOptions,
   type ObjectOptions,
   type PatchOptions,
   type RemoveOptions,
   ResourceClient,
-  type Selectors,
   type WriteOptions,
 } from "./resourceclient.ts";
 export {

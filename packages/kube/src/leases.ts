@@ -25,8 +25,11 @@ export interface ElectionOptions {
 export interface ElectionHandlers {
   /** We lead; `signal` aborts when we no longer do. */
   onElected(signal: AbortSignal): void;
-  /** We led and no longer do: stop writing at once. Also called by `stop`, before the lease is given up. */
-  onLost?(reason: string): void;
+  /**
+   * We led and no longer do: stop writing at once. Also called by `stop`, which gives the lease up only when the
+   * returned promise has settled.
+   */
+  onLost?(reason: string): void | Promise<void>;
   /** Another identity was seen to lead. */
   onLeader?(identity: string): void;
 }
@@ -91,7 +94,7 @@ class Candidate implements Election {
 
   async stop(): Promise<void> {
     this.#stop.abort();
-    this.#lose("stopped");
+    await this.#lose("stopped");
     await this.#done;
     await this.#release();
   }
@@ -110,7 +113,7 @@ class Candidate implements Election {
         clearTimeout(deadline);
       }
       if (this.leading && this.#sinceRenewal() >= this.#options.renewDeadlineMs)
-        this.#lose("could not renew in time");
+        void this.#lose("could not renew in time");
       if (!signal.aborted) await this.#pause(signal);
     }
   }
@@ -119,7 +122,7 @@ class Candidate implements Election {
   #resignTimer(): NodeJS.Timeout | undefined {
     if (!this.leading) return undefined;
     const left = this.#options.renewDeadlineMs - this.#sinceRenewal();
-    return setTimeout(() => this.#lose("could not renew in time"), Math.max(0, left));
+    return setTimeout(() => void this.#lose("could not renew in time"), Math.max(0, left));
   }
 
   #sinceRenewal(): number {
@@ -151,7 +154,7 @@ class Candidate implements Election {
   async #lookAgain(options: { namespace: string; signal: AbortSignal; deadlineMs: number }): Promise<void> {
     this.#observe(await this.#client.resource(resources.leases).find(this.#options.name, options));
     if (this.leading && this.#leader !== this.identity)
-      this.#lose(`${this.#leader || "nobody"} holds the lease`);
+      void this.#lose(`${this.#leader || "nobody"} holds the lease`);
   }
 
   #observe(lease: Lease | undefined): void {
@@ -199,13 +202,17 @@ class Candidate implements Election {
     this.#handlers.onElected(this.#term.signal);
   }
 
-  #lose(reason: string): void {
+  async #lose(reason: string): Promise<void> {
     const term = this.#term;
     if (term === undefined) return;
     this.#term = undefined;
     this.#log.info({ reason }, "no longer leading");
     term.abort();
-    this.#handlers.onLost?.(reason);
+    try {
+      await this.#handlers.onLost?.(reason);
+    } catch (error) {
+      this.#log.error({ err: error }, "onLost failed");
+    }
   }
 
   /** Empties the lease, so that the next candidate need not wait. */

@@ -7,10 +7,10 @@ import {
   type Logger,
   silentLogger,
 } from "@axoneme/base";
+import type { Selectors } from "./call.ts";
 import type { KubeClient } from "./client.ts";
 import { isGone, KubeError } from "./errors.ts";
 import { pause } from "./pause.ts";
-import type { Selectors } from "./resourceclient.ts";
 import { type KubeObject, type Resource, resourceName } from "./resources.ts";
 import { type Change, compareVersions, ObjectStore, type StoreReader } from "./store.ts";
 import type { WatchEvent } from "./watch.ts";

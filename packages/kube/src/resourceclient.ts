@@ -1,13 +1,8 @@
 import type { DeleteOptions, ListMeta } from "kubernetes-types/meta/v1";
-import { type KubeClient, misuse, type Query } from "./client.ts";
+import { type Caller, type CallOptions, misuse, type Query, type Selectors } from "./call.ts";
 import { isGone, isNotFound } from "./errors.ts";
 import { apiVersionOf, type KubeObject, type Resource, resourceName, resourcePath } from "./resources.ts";
 import { streamWatch, type WatchOptions } from "./watch.ts";
-
-export interface CallOptions {
-  signal?: AbortSignal | undefined;
-  deadlineMs?: number | undefined;
-}
 
 /** Where a named object is; for objects given whole, their own metadata.namespace wins. */
 export interface ObjectOptions extends CallOptions {
@@ -39,13 +34,6 @@ export interface RemoveOptions extends ObjectOptions {
   /** Delete only this very object (uid), or only if unchanged (resourceVersion); else a conflict. */
   preconditions?: { uid?: string; resourceVersion?: string };
   dryRun?: boolean;
-}
-
-export interface Selectors {
-  /** All namespaces when absent. */
-  namespace?: string | undefined;
-  labelSelector?: string | undefined;
-  fieldSelector?: string | undefined;
 }
 
 export interface ListOptions extends CallOptions, Selectors {
@@ -82,9 +70,9 @@ const maxListRestarts = 5;
 /** Verbs on one resource. Every method throws KubeError, or `kube.misuse` for a call that cannot be sent. */
 export class ResourceClient<T extends KubeObject> {
   readonly resource: Resource<T>;
-  readonly #client: KubeClient;
+  readonly #client: Caller;
 
-  constructor(client: KubeClient, resource: Resource<T>) {
+  constructor(client: Caller, resource: Resource<T>) {
     this.#client = client;
     this.resource = resource;
   }

@@ -1,7 +1,6 @@
-import type { KubeClient } from "./client.ts";
+import type { Caller, CallOptions, Selectors } from "./call.ts";
 import { errorFromFailure, errorFromStatus, type StatusBody } from "./errors.ts";
 import { LineSplitter } from "./lines.ts";
-import type { CallOptions, Selectors } from "./resourceclient.ts";
 import type { KubeObject } from "./resources.ts";
 
 /** An event of a watch. BOOKMARK objects hold a resourceVersion and nothing else. */
@@ -30,7 +29,7 @@ const types = new Set(["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]);
  * its Status; what is no event at all as `kube.protocol`.
  */
 export async function streamWatch<T extends KubeObject>(
-  client: KubeClient,
+  client: Caller,
   path: string,
   object: string,
   options: WatchOptions<T>,

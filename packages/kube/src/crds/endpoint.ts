@@ -63,7 +63,7 @@ const controller = object({
   uuid: string(),
 });
 
-export const endpointStates = [
+const endpointStates = [
   "creating",
   "waiting-for-identity",
   "not-ready",

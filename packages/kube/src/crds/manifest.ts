@@ -4,7 +4,7 @@ import type { Schema } from "./schema.ts";
 /** Which generation of the field's schemas ours answer to; other tools look at this label. */
 const schemaVersion = { "io.cilium.k8s.crd.schema.version": "1.34.2" };
 
-export interface PrinterColumn {
+interface PrinterColumn {
   readonly name: string;
   readonly type: "string" | "integer" | "date";
   readonly jsonPath: string;

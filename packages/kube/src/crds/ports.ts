@@ -17,19 +17,7 @@ const maxPorts = 40;
 const portNumber = "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})";
 const portName = "([a-zA-Z0-9]-?)*[a-zA-Z](-?[a-zA-Z0-9])*";
 
-export const protocols = [
-  "TCP",
-  "UDP",
-  "SCTP",
-  "VRRP",
-  "IGMP",
-  "GRE",
-  "IPIP",
-  "IPV6",
-  "ESP",
-  "AH",
-  "ANY",
-] as const;
+const protocols = ["TCP", "UDP", "SCTP", "VRRP", "IGMP", "GRE", "IPIP", "IPV6", "ESP", "AH", "ANY"] as const;
 
 const portProtocol = object({
   port: doc(

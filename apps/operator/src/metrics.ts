@@ -1,0 +1,68 @@
+import { Gauge, Registry } from "prom-client";
+import type { Operator } from "./operator.ts";
+
+/** The operator's numbers, by the field's names, read when asked for. */
+export function makeMetrics(operator: Operator): Registry {
+  const registry = new Registry();
+  const gauge = (
+    name: string,
+    help: string,
+    read: () => [Record<string, string>, number][],
+    labels: string[],
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: labels,
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const [values, value] of read()) this.set(values, value);
+      },
+    });
+  };
+  const ipType = (cidr: string): string => (cidr.includes(":") ? "ipv6" : "ipv4");
+  gauge(
+    "cilium_operator_ipam_nodes",
+    "Nodes by how their pod CIDRs stand",
+    () => [[{ category: "at-capacity" }, operator.term?.nodeCidrs?.starving ?? 0]],
+    ["category"],
+  );
+  gauge(
+    "axoneme_operator_ipam_node_cidrs",
+    "Node CIDRs of the cluster pool",
+    () =>
+      (operator.term?.nodeCidrs?.usage() ?? []).flatMap(({ cidr, pieces, free }) => [
+        [{ cidr, family: ipType(cidr), state: "free" }, Number(free)],
+        [{ cidr, family: ipType(cidr), state: "used" }, Number(pieces - free)],
+      ]),
+    ["cidr", "family", "state"],
+  );
+  const identities = (): { alive: number; removed: number; runs: number; failures: number } =>
+    operator.term?.identityGc.counts ?? { alive: 0, removed: 0, runs: 0, failures: 0 };
+  gauge(
+    "cilium_operator_identity_gc_entries",
+    "Identities alive and removed at the last sweep",
+    () => [
+      [{ status: "alive", identity_type: "crd" }, identities().alive],
+      [{ status: "deleted", identity_type: "crd" }, identities().removed],
+    ],
+    ["status", "identity_type"],
+  );
+  gauge(
+    "cilium_operator_identity_gc_runs",
+    "Sweeps for unused identities",
+    () => [
+      [{ outcome: "success", identity_type: "crd" }, identities().runs - identities().failures],
+      [{ outcome: "fail", identity_type: "crd" }, identities().failures],
+    ],
+    ["outcome", "identity_type"],
+  );
+  gauge(
+    "axoneme_operator_leading",
+    "1 while this operator leads",
+    () => [[{}, operator.leading ? 1 : 0]],
+    [],
+  );
+  return registry;
+}

@@ -1,0 +1,99 @@
+import type { HealthReporter, Module } from "@axoneme/app";
+import { Emitter, type Logger } from "@axoneme/base";
+import {
+  type CiliumEndpoint,
+  type CiliumIdentity,
+  type CiliumNode,
+  type KubeClient,
+  ListWatch,
+  type Node,
+  type ObjectMeta,
+  resources,
+} from "@axoneme/kube";
+
+/** What the collectors need to know of a CiliumEndpoint. */
+export interface EndpointRow {
+  name: string;
+  namespace: string;
+  uid: string;
+  identity: string;
+  /** uid of the pod that owns it; "" when not stated. */
+  podUid: string;
+}
+
+/** What the collectors need to know of a CiliumIdentity. */
+export interface IdentityRow {
+  name: string;
+  uid: string;
+  resourceVersion: string;
+  /** Whether it is marked as about to be removed. */
+  marked: boolean;
+}
+
+/** Annotation of an identity that is about to be removed; whoever starts to use it takes the mark away. */
+export const heartbeatAnnotation = "io.cilium.heartbeat";
+
+/** Copies of the collections the operator works on, trimmed to what it reads. */
+export class Sources implements Module {
+  readonly name = "sources";
+  readonly nodes: ListWatch<Node, string>;
+  readonly ciliumNodes: ListWatch<CiliumNode>;
+  readonly endpoints: ListWatch<CiliumEndpoint, EndpointRow>;
+  readonly identities: ListWatch<CiliumIdentity, IdentityRow>;
+  /** Name of a CiliumNode that came, changed or went. */
+  readonly onCiliumNode = new Emitter<string>();
+  /** Identity that a CiliumEndpoint names, or named until now. */
+  readonly onIdentityUse = new Emitter<string>();
+
+  constructor(client: KubeClient, log: Logger) {
+    this.nodes = new ListWatch(client, resources.nodes, { log, trim: (node) => node.metadata?.uid ?? "" });
+    this.ciliumNodes = new ListWatch(client, resources.ciliumnodes, { log });
+    this.endpoints = new ListWatch(client, resources.ciliumendpoints, { log, trim: endpointRow });
+    this.identities = new ListWatch(client, resources.ciliumidentities, { log, trim: identityRow });
+  }
+
+  async start(health: HealthReporter): Promise<void> {
+    this.nodes.start();
+    this.identities.start();
+    const tell = (node: CiliumNode): void => this.onCiliumNode.emit(node.metadata?.name ?? "");
+    this.ciliumNodes.start({ onAdd: tell, onUpdate: tell, onDelete: tell });
+    const used = (row: EndpointRow): void => this.onIdentityUse.emit(row.identity);
+    this.endpoints.start({
+      onAdd: used,
+      onUpdate: (row, previous) => [row, previous].forEach(used),
+      onDelete: used,
+    });
+    await Promise.all(this.#all().map((source) => source.synced));
+    health.ok();
+  }
+
+  /** Whether the server cannot be reached, so that the copies may lag: remove nothing then. */
+  get stale(): boolean {
+    return this.#all().some((source) => source.stale);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#all().map((source) => source.stop()));
+  }
+
+  #all(): Pick<ListWatch<Node>, "synced" | "stale" | "stop">[] {
+    return [this.nodes, this.ciliumNodes, this.endpoints, this.identities];
+  }
+}
+
+function endpointRow(endpoint: CiliumEndpoint): EndpointRow {
+  const metadata: ObjectMeta = endpoint.metadata ?? {};
+  const owner = metadata.ownerReferences?.find((reference) => reference.kind === "Pod");
+  return {
+    name: metadata.name ?? "",
+    namespace: metadata.namespace ?? "",
+    uid: metadata.uid ?? "",
+    identity: String(endpoint.status?.identity?.id ?? ""),
+    podUid: owner?.uid ?? "",
+  };
+}
+
+function identityRow(identity: CiliumIdentity): IdentityRow {
+  const { name = "", uid = "", resourceVersion = "", annotations = {} } = identity.metadata ?? {};
+  return { name, uid, resourceVersion, marked: annotations[heartbeatAnnotation] !== undefined };
+}

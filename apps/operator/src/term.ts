@@ -1,0 +1,49 @@
+import { Health, Lifecycle, type Module } from "@axoneme/app";
+import type { Logger } from "@axoneme/base";
+import type { KubeClient } from "@axoneme/kube";
+import { installCrds } from "./crds.ts";
+import { EndpointGc } from "./endpointgc.ts";
+import { EventRecorder } from "./eventrecorder.ts";
+import { IdentityGc } from "./identitygc.ts";
+import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
+import { NodeGc } from "./nodegc.ts";
+import type { OperatorConfig } from "./options.ts";
+import { Sources } from "./sources.ts";
+import { Sweeper } from "./sweeper.ts";
+
+/** What a leader runs, from its election to its loss. */
+export interface Term {
+  readonly lifecycle: Lifecycle;
+  readonly health: Health;
+  readonly nodeCidrs: NodeCidrs | undefined;
+  readonly identityGc: IdentityGc;
+  readonly endpointGc: EndpointGc;
+}
+
+/** Puts a leader's modules together; `signal` aborts their calls when the lead is lost. */
+export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger, signal: AbortSignal): Term {
+  const health = new Health();
+  const lifecycle = new Lifecycle(log, health);
+  const sources = new Sources(client, log);
+  const around = { client, sources, log, signal, events: new EventRecorder(client, log) };
+  const nodeCidrs =
+    config.ipamMode === "cluster-pool" ? new NodeCidrs(clusterPool(config), around) : undefined;
+  const identityGc = new IdentityGc(around, {
+    timeoutMs: config.identityHeartbeatTimeoutS * 1000,
+    ratePerMinute: config.identityGcRatePerMinute,
+  });
+  const endpointGc = new EndpointGc(around);
+  const nodeGc = new NodeGc(around);
+  const sweeper = (name: string, seconds: number, sweep: () => Promise<void>): Module[] =>
+    seconds === 0 ? [] : [new Sweeper(name, seconds * 1000, log, sweep)];
+  const modules: Module[] = [
+    ...(config.installCrds ? [{ name: "crds", start: () => installCrds(client, log, signal) }] : []),
+    sources,
+    ...(nodeCidrs === undefined ? [] : [nodeCidrs]),
+    ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
+    ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
+    ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
+  ];
+  for (const module of modules) lifecycle.add(module);
+  return { lifecycle, health, nodeCidrs, identityGc, endpointGc };
+}
