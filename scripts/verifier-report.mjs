@@ -22,14 +22,29 @@ function row(object, stats, loadMs, limit) {
 }
 
 function table(rows) {
-  const head = ["object", "program", "insns", "% of limit", "verify ms", "jited", "stack", ""];
+  const head = [
+    "object",
+    "program",
+    "insns",
+    "% of limit",
+    "verify ms",
+    "object load ms",
+    "jited",
+    "stack",
+    "",
+  ];
   const lines = rows.map((r) => [
     ...[r.object, r.program, String(r.verifiedInsns), (100 * r.share).toFixed(2)],
-    ...[(r.verificationUs / 1000).toFixed(1), String(r.jitedBytes), String(r.stackBytes ?? "")],
+    ...[
+      (r.verificationUs / 1000).toFixed(1),
+      r.loadMs.toFixed(1),
+      String(r.jitedBytes),
+      String(r.stackBytes ?? ""),
+    ],
     r.overBudget ? "OVER BUDGET" : "",
   ]);
   const widths = head.map((_, i) => Math.max(...[head, ...lines].map((line) => line[i].length)));
-  const pad = (text, i) => (i > 1 && i < 7 ? text.padStart(widths[i]) : text.padEnd(widths[i]));
+  const pad = (text, i) => (i > 1 && i < 8 ? text.padStart(widths[i]) : text.padEnd(widths[i]));
   return [head, ...lines].map((line) => line.map(pad).join("  ").trimEnd()).join("\n");
 }
 

@@ -97,7 +97,8 @@ export class Program {
   #runPacket(options: TestRunOptions): TestRunResult {
     const { data, ctx, repeat = 0, flags = 0, cpu = 0, batch = 0 } = options;
     const dataOut = data ? new Uint8Array(options.dataOutSize ?? data.length + 512) : undefined;
-    const ctxOut = ctx ? new Uint8Array(ctx.length) : undefined;
+    // A raw tracepoint's context is its arguments: nothing comes back.
+    const ctxOut = ctx && this.type !== ProgramType.RAW_TRACEPOINT ? new Uint8Array(ctx.length) : undefined;
     const out = new Uint32Array(4);
     const [din, dout, cin, cout] = [data ?? null, dataOut ?? null, ctx ?? null, ctxOut ?? null];
     const result = native().progTestRun(this.fd, din, dout, cin, cout, repeat, flags, cpu, batch, out);

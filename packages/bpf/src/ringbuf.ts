@@ -34,6 +34,9 @@ export class RingBuffer {
   readonly #state = new Uint32Array(2);
   readonly #lost: () => bigint;
   #watching = false;
+  /** Runs while a wake-up is put off. */
+  #pause: NodeJS.Timeout | undefined;
+  #detached = false;
 
   private constructor(handle: NativeHandle, fd: Fd, size: number, options: RingBufferOptions) {
     this.#handle = handle;
@@ -90,22 +93,37 @@ export class RingBuffer {
     this.arm();
   }
 
-  /** Asks for the next wake-up; immediate when data waits. */
-  arm(): void {
-    check(native().ringArm(this.#live()), "bpf.ringbuf", `wait for the ${this.#fd.what}`);
+  /**
+   * Asks for the next wake-up; immediate when data waits. With `afterMs` not before that time has passed: a
+   * steady stream then costs one wake-up per interval, whatever its rate.
+   */
+  arm(afterMs = 0): void {
+    clearTimeout(this.#pause);
+    if (afterMs <= 0) {
+      check(native().ringArm(this.#live()), "bpf.ringbuf", `wait for the ${this.#fd.what}`);
+      return;
+    }
+    this.#live();
+    this.#pause = setTimeout(() => this.arm(), afterMs);
+    if (this.#detached) this.#pause.unref();
   }
 
   ref(): void {
+    this.#detached = false;
+    this.#pause?.ref();
     check(native().ringRef(this.#live(), true), "bpf.ringbuf", "ref");
   }
 
   unref(): void {
+    this.#detached = true;
+    this.#pause?.unref();
     check(native().ringRef(this.#live(), false), "bpf.ringbuf", "unref");
   }
 
   /** Idempotent. */
   close(): void {
     if (this.#fd.closed) return;
+    clearTimeout(this.#pause);
     native().ringClose(this.#handle);
     this.#fd.close();
   }

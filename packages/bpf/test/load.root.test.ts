@@ -135,6 +135,14 @@ describe("a loaded object", () => {
     expect(args).toEqual(u32(40, 2, 0));
   });
 
+  it("runs a raw tracepoint program on its arguments", () => {
+    loaded = compile("hooks", folder.path)
+      .configure({ programs: ["enters"] })
+      .load();
+    expect(loaded.program("enters").testRun({ ctx: u64(1, 2) }).retval).toBe(0);
+    expect(loaded.map("runs").get(u32(5))).toEqual(u64(1));
+  });
+
   it("names the program whose test run fails", () => {
     loaded = object.load();
     expect(() => loaded?.program("drops").testRun({ data: new Uint8Array(3) })).toThrow(

@@ -1,9 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { waitFor } from "@axoneme/base";
-import { buildSync } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   BpfMap,
@@ -14,6 +10,7 @@ import {
   MapType,
   RingBuffer,
 } from "../src/index.ts";
+import { bundle } from "./bundle.ts";
 import { compile, readU64, scratch, u32 } from "./fixtures.ts";
 
 const RECORD = 112;
@@ -137,6 +134,20 @@ describe("watch", () => {
     expect(() => ring.watch(() => undefined)).toThrow(/already watched/);
   });
 
+  it("puts the next wake-up off, and none comes after close", async () => {
+    const wakes: number[] = [];
+    emit(1);
+    ring.watch(() => {
+      wakes.push(performance.now());
+      ring.arm(60);
+    });
+    await waitFor(() => wakes.length === 2, { timeoutMs: 2000, what: "the second wake-up" });
+    expect((wakes[1] ?? 0) - (wakes[0] ?? 0)).toBeGreaterThanOrEqual(55);
+    ring.close();
+    await new Promise((done) => setTimeout(done, 80));
+    expect(wakes).toHaveLength(2);
+  });
+
   it("may be closed from inside its own wake-up", async () => {
     emit(1);
     await new Promise<void>((done) =>
@@ -192,20 +203,11 @@ describe("under load", () => {
 });
 
 describe("a bundled program", () => {
-  const here = resolve(fileURLToPath(import.meta.url), "..");
-  const dir = resolve(here, `../../../build/test-${process.pid}`);
-  const outfile = join(dir, "waits.mjs");
-
-  beforeAll(() => {
-    mkdirSync(dir, { recursive: true });
-    const entryPoints = [join(here, "waits.ts")];
-    buildSync({ entryPoints, outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
-  });
-
-  afterAll(() => rmSync(dir, { recursive: true }));
+  const app = bundle("waits");
+  afterAll(() => app.remove());
 
   const start = (how: string) => {
-    const child = spawn(process.execPath, [outfile, how], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [app.path, how], { stdio: ["ignore", "pipe", "inherit"] });
     let said = "";
     child.stdout.on("data", (chunk: Buffer) => {
       said += chunk.toString();

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
@@ -14,6 +15,7 @@ import {
   mountBpffs,
   unmountBpffs,
 } from "../src/index.ts";
+import { bundle } from "./bundle.ts";
 import { scratch } from "./fixtures.ts";
 
 const folder = scratch();
@@ -69,4 +71,16 @@ it("probes the kernel: this one has all that the datapath needs", () => {
   expect(feature("batchHash")).toBe("yes");
   expect(hasKernelFunction("bpf_xdp_metadata_rx_hash")).toBe("yes");
   expect(hasKernelFunction("axon_no_such_function")).toBe("no");
+});
+
+it("does not take a refusal for a no: without privileges most answers are unknown", () => {
+  const app = bundle("probes");
+  try {
+    const options = { uid: 65534, gid: 65534, encoding: "utf8" } as const;
+    const answers = JSON.parse(execFileSync(process.execPath, [app.path], options)) as Record<string, string>;
+    expect([answers["tcx"], answers["xdp"], answers["ringbuf"]]).toEqual(["unknown", "unknown", "unknown"]);
+    expect(Object.values(answers)).not.toContain("no");
+  } finally {
+    app.remove();
+  }
 });
