@@ -48,8 +48,10 @@ AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	note_parties(w);
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
-	if (w->dst.ep_flags & AX_EP_HOST)
+	if (w->dst.ep_flags & AX_EP_HOST) {
+		address_to_us(skb);
 		return TC_ACT_OK;
+	}
 	if (!w->dst.local)
 		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
 	if (w->pkt.flags & AX_P_ICMP_ERROR)

@@ -30,11 +30,16 @@ AX_INLINE bool exceeds_mtu(struct __sk_buff *skb, const struct ax_config *cfg)
 	return cfg->mtu && !skb->gso_segs && skb->len > (__u32)cfg->mtu + ETH_HLEN;
 }
 
-AX_INLINE int to_peer(struct __sk_buff *skb, __u32 ifindex)
+/* The receiving stack ignores what was not addressed to the device it came through. */
+AX_INLINE void address_to_us(struct __sk_buff *skb)
 {
-	/* the receiving stack ignores what was not addressed to the device it came through */
 	if (unlikely(skb->pkt_type != PACKET_HOST))
 		bpf_skb_change_type(skb, PACKET_HOST);
+}
+
+AX_INLINE int to_peer(struct __sk_buff *skb, __u32 ifindex)
+{
+	address_to_us(skb);
 	return bpf_redirect_peer(ifindex, 0);
 }
 

@@ -124,11 +124,12 @@ export class Datapath {
   #config: Config = { ...defaultConfig };
   readonly #heads = new Map<number, { exact: number; any: number; rule: number; verdict: number }>();
 
-  constructor(name: string) {
+  /** With `pinDir` the maps are shared with the node's other objects, and keep their default sizes. */
+  constructor(name: string, pinDir?: string) {
     const object = BpfObject.open(join(BUILD, `${name}.bpf.o`));
     const names = new Set(object.spec.maps.map((map) => map.name));
     const maxEntries = Object.fromEntries(Object.entries(SIZES).filter(([map]) => names.has(map)));
-    this.object = object.configure({ maxEntries }).load();
+    this.object = object.configure(pinDir ? { pinDir } : { maxEntries }).load();
     if (names.has("ax_events")) this.#events = RingBuffer.open(this.object.map("ax_events"));
     this.configure({});
   }
