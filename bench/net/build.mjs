@@ -1,21 +1,27 @@
 #!/usr/bin/env node
-/** Compiles build/bin/axon-perf, only when its source or this script is newer. */
+/** Compiles what the benchmarks measure with (build/bin/axon-perf, axon-cni-time), each only when it is out of date. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, join } from "node:path";
 
-const source = join(import.meta.dirname, "axon-perf.c");
-const target = join(import.meta.dirname, "../../build/bin/axon-perf");
-const made = existsSync(target) ? statSync(target).mtimeMs : 0;
-if ([source, import.meta.filename].some((file) => statSync(file).mtimeMs >= made)) {
-  mkdirSync(dirname(target), { recursive: true });
+const bench = join(import.meta.dirname, "..");
+const bin = join(bench, "../build/bin");
+
+function compile(source) {
+  const target = join(bin, basename(source, ".c"));
+  const made = existsSync(target) ? statSync(target).mtimeMs : 0;
+  if ([source, import.meta.filename].every((file) => statSync(file).mtimeMs < made)) return;
+  mkdirSync(bin, { recursive: true });
   const temporary = `${target}.${process.pid}`;
   const flags = ["-Wall", "-Wextra", "-Werror", "-std=gnu11", "-O2"];
-  try {
-    execFileSync(process.env.CC ?? "gcc", [...flags, "-o", temporary, source], { stdio: "inherit" });
-    renameSync(temporary, target);
-  } catch (error) {
-    console.error(`bench/net: ${error.message}`);
-    process.exit(1);
-  }
+  execFileSync(process.env.CC ?? "gcc", [...flags, "-o", temporary, source], { stdio: "inherit" });
+  renameSync(temporary, target);
+}
+
+try {
+  compile(join(bench, "net/axon-perf.c"));
+  compile(join(bench, "cni/axon-cni-time.c"));
+} catch (error) {
+  console.error(`bench: ${error.message}`);
+  process.exit(1);
 }

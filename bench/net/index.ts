@@ -1,13 +1,14 @@
 /**
  * Network benchmarks: `measurePair` runs axon-perf between two namespaces, `bareVethPair` and `routedHops` are
- * baselines, `compare` measures subjects in turn, `comparisonTable` and `writeReport` show the outcome.
+ * baselines, `compare` measures subjects in turn, mode by mode, `comparisonTable` and `writeReport` show the outcome.
  *
  *     const bare = await bareVethPair();
  *     const subject = (name, client, server) => ({
  *       name,
- *       measure: () => measurePair({ clientNs: client.netns, serverNs: server.netns, serverIp: server.ipv4, cpu: 1 }),
+ *       measure: (mode) =>
+        measureMode(mode, { clientNs: client.netns, serverNs: server.netns, serverIp: server.ipv4, cpu: 1 }),
  *     });
- *     const comparison = await compare([subject("bare veth", bare.client, bare.server), ...], 5);
+ *     const comparison = await compare([subject("bare veth", bare.client, bare.server), ...], { rounds: 5 });
  *     console.log(comparisonTable(comparison));
  *     writeReport(root, "pod-to-pod", comparison);
  */
@@ -16,6 +17,7 @@ export {
   type End,
   type Measurement,
   type Mode,
+  measureMode,
   measurePair,
   modes,
   type PairOptions,
@@ -23,7 +25,15 @@ export {
   tuneClient,
 } from "./perf.ts";
 export { comparisonTable, formatTable, machine, writeReport } from "./report.ts";
-export { type Comparison, compare, type Figure, median, rate, type Subject } from "./rounds.ts";
+export {
+  type CompareOptions,
+  type Comparison,
+  compare,
+  type Figure,
+  median,
+  rate,
+  type Subject,
+} from "./rounds.ts";
 export {
   type BenchEnd,
   bareVethPair,

@@ -132,24 +132,26 @@ export async function tuneClient(netns: string): Promise<void> {
 }
 
 /**
- * Measures the modes one after the other between two namespaces, with a server of its own for each. Throws
- * AxonError `bench.server` or `bench.client` with what axon-perf said.
+ * Measures one mode between two namespaces, with a server of its own that ends with it. Throws AxonError
+ * `bench.server` or `bench.client` with what axon-perf said.
  */
-export async function measurePair(options: PairOptions): Promise<PairResult> {
+export async function measureMode(mode: Mode, options: PairOptions): Promise<Measurement> {
   await tuneClient(endOf(options.clientNs).netns);
-  const results: PairResult = {};
-  const first = options.port ?? 17_000;
-  for (const mode of options.modes ?? modes) {
-    const port = first + modes.indexOf(mode);
-    const server = await startServer(mode, port, options);
-    try {
-      results[mode] = await runClient(mode, port, options);
-    } finally {
-      const gone = once(server, "exit");
-      server.kill("SIGKILL");
-      await gone;
-    }
+  const port = (options.port ?? 17_000) + modes.indexOf(mode);
+  const server = await startServer(mode, port, options);
+  try {
+    return await runClient(mode, port, options);
+  } finally {
+    const gone = once(server, "exit");
+    server.kill("SIGKILL");
+    if (server.exitCode === null && server.signalCode === null) await gone;
   }
+}
+
+/** Measures the modes one after the other; see {@link measureMode}. */
+export async function measurePair(options: PairOptions): Promise<PairResult> {
+  const results: PairResult = {};
+  for (const mode of options.modes ?? modes) results[mode] = await measureMode(mode, options);
   return results;
 }
 

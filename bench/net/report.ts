@@ -3,7 +3,7 @@ import { cpus, release } from "node:os";
 import { join } from "node:path";
 import type { Comparison, Figure } from "./rounds.ts";
 
-/** Rows as text columns, the first row a heading; numbers right-aligned is up to the caller's padding. */
+/** Rows as text columns, the first row a heading: two columns of names, then figures to the right. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => (row[column] ?? "").length)),
@@ -23,7 +23,15 @@ function formatRate(figure: Figure): string {
   return `${(figure.rate / 1000).toFixed(1)}k/s`;
 }
 
-/** The figures of a comparison as a table: rate, latency, ratio to the baseline with its spread. */
+/** A stream's operation is a send into a buffer: its time says nothing of the path. */
+function latency(figure: Figure, value: number, digits: number): string {
+  return figure.mode === "tcp-stream" ? "-" : value.toFixed(digits);
+}
+
+/**
+ * The figures of a comparison as a table: rate, latency; against the baseline the ratio with its spread, that of
+ * the best rounds and that of the latencies.
+ */
 export function comparisonTable(comparison: Comparison): string {
   const heading = [
     "mode",
@@ -31,19 +39,22 @@ export function comparisonTable(comparison: Comparison): string {
     "rate",
     "p50 us",
     "p99 us",
-    `of ${comparison.baseline}`,
+    "ratio",
     "min..max",
+    "best",
+    "latency",
     "lost",
   ];
-  const order = [...comparison.figures].sort((a, b) => a.mode.localeCompare(b.mode));
-  const rows = order.map((figure) => [
+  const rows = comparison.figures.map((figure) => [
     figure.mode,
     figure.subject,
     formatRate(figure),
-    figure.p50.toFixed(1),
-    figure.p99.toFixed(1),
+    latency(figure, figure.p50, 1),
+    latency(figure, figure.p99, 1),
     figure.ratio.toFixed(3),
     `${figure.ratioMin.toFixed(2)}..${figure.ratioMax.toFixed(2)}`,
+    figure.bestRatio.toFixed(3),
+    latency(figure, figure.latencyRatio, 3),
     String(figure.errors + figure.lost),
   ]);
   return formatTable([heading, ...rows]);

@@ -1,10 +1,9 @@
-import type { Measurement, Mode, PairResult } from "./perf.ts";
-import { modes } from "./perf.ts";
+import { type Measurement, type Mode, modes } from "./perf.ts";
 
 /** Something to measure; the first of a comparison is the baseline. */
 export interface Subject {
   readonly name: string;
-  measure(): Promise<PairResult>;
+  measure(mode: Mode): Promise<Measurement>;
 }
 
 /** The figure a mode is judged by: bits for the stream, operations for the rest. */
@@ -25,6 +24,10 @@ export interface Figure {
   readonly ratio: number;
   readonly ratioMin: number;
   readonly ratioMax: number;
+  /** The best round against the baseline's best: what other work on the machine disturbs least. */
+  readonly bestRatio: number;
+  /** Baseline's median latency against this one's, from the least of the rounds' medians: likewise. */
+  readonly latencyRatio: number;
   readonly errors: number;
   readonly lost: number;
   readonly rounds: number;
@@ -34,7 +37,16 @@ export interface Figure {
 export interface Comparison {
   readonly baseline: string;
   readonly figures: readonly Figure[];
-  readonly measurements: Readonly<Record<string, readonly PairResult[]>>;
+  readonly measurements: Readonly<Record<string, readonly Measurement[]>>;
+}
+
+/** Options of {@link compare}. */
+export interface CompareOptions {
+  readonly rounds: number;
+  /** Default all four. */
+  readonly modes?: readonly Mode[];
+  /** Told before each measurement. */
+  readonly progress?: (text: string) => void;
 }
 
 /** The middle value; of an even number the mean of the two middle ones. NaN for none. */
@@ -46,51 +58,52 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * Measures the subjects in turn, round after round (A, B, A, B ...), so that a machine that slows down slows down
- * all of them, and compares each with the first of its own round.
+ * Measures the subjects side by side, mode by mode and round by round, every second round in the other order
+ * (A, B, B, A ...), so that a machine that slows down slows down all of them; each is compared with the baseline
+ * of its own round.
  */
-export async function compare(
-  subjects: readonly Subject[],
-  rounds: number,
-  progress: (text: string) => void = () => undefined,
-): Promise<Comparison> {
-  const measurements: Record<string, PairResult[]> = {};
-  for (let round = 0; round < rounds; round++) {
-    for (const subject of subjects) {
-      progress(`round ${round + 1} of ${rounds}: ${subject.name}`);
-      const results = measurements[subject.name] ?? [];
-      results.push(await subject.measure());
-      measurements[subject.name] = results;
+export async function compare(subjects: readonly Subject[], options: CompareOptions): Promise<Comparison> {
+  const wanted = options.modes ?? modes;
+  const measurements: Record<string, Measurement[]> = {};
+  for (const { name } of subjects) measurements[name] = [];
+  for (const mode of wanted) {
+    for (let round = 0; round < options.rounds; round++) {
+      const order = round % 2 === 0 ? subjects : [...subjects].reverse();
+      for (const subject of order) {
+        options.progress?.(`${mode}, round ${round + 1} of ${options.rounds}: ${subject.name}`);
+        measurements[subject.name]?.push(await subject.measure(mode));
+      }
     }
   }
   const baseline = subjects[0]?.name ?? "";
-  const figures = subjects.flatMap(({ name }) =>
-    modes.flatMap((mode) => figure(name, mode, measurements[name] ?? [], measurements[baseline] ?? [])),
+  const of = (name: string, mode: Mode): Measurement[] =>
+    (measurements[name] ?? []).filter((measurement) => measurement.mode === mode);
+  const figures = wanted.flatMap((mode) =>
+    subjects.map(({ name }) => figure(name, mode, of(name, mode), of(baseline, mode))),
   );
   return { baseline, figures, measurements };
 }
 
-function figure(subject: string, mode: Mode, own: PairResult[], base: PairResult[]): Figure[] {
-  const found = own.map((result) => result[mode]).filter((result) => result !== undefined);
-  if (found.length === 0) return [];
-  const ratios = own.flatMap((result, round) => {
-    const mine = result[mode];
-    const other = base[round]?.[mode];
-    return mine === undefined || other === undefined ? [] : [rate(mine) / rate(other)];
+const p50 = (measurement: Measurement): number => measurement.latencyUs.p50;
+
+function figure(subject: string, mode: Mode, own: Measurement[], base: Measurement[]): Figure {
+  const ratios = own.map((measurement, round) => {
+    const other = base[round];
+    return other === undefined ? Number.NaN : rate(measurement) / rate(other);
   });
-  return [
-    {
-      subject,
-      mode,
-      rate: median(found.map(rate)),
-      p50: median(found.map((result) => result.latencyUs.p50)),
-      p99: median(found.map((result) => result.latencyUs.p99)),
-      ratio: median(ratios),
-      ratioMin: Math.min(...ratios),
-      ratioMax: Math.max(...ratios),
-      errors: found.reduce((sum, result) => sum + result.errors, 0),
-      lost: found.reduce((sum, result) => sum + result.lost, 0),
-      rounds: found.length,
-    },
-  ];
+  return {
+    subject,
+    mode,
+    rate: median(own.map(rate)),
+    p50: median(own.map(p50)),
+    p99: median(own.map((measurement) => measurement.latencyUs.p99)),
+    ratio: median(ratios),
+    ratioMin: Math.min(...ratios),
+    ratioMax: Math.max(...ratios),
+    bestRatio: Math.max(...own.map(rate)) / Math.max(...base.map(rate)),
+    latencyRatio: Math.min(...base.map(p50)) / Math.min(...own.map(p50)),
+    errors: own.reduce((sum, measurement) => sum + measurement.errors, 0),
+    lost: own.reduce((sum, measurement) => sum + measurement.lost, 0),
+    rounds: own.length,
+  };
 }

@@ -9,7 +9,7 @@ import {
   compare,
   comparisonTable,
   ipOf,
-  measurePair,
+  measureMode,
   routedHops,
   type Subject,
   type Topology,
@@ -24,14 +24,14 @@ function subject(name: string, topology: Topology, family: 4 | 6): Subject {
   const { client, server } = topology;
   const serverIp = ipOf(server, family);
   const pair = { clientNs: client.netns, serverNs: server.netns, serverIp, seconds, cpu: 1 };
-  return { name, measure: () => measurePair(pair) };
+  return { name, measure: (mode) => measureMode(mode, pair) };
 }
 
 buildPerf(root);
-const topologies = [await bareVethPair(), await bareVethPair(), await routedHops()];
-const [first, second, hops] = topologies;
+const first = await bareVethPair();
+const second = await bareVethPair();
+const hops = await routedHops();
 try {
-  if (first === undefined || second === undefined || hops === undefined) throw new Error("no topology");
   const subjects = [
     subject("bare veth", first, 4),
     subject("bare veth again", second, 4),
@@ -39,9 +39,9 @@ try {
     subject("routed hops", hops, 4),
     subject("routed hops, IPv6", hops, 6),
   ];
-  const comparison = await compare(subjects, rounds, (text) => console.error(text));
+  const comparison = await compare(subjects, { rounds, progress: (text) => console.error(text) });
   console.log(comparisonTable(comparison));
   console.log(`written to ${writeReport(root, "net-smoke", comparison).replace(join(root, "/"), "")}`);
 } finally {
-  for (const topology of topologies) await topology.close();
+  for (const topology of [first, second, hops]) await topology.close();
 }
