@@ -125,7 +125,8 @@ function scale(tally: Tally): Action[] {
 /** After the n-th failure new pods wait 10 s x 2^(n-1), six minutes at most, since the last one ended. */
 function backoffLeft({ job, failed, now }: Tally): number {
   if (failed === 0) return 0;
-  const last = Date.parse(meta(job).annotations?.["lab.axoneme.io/last-failure"] ?? "");
+  const isNew = failed > (job.status?.failed ?? 0);
+  const last = isNew ? now : Date.parse(meta(job).annotations?.["lab.axoneme.io/last-failure"] ?? "");
   if (Number.isNaN(last)) return 0;
   return last + Math.min(10_000 * 2 ** (failed - 1), 360_000) - now;
 }

@@ -1,0 +1,114 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { cgroup2Root } from "../../src/lab/cgroup.ts";
+import { freeNumber, type LabConfig, nodeNames, substitute, writeConfig } from "../../src/lab/config.ts";
+import { labPins } from "../../src/lab/leftovers.ts";
+import { takeLock } from "../../src/lab/lock.ts";
+import { labPaths } from "../../src/lab/paths.ts";
+import { mountsBelow } from "../../src/network/mounts.ts";
+import { planNetwork, staticPodCidrs } from "../../src/network/plan.ts";
+
+describe("names", () => {
+  const roots = { run: "/r", cgroup2: "/c", bpffs: "/b" };
+
+  it("that could leave their directory are refused", () => {
+    for (const name of ["", "..", "a/b", "A", "-a", "a-", "a b", "x".repeat(33)]) {
+      expect(() => labPaths(name, roots)).toThrow("not usable");
+    }
+    expect(labPaths("demo", roots).bpffs("node1")).toBe("/b/axon-demo-node1");
+  });
+
+  it("of nodes are node1, node2, ... and differ from the wire's", () => {
+    expect(nodeNames(2)).toEqual(["node1", "node2"]);
+    expect(() => nodeNames(["net"])).toThrow("net");
+    expect(() => nodeNames(["a", "a"])).toThrow("differ");
+  });
+});
+
+describe("the network plan", () => {
+  it("follows the contract", () => {
+    const plan = planNetwork(7, ["node1", "node2"]);
+    expect(plan.nodes.map(({ ips }) => ips)).toEqual([
+      ["172.30.7.11", "fd00:172:30:7::11"],
+      ["172.30.7.12", "fd00:172:30:7::12"],
+    ]);
+    expect(plan.bridge.map(({ text }) => text)).toEqual(["172.30.7.1/24", "fd00:172:30:7::1/64"]);
+    expect(plan.podCidrs).toEqual(["10.207.0.0/16", "fd10:7::/48"]);
+    expect(staticPodCidrs(plan, 2)).toEqual(["10.207.2.0/24", "fd10:7:0:2::/64"]);
+  });
+
+  it("writes addresses in their canonical form, and refuses what does not fit", () => {
+    expect(planNetwork(0, ["a"]).nodes[0]?.ips[1]).toBe("fd00:172:30::11");
+    expect(() => planNetwork(256, ["a"])).toThrow("0..255");
+    expect(() => planNetwork(0, [])).toThrow("1 to 200");
+  });
+});
+
+describe("files", () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "axlab-parts-"));
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  it("a lock is held against others, and taken over from the dead", () => {
+    const file = join(dir, "lock");
+    const lock = takeLock(file, "first");
+    expect(() => takeLock(file, "second")).toThrow(`process ${process.pid} is at work on this lab (first)`);
+    lock.release();
+    takeLock(file, "third").release();
+    // A process id that is ours now, but of a process that started at another time.
+    writeFileSync(file, JSON.stringify({ pid: process.pid, start: "1", what: "dead" }));
+    takeLock(file, "fourth").release();
+    writeFileSync(file, "garbage");
+    takeLock(file, "fifth").release();
+  });
+
+  it("the lowest free lab number is found, damaged configurations aside", () => {
+    expect(freeNumber(join(dir, "none"))).toBe(0);
+    const config = { version: 1, name: "a", number: 0, nodes: ["n"] } as unknown as LabConfig;
+    writeConfig(join(dir, "a", "lab.json"), config);
+    writeConfig(join(dir, "b", "lab.json"), { ...config, number: 1 });
+    writeConfig(join(dir, "c", "lab.json"), config);
+    writeFileSync(join(dir, "c", "lab.json"), "{");
+    expect(freeNumber(dir)).toBe(2);
+  });
+
+  it("pins of a lab whose name begins with another's are not mixed up", () => {
+    for (const name of ["run/demo", "run/demo-two", "bpf/axon-demo-node1", "bpf/axon-demo-two-node1"]) {
+      writeConfig(join(dir, name, "x"), {} as LabConfig);
+    }
+    const roots = { run: join(dir, "run"), cgroup2: dir, bpffs: join(dir, "bpf") };
+    expect(labPins("demo", roots)).toEqual([join(dir, "bpf/axon-demo-node1")]);
+    expect(labPins("demo-two", roots)).toEqual([join(dir, "bpf/axon-demo-two-node1")]);
+  });
+});
+
+describe("text of the system", () => {
+  const mountinfo = [
+    "30 1 0:26 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw",
+    "40 1 0:4 net:[4026532] /run/axon/x/netns/net rw shared:1 - nsfs nsfs rw",
+    "41 1 0:4 / /run/axon/x rw - tmpfs tmpfs rw",
+    "42 1 0:4 / /run/axon/x\\040y rw - tmpfs tmpfs rw",
+  ].join("\n");
+
+  it("mounts below a path come deepest first, names with blanks included", () => {
+    expect(mountsBelow("/run/axon/x", mountinfo).map(({ point }) => point)).toEqual([
+      "/run/axon/x/netns/net",
+      "/run/axon/x",
+    ]);
+    expect(mountsBelow("/run/axon/x y", mountinfo)).toHaveLength(1);
+  });
+
+  it("the cgroup2 mount is found, or its absence told", () => {
+    expect(cgroup2Root(mountinfo)).toBe("/sys/fs/cgroup/unified");
+    expect(() => cgroup2Root("")).toThrow("no cgroup2 file system");
+  });
+
+  it("templates are filled wherever they stand, unknown names stay", () => {
+    const filled = substitute({ a: ["{{node}}/x", 1], b: { c: "{{what}}" } }, { node: "n1" });
+    expect(filled).toEqual({ a: ["n1/x", 1], b: { c: "{{what}}" } });
+  });
+});
