@@ -73,7 +73,8 @@ const answerTimeoutMs = 10_000;
 /** One agent's HTTP API over its UNIX socket. node:http, since it is loaded in no time: every command pays for it. */
 export class AgentClient {
   readonly agent: AgentRef;
-  readonly #pool = new Agent({ keepAlive: true });
+  // A connection per request: one that goes back to a pool has nobody to hear of an abort at that moment.
+  readonly #pool = new Agent({ keepAlive: false });
 
   constructor(agent: AgentRef) {
     this.agent = agent;
@@ -136,6 +137,8 @@ export class AgentClient {
       });
       sent.on("response", (response) => {
         sent.setTimeout(0);
+        // Who reads gets the error as well; one that comes when nobody reads any more is of no interest.
+        response.on("error", () => undefined);
         resolve(response);
       });
       sent.on("error", reject);

@@ -135,6 +135,8 @@ describe("exit codes and errors", () => {
     ["bpf ct list --limit none"],
     ["hubble observe --verdict eaten"],
     ["hubble observe --pod a --from-pod b"],
+    ["hubble observe --namespace a --pod b/c"],
+    ["hubble observe -n a -A"],
     ["hubble observe --first 3 -f"],
     ["hubble observe --since yesterday"],
     ["hubble observe --not"],

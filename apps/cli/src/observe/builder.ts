@@ -78,12 +78,16 @@ class Tracker {
   }
 }
 
-/** Pods named without a namespace are looked for in the namespaces given; without pods, all of the namespaces. */
+/** Pods are looked for in the namespaces given; without pods, all of the namespaces. */
 function podsIn(namespaces: readonly string[], pods: readonly string[]): string[] {
   if (pods.length === 0) return namespaces.map((namespace) => `${namespace}/`);
-  return pods.flatMap((pod) =>
-    pod.includes("/") ? [pod] : namespaces.map((namespace) => `${namespace}/${pod}`),
-  );
+  return pods.flatMap((pod) => {
+    if (pod === "/") throw usageError("--namespace and --all-namespaces cannot be combined");
+    const slash = pod.indexOf("/");
+    if (slash <= 0) return namespaces.map((namespace) => `${namespace}/${pod.slice(slash + 1)}`);
+    if (namespaces.includes(pod.slice(0, slash))) return [pod];
+    throw usageError(`--pod ${pod} is in none of the namespaces given (${namespaces.join(", ")})`);
+  });
 }
 
 /**
