@@ -49,7 +49,7 @@ import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
 import { createRegistry } from "./metrics.ts";
 import { prepareKernel } from "./node/host-devices.ts";
-import { addressesOf, findDevice, isOnLink, type NativeDevice } from "./node/local-node.ts";
+import { addressesOf, findDevice, type NativeDevice } from "./node/local-node.ts";
 import { Peers } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
 import { NodePublisher } from "./node/publisher.ts";
@@ -167,6 +167,7 @@ class Composition {
   readonly #nodePublisher: NodePublisher;
   readonly #endpointPublisher: EndpointPublisher;
   readonly #watches: Watches;
+  readonly #remote: RemoteEndpoints;
   readonly #pool: NodePool;
   readonly #podCidrs: PodCidrs;
   readonly #ready = new Deferred<void>();
@@ -200,6 +201,7 @@ class Composition {
     this.#endpointPublisher = new EndpointPublisher(client, log);
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
     this.#endpoints = this.#createEndpoints();
+    this.#remote = this.#createRemote();
     this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
   }
 
@@ -412,7 +414,7 @@ class Composition {
     );
     watches.add(builtinResources.services, this.#services.services() as ListWatchHandlers<unknown>);
     watches.add(builtinResources.endpointslices, this.#services.slices() as ListWatchHandlers<unknown>);
-    watches.add(ciliumEndpoints, this.#remoteEndpoints().handlers(), { trim: trimEndpoint });
+    watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
     watches.add(ciliumNodes, {
       onAdd: (node) => this.#nodeChanged(node),
       onUpdate: (node) => this.#nodeChanged(node),
@@ -444,18 +446,18 @@ class Composition {
   #followPeers(gateways: readonly Ip[], tunnelIndex: number | undefined): void {
     const options = { nodeName: this.#nodeName, device: this.#device, tunnelIndex, gateways };
     this.#peers = new Peers(options, this.#netlink, this.#ipcache, this.#kernel, this.#log);
+    this.#peers.onChange = (addresses) => this.#remote.nodeChanged(addresses);
     for (const node of this.#nodesSeen.values()) this.#peers.handlers().onAdd?.(node);
     this.#nodesSeen.clear();
   }
 
-  #remoteEndpoints(): RemoteEndpoints {
+  #createRemote(): RemoteEndpoints {
     const own = addressesOf(this.#device);
-    const native = this.#config.routingMode === "native";
     return new RemoteEndpoints(
       this.#ipcache,
       this.#policy,
       (ip) => own.some((address) => ipEqual(address, ip)),
-      (ip) => native && isOnLink(this.#device, ip),
+      (nodeIp, prefix) => this.#peers?.wayTo(nodeIp, prefix) ?? {},
     );
   }
 

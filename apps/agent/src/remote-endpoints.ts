@@ -1,4 +1,4 @@
-import { hostPrefix, type Ip, tryParseIp } from "@axoneme/base";
+import { formatIp, hostPrefix, type Ip, type Prefix, tryParseIp } from "@axoneme/base";
 import { type Ipcache, isLocalIdentity } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
 import type { NamedPort } from "./endpoint/pods.ts";
@@ -29,27 +29,24 @@ export function trimEndpoint(object: CiliumEndpointObject): RemoteEndpoint {
   };
 }
 
+/** How a node is reached for an address of one family. */
+export type WayTo = (nodeIp: Ip, prefix: Prefix) => { nodeIp?: Ip; direct?: boolean };
+
 /** Pods of other nodes, from their CiliumEndpoints to the ipcache and the policy engine. */
 export class RemoteEndpoints {
   readonly #ipcache: Ipcache;
   readonly #policy: PolicyModule;
   readonly #isOwn: (nodeIp: Ip) => boolean;
-  readonly #isDirect: (nodeIp: Ip) => boolean;
+  readonly #wayTo: WayTo;
+  /** By the node's address, since a node may become known, or change, after its pods. */
+  readonly #byNode = new Map<string, Map<string, RemoteEndpoint>>();
 
-  /**
-   * @param isOwn whether a node address is of this node: its pods are known first hand.
-   * @param isDirect whether a node address can be a next hop.
-   */
-  constructor(
-    ipcache: Ipcache,
-    policy: PolicyModule,
-    isOwn: (ip: Ip) => boolean,
-    isDirect: (ip: Ip) => boolean,
-  ) {
+  /** @param isOwn whether a node address is of this node: its pods are known first hand. */
+  constructor(ipcache: Ipcache, policy: PolicyModule, isOwn: (ip: Ip) => boolean, wayTo: WayTo) {
     this.#ipcache = ipcache;
     this.#policy = policy;
     this.#isOwn = isOwn;
-    this.#isDirect = isDirect;
+    this.#wayTo = wayTo;
   }
 
   /** For a ListWatch of CiliumEndpoint. */
@@ -58,13 +55,23 @@ export class RemoteEndpoints {
       onAdd: (endpoint) => this.#upsert(endpoint),
       onUpdate: (endpoint, before) => {
         for (const ip of before.ips) if (!endpoint.ips.includes(ip)) this.#forget(before, ip);
+        if (before.node !== endpoint.node) this.#byNode.get(before.node)?.delete(keyOf(before));
         this.#upsert(endpoint);
       },
       onDelete: (endpoint) => {
         for (const ip of endpoint.ips) this.#forget(endpoint, ip);
+        this.#byNode.get(endpoint.node)?.delete(keyOf(endpoint));
         this.#policy.deletePeerPorts(keyOf(endpoint));
       },
     };
+  }
+
+  /** A node became known or changed: the way to its pods may be another. */
+  nodeChanged(addresses: readonly Ip[]): void {
+    for (const address of addresses) {
+      for (const endpoint of this.#byNode.get(formatIp(address))?.values() ?? [])
+        this.#announce(endpoint, address);
+    }
   }
 
   #upsert(endpoint: RemoteEndpoint): void {
@@ -72,16 +79,19 @@ export class RemoteEndpoints {
     // An identity of node scope cannot come from elsewhere: such an object is wrong and opens nothing.
     if (!nodeIp || this.#isOwn(nodeIp) || endpoint.identity === 0 || isLocalIdentity(endpoint.identity))
       return;
+    const ofNode = this.#byNode.get(endpoint.node) ?? new Map<string, RemoteEndpoint>();
+    this.#byNode.set(endpoint.node, ofNode.set(keyOf(endpoint), endpoint));
     this.#policy.setPeerPorts(keyOf(endpoint), endpoint.identity, endpoint.namedPorts);
+    this.#announce(endpoint, nodeIp);
+  }
+
+  #announce(endpoint: RemoteEndpoint, nodeIp: Ip): void {
     for (const text of endpoint.ips) {
       const ip = tryParseIp(text);
       if (!ip) continue;
-      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", keyOf(endpoint), {
-        identity: endpoint.identity,
-        nodeIp,
-        direct: this.#isDirect(nodeIp),
-        pod: endpoint.metadata,
-      });
+      const prefix = hostPrefix(ip);
+      const entry = { identity: endpoint.identity, pod: endpoint.metadata, ...this.#wayTo(nodeIp, prefix) };
+      this.#ipcache.upsert(prefix, "custom-resource", keyOf(endpoint), entry);
     }
   }
 

@@ -59,6 +59,7 @@ export class Peers {
   readonly #kernel: Kernel;
   readonly #log: Logger;
   readonly #peers = new Map<string, Peer>();
+  readonly #byAddress = new Map<string, Peer>();
   /** Route changes one after the other: a node that changes twice ends with its last state. */
   #queue: Promise<void> = Promise.resolve();
 
@@ -74,6 +75,15 @@ export class Peers {
   handlers(): ListWatchHandlers<CiliumNodeObject> {
     const upsert = (node: CiliumNodeObject) => this.#upsert(peerOf(node));
     return { onAdd: upsert, onUpdate: upsert, onDelete: (node) => this.#remove(node.metadata?.name ?? "") };
+  }
+
+  /** Called after a node became known or changed, with its addresses. */
+  onChange: (addresses: readonly Ip[]) => void = () => undefined;
+
+  /** The way to a prefix of the node that has an address; none while the node is not known. */
+  wayTo(nodeIp: Ip, prefix: Prefix): { nodeIp?: Ip; direct?: boolean } {
+    const peer = this.#byAddress.get(ipKey(nodeIp));
+    return peer ? this.#via(peer, prefix) : {};
   }
 
   /** Other nodes, by name. */
@@ -92,6 +102,7 @@ export class Peers {
     this.#peers.set(peer.name, peer);
     if (before) this.#forget(before, peer);
     this.#announce(peer);
+    this.onChange(peer.addresses);
   }
 
   #remove(name: string): void {
@@ -104,17 +115,18 @@ export class Peers {
   #announce(peer: Peer): void {
     const owner = `node/${peer.name}`;
     for (const ip of peer.addresses) {
+      this.#byAddress.set(ipKey(ip), peer);
       this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, { identity: reserved.remoteNode });
     }
     for (const ip of peer.gateways) {
       this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, {
         identity: reserved.remoteNode,
-        ...this.via(peer, hostPrefix(ip)),
+        ...this.#via(peer, hostPrefix(ip)),
       });
     }
     for (const cidr of peer.podCidrs) {
       // Pods this agent has not heard of yet: in the cluster, of no known identity, and there.
-      this.#ipcache.upsert(cidr, "k8s", owner, { identity: reserved.unmanaged, ...this.via(peer, cidr) });
+      this.#ipcache.upsert(cidr, "k8s", owner, { identity: reserved.unmanaged, ...this.#via(peer, cidr) });
       this.#kernel.maps.nomasq.put({ prefixlen: cidr.length, addr: cidr.ip }, 1);
       this.#enqueue(`route to ${formatPrefix(cidr)} of ${peer.name}`, () => this.#addRoute(peer, cidr));
     }
@@ -124,6 +136,7 @@ export class Peers {
   /** Takes back what `peer` had and `now` no longer has. */
   #forget(peer: Peer, now: Peer | undefined): void {
     const owner = `node/${peer.name}`;
+    for (const ip of peer.addresses) this.#byAddress.delete(ipKey(ip));
     const kept = new Set([...(now?.addresses ?? []), ...(now?.gateways ?? [])].map(String));
     for (const ip of [...peer.addresses, ...peer.gateways]) {
       if (!kept.has(String(ip))) this.#ipcache.delete(hostPrefix(ip), "custom-resource", owner);
@@ -139,7 +152,7 @@ export class Peers {
   }
 
   /** Where a prefix of a peer lives, for the ipcache. */
-  via(peer: Peer, prefix: Prefix): { nodeIp?: Ip; direct?: boolean } {
+  #via(peer: Peer, prefix: Prefix): { nodeIp?: Ip; direct?: boolean } {
     const { tunnelIndex, device } = this.#options;
     // The tunnel runs over IPv4 where both nodes have it, whatever it carries.
     const nodeIp =
@@ -153,7 +166,7 @@ export class Peers {
   async #addRoute(peer: Peer, cidr: Prefix): Promise<void> {
     const { device, tunnelIndex, gateways } = this.#options;
     if (tunnelIndex === undefined) {
-      const { nodeIp, direct } = this.via(peer, cidr);
+      const { nodeIp, direct } = this.#via(peer, cidr);
       // A node behind a router: the network between nodes has to know the way.
       if (nodeIp && direct)
         await this.#netlink.routeReplace({ dst: cidr, gateway: nodeIp, oif: device.index });
