@@ -1,0 +1,222 @@
+import { waitFor } from "@axoneme/base";
+import { type CiliumNode, crdManifests, isNotFound, resources } from "@axoneme/kube";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Cluster } from "./cluster.ts";
+
+let cluster: Cluster;
+beforeEach(async () => {
+  cluster = await Cluster.start();
+}, 30_000);
+afterEach(() => cluster.close(), 30_000);
+
+const pool = {
+  clusterPoolIpv4Cidrs: ["10.0.0.0/22"],
+  clusterPoolIpv6Cidrs: ["fd10::/48"],
+  clusterPoolIpv6MaskSize: 64,
+};
+
+const nodes = () => cluster.client.resource(resources.ciliumnodes);
+const events = () => cluster.client.resource(resources.events);
+
+async function makeNode(name: string, spec: CiliumNode["spec"] = {}): Promise<CiliumNode> {
+  return nodes().create({ metadata: { name }, spec });
+}
+
+async function cidrsOf(name: string): Promise<readonly string[]> {
+  return (await nodes().get(name)).spec.ipam?.podCIDRs ?? [];
+}
+
+const errorOf = async (name: string): Promise<string> =>
+  (await nodes().get(name)).status?.ipam?.["operator-status"]?.error ?? "";
+
+/** Until our definitions are served and the leader works. */
+async function ready(operator: { term: { health: { healthy: boolean } } | undefined }): Promise<void> {
+  await waitFor(() => operator.term?.health.healthy, { what: "the leader's modules", timeoutMs: 10_000 });
+}
+
+describe("cluster pool", () => {
+  test("installs the definitions and gives every node CIDRs of both families that nobody else has", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    const crds = await cluster.client.resource(resources.customresourcedefinitions).list();
+    expect(crds.items.map((crd) => crd.metadata?.name).sort()).toEqual(
+      crdManifests.map((crd) => crd.metadata?.name).sort(),
+    );
+    await Promise.all(["a", "b", "c"].map((name) => makeNode(name)));
+    const all = await Promise.all(
+      ["a", "b", "c"].map((name) => waitFor(async () => (await cidrsOf(name)).length === 2 && cidrsOf(name))),
+    );
+    expect(all.flat().sort()).toEqual([
+      "10.0.0.0/24",
+      "10.0.1.0/24",
+      "10.0.2.0/24",
+      "fd10:0:0:1::/64",
+      "fd10:0:0:2::/64",
+      "fd10::/64",
+    ]);
+  });
+
+  test("keeps what nodes have, completes what they lack, and a successor goes on with it", async () => {
+    const first = cluster.operator({ ...pool, clusterPoolIpv6Cidrs: [] });
+    await ready(first.operator);
+    await makeNode("taken", { ipam: { podCIDRs: ["10.0.0.0/24"] } });
+    await makeNode("foreign", { ipam: { podCIDRs: ["192.168.0.0/24"] } });
+    await makeNode("fresh");
+    await waitFor(async () => (await cidrsOf("fresh"))[0] === "10.0.1.0/24");
+    await cluster.stopOperators();
+    const second = cluster.operator(pool);
+    await ready(second.operator);
+    await makeNode("later");
+    await waitFor(async () => (await cidrsOf("later")).length === 2);
+    expect((await cidrsOf("later"))[0]).toBe("10.0.2.0/24");
+    await waitFor(async () => (await cidrsOf("foreign")).length === 2);
+    expect((await cidrsOf("foreign"))[0]).toBe("192.168.0.0/24");
+    expect((await cidrsOf("fresh"))[0]).toBe("10.0.1.0/24");
+    const v6 = (await Promise.all(["taken", "foreign", "fresh", "later"].map(cidrsOf))).map(
+      (cidrs) => cidrs[1],
+    );
+    expect(new Set(v6).size).toBe(4);
+  });
+
+  test("an empty pool is told in status and by an event, and mended when a node goes", async () => {
+    const { operator } = cluster.operator({
+      ...pool,
+      clusterPoolIpv4Cidrs: ["10.0.0.0/24"],
+      clusterPoolIpv6Cidrs: [],
+    });
+    await ready(operator);
+    await makeNode("a");
+    await waitFor(async () => (await cidrsOf("a")).length === 1);
+    await makeNode("b");
+    await waitFor(async () => (await errorOf("b")).includes("no CIDR is left for node b"));
+    expect(await cidrsOf("b")).toEqual([]);
+    const [event] = await waitFor(async () => {
+      const { items } = await events().list({ fieldSelector: "involvedObject.name=b" });
+      return items.length > 0 && items;
+    });
+    expect(event).toMatchObject({
+      type: "Warning",
+      reason: "PodCIDRAllocationFailed",
+      involvedObject: { kind: "CiliumNode" },
+    });
+    expect(operator.term?.nodeCidrs?.starving).toBe(1);
+    expect(operator.term?.health.modules().find((module) => module.name === "node-cidrs")?.state).toBe(
+      "degraded",
+    );
+    await nodes().delete("a");
+    await waitFor(async () => (await cidrsOf("b"))[0] === "10.0.0.0/24");
+    await waitFor(async () => (await errorOf("b")) === "");
+    expect((await events().list({ fieldSelector: "involvedObject.name=b" })).items).toHaveLength(1);
+  });
+
+  test("two nodes that claim the same block: the second is told, the first keeps it", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    await makeNode("a");
+    await waitFor(async () => (await cidrsOf("a")).length === 2);
+    await makeNode("b", { ipam: { podCIDRs: ["10.0.0.0/25"] } });
+    await waitFor(async () => (await errorOf("b")).includes("overlaps 10.0.0.0/24 of node a"));
+    expect(await errorOf("a")).toBe("");
+  });
+
+  test("a burst of nodes gets blocks without overlap", async () => {
+    const { operator } = cluster.operator({ ...pool, clusterPoolIpv4Cidrs: ["10.0.0.0/16"] });
+    await ready(operator);
+    const names = Array.from({ length: 100 }, (_, i) => `n${i}`);
+    await Promise.all(names.map((name) => makeNode(name)));
+    const all = await waitFor(async () => {
+      const { items } = await nodes().list();
+      const cidrs = items.map((node) => node.spec.ipam?.podCIDRs?.[0] ?? "");
+      return cidrs.every((cidr) => cidr !== "") && cidrs;
+    });
+    expect(new Set(all).size).toBe(100);
+  });
+});
+
+test("in Kubernetes mode nothing is handed out", async () => {
+  const { operator } = cluster.operator({ ipamMode: "kubernetes" });
+  await ready(operator);
+  expect(operator.term?.nodeCidrs).toBeUndefined();
+  await makeNode("a");
+  expect(operator.term?.health.modules().map((module) => module.name)).toEqual(["crds", "sources"]);
+});
+
+test("only one leads; the other takes over at once when it stops", async () => {
+  const first = cluster.operator(pool);
+  await waitFor(() => first.operator.leading);
+  const second = cluster.operator(pool);
+  await waitFor(() => second.records.some((record) => record.message === "another operator leads"));
+  expect(second.operator.leading).toBe(false);
+  await ready(first.operator);
+  await first.operator.stop();
+  expect(first.operator.term).toBeUndefined();
+  await ready(second.operator);
+  await makeNode("a");
+  await waitFor(async () => (await cidrsOf("a")).length === 2);
+});
+
+describe("what is left over is removed", () => {
+  const gone = async (find: Promise<unknown>): Promise<boolean> =>
+    find.then(
+      () => false,
+      (error: unknown) => isNotFound(error),
+    );
+
+  async function makeEndpoint(name: string, podUid: string | undefined, identity: number): Promise<void> {
+    const owner = { apiVersion: "v1", kind: "Pod", name, uid: podUid ?? "" };
+    await cluster.client.resource(resources.ciliumendpoints).create({
+      metadata: { name, namespace: "default", ...(podUid === undefined ? {} : { ownerReferences: [owner] }) },
+      status: { id: 1, identity: { id: identity, labels: [] }, state: "ready" },
+    });
+  }
+
+  async function makePod(name: string): Promise<string> {
+    const pod = {
+      metadata: { name, namespace: "default" },
+      spec: { containers: [{ name: "c", image: "host" }] },
+    };
+    return (await cluster.client.resource(resources.pods).create(pod)).metadata?.uid ?? "";
+  }
+
+  test("CiliumEndpoints whose pod is gone, or another", async () => {
+    const { operator } = cluster.operator({ endpointGcIntervalS: 1 });
+    await ready(operator);
+    await makeEndpoint("living", await makePod("living"), 300);
+    await makePod("remade");
+    await makeEndpoint("remade", "the-uid-of-a-former-pod", 300);
+    await makeEndpoint("orphan", undefined, 300);
+    const endpoints = cluster.client.resource(resources.ciliumendpoints);
+    const at = { namespace: "default" };
+    await waitFor(() => gone(endpoints.get("orphan", at)));
+    await waitFor(() => gone(endpoints.get("remade", at)));
+    expect((await endpoints.get("living", at)).metadata?.name).toBe("living");
+  });
+
+  test("CiliumNodes without a Node, not before the second look", async () => {
+    const { operator } = cluster.operator({ ...pool, nodesGcIntervalS: 1 });
+    await ready(operator);
+    await cluster.client.resource(resources.nodes).create({ metadata: { name: "living" } });
+    await makeNode("living");
+    await makeNode("lost");
+    await waitFor(() => gone(nodes().get("lost")));
+    expect((await nodes().get("living")).metadata?.name).toBe("living");
+  });
+
+  test("identities nobody uses, after a mark that whoever takes them up removes", async () => {
+    const { operator } = cluster.operator({ identityGcIntervalS: 1, identityHeartbeatTimeoutS: 2 });
+    await ready(operator);
+    const identities = cluster.client.resource(resources.ciliumidentities);
+    for (const name of ["300", "301"]) {
+      await identities.create({ metadata: { name }, "security-labels": { "k8s:a": name } });
+    }
+    await makeEndpoint("user", undefined, 300);
+    await waitFor(async () => {
+      const { metadata } = await identities.get("301");
+      return metadata?.annotations?.["io.cilium.heartbeat"];
+    });
+    await waitFor(() => gone(identities.get("301")));
+    const kept = await identities.get("300");
+    expect(kept.metadata?.annotations?.["io.cilium.heartbeat"]).toBeUndefined();
+    expect(operator.term?.identityGc.counts.failures).toBe(0);
+  }, 15_000);
+});
