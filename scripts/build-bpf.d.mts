@@ -2,5 +2,3 @@
 export function buildBpf(options?: { force?: boolean; verbose?: boolean; only?: string }): Promise<string[]>;
 /** Compiles one datapath source with the product's flags. Throws with the compiler's words. */
 export function compileBpf(source: string, output: string, includes?: string[]): void;
-export function bpfCompileArgs(source: string, output: string, includes?: string[]): string[];
-export function nodeInclude(): string;

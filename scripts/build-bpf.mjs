@@ -23,7 +23,7 @@ function archInclude() {
 }
 
 /** The command line that compiles one datapath source; also used by tests for their own programs. */
-export function bpfCompileArgs(source, output, includes = []) {
+function bpfCompileArgs(source, output, includes = []) {
   return [
     ...["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"],
     ...[join(root, "bpf/include"), join(root, "bpf/lib"), ...includes, archInclude()].map(
@@ -40,7 +40,7 @@ export function compileBpf(source, output, includes = []) {
 }
 
 /** Where node_api.h and uv.h of this Node are. */
-export function nodeInclude() {
+function nodeInclude() {
   const candidates = [
     process.env.npm_config_nodedir && join(process.env.npm_config_nodedir, "include/node"),
     resolve(dirname(process.execPath), "../include/node"),

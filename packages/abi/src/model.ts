@@ -59,7 +59,7 @@ const PREFIX = "ax_";
 const RENAMED: Readonly<Record<string, string>> = { ax_drop: "DropReason", ax_identity: "ReservedIdentity" };
 
 /** `ax_policy_key` -> `PolicyKey`. */
-export function typeName(c: string): string {
+function typeName(c: string): string {
   return RENAMED[c] ?? pascal(c.slice(PREFIX.length));
 }
 
@@ -67,7 +67,7 @@ function pascal(snake: string): string {
   return snake.replace(/(?:^|_)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-export function camel(snake: string): string {
+function camel(snake: string): string {
   const name = pascal(snake);
   return name.charAt(0).toLowerCase() + name.slice(1);
 }

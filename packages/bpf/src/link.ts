@@ -31,7 +31,7 @@ export interface Attachment {
 const BPF_F_BEFORE = 1 << 3;
 
 /** The attach type of a tcx direction. */
-export function tcxType(direction: Direction): number {
+function tcxType(direction: Direction): number {
   return direction === "ingress" ? AttachType.TCX_INGRESS : AttachType.TCX_EGRESS;
 }
 

@@ -59,6 +59,11 @@ function addedFlags(type: number): number {
   return type === MapType.DEVMAP || type === MapType.DEVMAP_HASH ? MapFlag.RDONLY_PROG : 0;
 }
 
+/** A perf event array without a size gets one entry per CPU when it is loaded. */
+function sizedByLoader(type: number, found: number): number {
+  return type === MapType.PERF_EVENT_ARRAY ? found : 0;
+}
+
 /** Throws IncompatibleMapError naming the first attribute in which a pinned map differs from the object's. */
 export function requireCompatible(spec: NativeMapSpec, found: NativeMapInfo, path: string): void {
   if (found.type !== spec.type) {
@@ -68,7 +73,7 @@ export function requireCompatible(spec: NativeMapSpec, found: NativeMapInfo, pat
   const pairs = [
     ["key size", spec.keySize, found.keySize],
     ["value size", spec.valueSize, found.valueSize],
-    ["max entries", spec.maxEntries, found.maxEntries],
+    ["max entries", spec.maxEntries || sizedByLoader(spec.type, found.maxEntries), found.maxEntries],
     ["flags", spec.flags | addedFlags(spec.type), found.flags],
   ] as const;
   for (const [attribute, wanted, has] of pairs) {
