@@ -182,6 +182,14 @@ export function encodeLinkSet(flags: number, change: LinkChange): Uint8Array {
   return message.finish();
 }
 
+/** Down and into a group, in one message that also takes a name. */
+export function encodeLinkRetire(flags: number, link: LinkName, group: number): Uint8Array {
+  const message = new MessageWriter(RTM_SETLINK, flags);
+  message.fixed(INFO, (view) => writeInfo(view, { index: typeof link === "number" ? link : 0, up: false }));
+  if (typeof link === "string") message.text(IFLA.IFNAME, link);
+  return message.u32(IFLA.GROUP, group).finish();
+}
+
 /** A link is named by its index or its name. */
 export type LinkName = number | string;
 

@@ -20,6 +20,7 @@ import {
   encodeLinkDelGroup,
   encodeLinkDump,
   encodeLinkGet,
+  encodeLinkRetire,
   encodeLinkSet,
   type Link,
   type LinkChange,
@@ -189,10 +190,16 @@ export class Netlink {
   /**
    * Deletes a link (of a veth pair: both ends). ENODEV if there is none. The kernel takes some 15 ms for each
    * (it waits for readers of the link), and what is asked on this socket meanwhile waits too: delete on a socket
-   * of its own, and many at once with {@link linkDelGroup}.
+   * of its own, and many at once with {@link linkDelGroup} or a LinkReaper.
    */
   linkDel(link: LinkName): Promise<void> {
     return this.run(encodeLinkDel(REQUEST, link), { op: "delete", object: linkName(link), kind: "link" });
+  }
+
+  /** Sets a link down and puts it into a group (see {@link LinkReaper}). ENODEV if there is none. */
+  linkRetire(link: LinkName, group: number): Promise<void> {
+    const what: Operation = { op: "retire", object: linkName(link), kind: "link" };
+    return this.run(encodeLinkRetire(REQUEST, link, group), what);
   }
 
   /** Deletes all links of a group (not 0) in one step of the kernel's. ENODEV if there are none. */
