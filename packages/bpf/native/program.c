@@ -70,6 +70,10 @@ static bool is_kind(int fd, const char *kind)
 	if (len < 0)
 		return false;
 	target[len] = '\0';
+	/* A link is named bpf_link when it was created and bpf-link when it was opened again. */
+	for (char *c = target; *c; c++)
+		if (*c == '_' && c > target + sizeof("anon_inode"))
+			*c = '-';
 	return !strcmp(target, kind);
 }
 
@@ -149,7 +153,7 @@ napi_value ax_link_info(napi_env env, napi_callback_info info)
 	uint32_t ifindex = 0, attach_type = 0;
 	uint64_t cgroup_id = 0;
 	napi_value o;
-	int ret = info_by_fd(ax_i32(&a, 0), "anon_inode:bpf_link", &l, sizeof(l));
+	int ret = info_by_fd(ax_i32(&a, 0), "anon_inode:bpf-link", &l, sizeof(l));
 
 	if (ret)
 		return ax_number(env, ret);
