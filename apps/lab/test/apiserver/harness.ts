@@ -70,7 +70,9 @@ export class TestServer {
           ca,
           headers: {
             ...auth,
-            ...(text === undefined ? {} : { "content-type": "application/json" }),
+            ...(text === undefined
+              ? {}
+              : { "content-type": "application/json", "content-length": String(Buffer.byteLength(text)) }),
             ...headers,
           },
         },

@@ -12,7 +12,6 @@ import { deref } from "../schema/builtin.ts";
 import { anything, type Schema } from "../schema/schema.ts";
 import { fieldSchema } from "../schema/shape.ts";
 import {
-  children,
   compare,
   difference,
   type FieldSet,
@@ -54,12 +53,14 @@ export function serverSideApply(
   let merged = mergeValue(live, config, schema) as KubeObject;
   const dropped = difference((own?.fieldsV1 as FieldSet | undefined) ?? {}, applied);
   const owned = others.reduce<FieldSet>((all, entry) => union(all, entry.fieldsV1 as FieldSet), {});
-  merged = removeFields(merged, removable(dropped, union(owned, applied)), schema) as KubeObject;
+  merged = removeFields(merged, removable(dropped, union(owned, applied)), schema, applied) as KubeObject;
 
   const changes = compare(tracked(live), tracked(merged), schema);
   const changed = intersection(union(changes.modified, changes.added), applied);
   const conflicts = others.flatMap((entry) => conflictCauses(entry, changed));
-  if (conflicts.length > 0 && !force) throw applyConflict(conflicts);
+  if (conflicts.length > 0 && !force && !isOwnHistory(live, others, changed, schema, author)) {
+    throw applyConflict(conflicts);
+  }
 
   const lost = union(changes.removed, changed);
   const kept = others
@@ -70,6 +71,37 @@ export function serverSideApply(
   const unchanged = own !== undefined && equal({ ...own, time: "" }, { ...fresh, time: "" });
   const mine = isEmpty(applied) ? [] : [unchanged && own !== undefined ? own : fresh];
   return { object: merged, managedFields: [...mine, ...kept] };
+}
+
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
+
+/**
+ * kubectl that used to apply on the client side may take over, without conflict, what its annotation says it applied.
+ * Other managers do not get this.
+ */
+function isOwnHistory(
+  live: KubeObject,
+  others: ManagedFieldsEntry[],
+  changed: FieldSet,
+  schema: Schema,
+  author: Author,
+): boolean {
+  const text = live.metadata.annotations?.[lastApplied];
+  if (author.manager !== "kubectl" || text === undefined) return false;
+  const before = fieldsOf(tracked(parsed(text)), schema);
+  return others.every((entry) =>
+    isEmpty(difference(intersection(entry.fieldsV1 as FieldSet, changed), before)),
+  );
+}
+
+function parsed(text: string): JsonObject {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : {};
+  } catch {
+    // An annotation that is not JSON proves nothing.
+    return {};
+  }
 }
 
 function conflictCauses(entry: ManagedFieldsEntry, changed: FieldSet): Cause[] {
@@ -176,8 +208,8 @@ function mergeItems(
   return result;
 }
 
-/** A copy of `value` without the members of `set`; containers that become empty by it stay. */
-export function removeFields(value: unknown, set: FieldSet, schema: Schema): unknown {
+/** A copy of `value` without the members of `set`; maps and lists that become empty go too, unless `kept` has them. */
+export function removeFields(value: unknown, set: FieldSet, schema: Schema, kept: FieldSet = {}): unknown {
   if (isEmpty(set)) return value;
   if (isObject(value)) {
     const result: JsonObject = { ...value };
@@ -188,9 +220,10 @@ export function removeFields(value: unknown, set: FieldSet, schema: Schema): unk
       if (!step.startsWith("f:") || !Object.hasOwn(result, field)) continue;
       if (isMember(node)) delete result[field];
       else {
-        const left = removeFields(result[field], node, fieldSchema(resolved, field) ?? anything);
+        const wanted = Object.hasOwn(kept, step) ? kept[step] : undefined;
+        const left = removeFields(result[field], node, fieldSchema(resolved, field) ?? anything, wanted);
         // A map or list nobody has anything left in goes with its last field.
-        if (isHollow(left)) delete result[field];
+        if (isHollow(left) && wanted === undefined) delete result[field];
         else define(result, field, left);
       }
     }
@@ -203,25 +236,12 @@ export function removeFields(value: unknown, set: FieldSet, schema: Schema): unk
     const step = merge.kind === "keyed" ? itemStep(item, merge.keys, items) : valueStep(item);
     const node = Object.hasOwn(set, step) ? set[step] : undefined;
     if (node === undefined) return [item];
-    return isMember(node) ? [] : [removeFields(item, node, items)];
+    return isMember(node)
+      ? []
+      : [removeFields(item, node, items, Object.hasOwn(kept, step) ? kept[step] : {})];
   });
 }
 
 function isHollow(value: unknown): boolean {
   return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;
-}
-
-/** Whether every member of `set` exists in `value`: used to drop stale ownership. */
-export function existing(set: FieldSet, value: unknown, schema: Schema): FieldSet {
-  const result: FieldSet = {};
-  const present = children(value, schema);
-  for (const step of Object.keys(set)) {
-    if (step === ".") {
-      result["."] = {};
-      continue;
-    }
-    const child = present.get(step);
-    if (child !== undefined) define(result, step, existing(set[step] ?? {}, child.value, child.schema));
-  }
-  return result;
 }

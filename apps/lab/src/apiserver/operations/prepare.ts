@@ -1,6 +1,6 @@
 import { validateMeta } from "../admission/names.ts";
 import type { Cluster } from "../cluster.ts";
-import { ApiError, badRequest, forbidden, invalid, notFound } from "../errors.ts";
+import { ApiError, badRequest, type Cause, forbidden, invalid, notFound } from "../errors.ts";
 import { at, clone, dropNulls, isObject, type KubeObject, stringOf } from "../object.ts";
 import { groupVersion, type ResourceType, type ResourceVersion } from "../resources/resource.ts";
 import { applyDefaults, prune, pruneNulls } from "../schema/shape.ts";
@@ -102,7 +102,10 @@ export function validateObject(
   }
   const causes = [...validateMeta(object), ...(type.strategy.validate?.(object, old) ?? [])];
   const known = new Set(causes.map((cause) => cause.field));
-  causes.push(...types.filter((cause) => !known.has(cause.field)));
+  // A typed decoder fills what a status leaves out with zeros; only a CRD's own schema may insist.
+  const lenient = (cause: Cause) =>
+    type.builtin && cause.reason === "FieldValueRequired" && /^status\b/.test(cause.field ?? "");
+  causes.push(...types.filter((cause) => !known.has(cause.field) && !lenient(cause)));
   if (causes.length > 0) throw invalid(type.group, type.kind, object.metadata.name, causes);
 }
 
