@@ -2,6 +2,7 @@ import {
   formatPrefix,
   hostPrefix,
   type Ip,
+  ipKey,
   isV4,
   type Logger,
   type Prefix,
