@@ -26,6 +26,7 @@ struct ring {
 	napi_env env;
 	napi_ref wake;
 	napi_async_context context;
+	napi_async_cleanup_hook_handle cleanup;
 	unsigned long *consumer;
 	unsigned long *producer;
 	uint8_t *data;
@@ -58,17 +59,17 @@ static void poll_closed(uv_handle_t *handle)
 	struct ring *r = (struct ring *)handle;
 
 	r->watching = false;
+	if (r->cleanup)
+		napi_remove_async_cleanup_hook(r->cleanup);
+	r->cleanup = NULL;
 	free_when_unused(r);
 }
-
-static void env_gone(void *data);
 
 static void ring_close(struct ring *r)
 {
 	if (r->wake) {
 		napi_delete_reference(r->env, r->wake);
 		napi_async_destroy(r->env, r->context);
-		napi_remove_env_cleanup_hook(r->env, env_gone, r);
 		r->wake = NULL;
 	}
 	unmap(r);
@@ -78,8 +79,10 @@ static void ring_close(struct ring *r)
 	}
 }
 
-static void env_gone(void *data)
+/* The environment ends (a worker, mostly): it waits until poll_closed has taken the hook away. */
+static void env_ends(napi_async_cleanup_hook_handle handle, void *data)
 {
+	(void)handle;
 	ring_close(data);
 }
 
@@ -264,7 +267,7 @@ napi_value ax_ring_watch(napi_env env, napi_callback_info info)
 	r->watching = true;
 	napi_create_reference(env, a.v[1], 1, &r->wake);
 	napi_async_init(env, NULL, ax_string(env, "axon_ringbuf"), &r->context);
-	napi_add_env_cleanup_hook(env, env_gone, r);
+	napi_add_async_cleanup_hook(env, env_ends, r, &r->cleanup);
 	return ax_number(env, 0);
 }
 

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { Worker } from "node:worker_threads";
 import { waitFor } from "@axoneme/base";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
@@ -219,6 +220,14 @@ describe("a bundled program", () => {
     const { child, waiting } = start("unref");
     await waitFor(() => child.exitCode !== null, { timeoutMs: 5000, what: "the end of the process" });
     expect([child.exitCode, waiting()]).toEqual([0, true]);
+  });
+
+  it("may end as a worker while it waits", async () => {
+    for (let round = 0; round < 3; round++) {
+      const worker = new Worker(app.path, { stdout: true });
+      await new Promise((done) => worker.stdout.once("data", done));
+      expect(await worker.terminate()).toBe(1);
+    }
   });
 
   it("stays alive while it waits", async () => {
