@@ -1,7 +1,7 @@
 import { formatIp, formatMac, type Ip } from "@axoneme/base";
 import { dropReasonName } from "./drop-reason.ts";
 import { endpointOf } from "./endpoint.ts";
-import type { Flow, FlowLayer4, FlowPolicy, TrafficDirection } from "./flow.ts";
+import type { Flow, FlowIcmp, FlowLayer4, FlowPolicy, FlowPorts, TrafficDirection } from "./flow.ts";
 import {
   eventFlag,
   eventType,
@@ -62,15 +62,19 @@ function setLayers(flow: Flow, event: RawEvent): void {
   if (l4 !== undefined) flow.l4 = l4;
 }
 
+// Plain assignments, here and below: spreading would cost more than all the rest of a flow.
 function isSet(bytes: Uint8Array): boolean {
-  return bytes.some((byte) => byte !== 0);
+  for (const byte of bytes) if (byte !== 0) return true;
+  return false;
 }
 
 function layer4(event: RawEvent): FlowLayer4 | undefined {
   switch (event.proto) {
     case ipProtocol.tcp: {
+      const tcp: NonNullable<FlowLayer4["TCP"]> = ports(event);
       const flags = tcpFlags(event.tcpFlags);
-      return { TCP: flags === undefined ? ports(event) : { ...ports(event), flags } };
+      if (flags !== undefined) tcp.flags = flags;
+      return { TCP: tcp };
     }
     case ipProtocol.udp:
       return { UDP: ports(event) };
@@ -89,18 +93,19 @@ function layer4(event: RawEvent): FlowLayer4 | undefined {
   }
 }
 
-function ports(event: RawEvent): { source_port?: number; destination_port?: number } {
-  return {
-    ...(event.sport === 0 ? {} : { source_port: event.sport }),
-    ...(event.dport === 0 ? {} : { destination_port: event.dport }),
-  };
+function ports({ sport, dport }: RawEvent): FlowPorts {
+  if (sport !== 0 && dport !== 0) return { source_port: sport, destination_port: dport };
+  const ports: FlowPorts = {};
+  if (sport !== 0) ports.source_port = sport;
+  if (dport !== 0) ports.destination_port = dport;
+  return ports;
 }
 
-function icmp(event: RawEvent): { type?: number; code?: number } {
-  return {
-    ...(event.icmpType === 0 ? {} : { type: event.icmpType }),
-    ...(event.icmpCode === 0 ? {} : { code: event.icmpCode }),
-  };
+function icmp({ icmpType, icmpCode }: RawEvent): FlowIcmp {
+  const icmp: FlowIcmp = {};
+  if (icmpType !== 0) icmp.type = icmpType;
+  if (icmpCode !== 0) icmp.code = icmpCode;
+  return icmp;
 }
 
 /** The names of an address are those the other side's endpoint has learnt. */
@@ -164,7 +169,7 @@ function setPolicies(
 }
 
 function setEvent(flow: Flow, event: RawEvent, type: number, resolver: FlowResolver): void {
-  flow.event_type = { type, ...(event.subtype === 0 ? {} : { sub_type: event.subtype }) };
+  flow.event_type = event.subtype === 0 ? { type } : { type, sub_type: event.subtype };
   if (type === eventType.drop) setDrop(flow, event, resolver);
   else if (type === eventType.trace) setTrace(flow, event);
   else setSock(flow, event);
@@ -240,5 +245,5 @@ function setServices(flow: Flow, event: RawEvent, resolver: FlowResolver): void 
 function setInterface(flow: Flow, event: RawEvent, resolver: FlowResolver): void {
   if (event.ifindex === 0) return;
   const name = resolver.interfaceName(event.ifindex);
-  flow.interface = { index: event.ifindex, ...(name === undefined ? {} : { name }) };
+  flow.interface = name === undefined ? { index: event.ifindex } : { index: event.ifindex, name };
 }

@@ -44,6 +44,8 @@ const points = [
   "to-crypto",
 ] as const;
 
+const pointNames = points.map((text) => text.toUpperCase().replaceAll("-", "_"));
+
 /** `to-endpoint`, ...; the number as text when unknown. */
 export function tracePointText(point: number): string {
   return points[point] ?? `${point}`;
@@ -62,8 +64,7 @@ export function tracePointTexts(): readonly string[] {
 
 /** Enum name (`flow.TraceObservationPoint`). */
 export function tracePointName(point: number): string {
-  const text = points[point];
-  return text === undefined ? "UNKNOWN_POINT" : text.toUpperCase().replaceAll("-", "_");
+  return pointNames[point] ?? "UNKNOWN_POINT";
 }
 
 /** Datapath number of trace reason 5: connection tracking did not look. */

@@ -30,12 +30,14 @@ export class RawStore {
   #pendingLoss = 0;
   #lossFlushedNs = 0n;
   readonly #index = new TimeIndex();
+  readonly #ref: { view: DataView; bytes: Uint8Array; offset: number };
 
   constructor(options: RawStoreOptions) {
     this.capacity = 2 ** Math.ceil(Math.log2(Math.max(16, options.capacity)));
     const memory = new ArrayBuffer(this.capacity * recordSize);
     this.bytes = new Uint8Array(memory);
     this.view = new DataView(memory);
+    this.#ref = { view: this.view, bytes: this.bytes, offset: 0 };
   }
 
   /** Number of the record that comes next. */
@@ -92,10 +94,14 @@ export class RawStore {
     if (this.#flushLoss(nowNs)) this.onAppend.emit(this.#next);
   }
 
-  /** Where a record is, or undefined when it is overwritten or not yet written. Valid until the next append. */
+  /**
+   * Where a record is, or undefined when it is overwritten or not yet written. Always the same object (a scan must not
+   * leave a million behind): valid until the next call and the next append.
+   */
   at(seq: number): RecordRef | undefined {
     if (seq < this.oldestSeq || seq >= this.#next) return undefined;
-    return { view: this.view, bytes: this.bytes, offset: this.offsetOf(seq) };
+    this.#ref.offset = this.offsetOf(seq);
+    return this.#ref;
   }
 
   /** Offset of a record in `bytes`/`view`; the caller has made sure that it is held. */

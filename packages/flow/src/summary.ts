@@ -13,9 +13,10 @@ export function tcpFlags(bits: number): FlowTcpFlags | undefined {
 /** `SYN, ACK`; empty for none. */
 export function tcpFlagsText(flags: FlowTcpFlags | undefined): string {
   if (flags === undefined) return "";
-  const names = tcpFlagBits.filter(([name]) => flags[name] === true).map(([name]) => name as string);
-  if (flags.NS === true) names.push("NS");
-  return names.join(", ");
+  let text = "";
+  for (const [name] of tcpFlagBits) if (flags[name] === true) text += text === "" ? name : `, ${name}`;
+  if (flags.NS === true) text += text === "" ? "NS" : ", NS";
+  return text;
 }
 
 /** One line for people: `TCP Flags: SYN`, `UDP`, `ICMPv4 EchoRequest`, an HTTP or DNS line. Empty when unknown. */

@@ -165,12 +165,11 @@ export class Observer {
           seq = held;
           if (seq >= slice.to) break;
         }
-        const time = this.store.timeNs(seq);
-        if (plan.until !== undefined && time > plan.until) {
+        if (plan.until !== undefined && this.store.timeNs(seq) > plan.until) {
           if (batch.length > 0) yield batch;
           return;
         }
-        if (plan.since !== undefined && time < plan.since) continue;
+        if (plan.since !== undefined && this.store.timeNs(seq) < plan.since) continue;
         for (const response of this.#responses(seq, plan.matcher)) {
           if (response.flow !== undefined && skip > 0) {
             skip--;

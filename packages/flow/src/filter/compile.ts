@@ -124,7 +124,16 @@ export function compileFilter(
     matches: (flow) =>
       (allow.length === 0 || allow.some((filter) => filter.match(flow))) &&
       !deny.some((filter) => filter.match(flow)),
-    mayMatch: ({ view, bytes, offset }) =>
-      allow.length === 0 || allow.some(({ raws }) => raws.every((test) => test(view, bytes, offset))),
+    mayMatch: (record) => allow.length === 0 || anyPasses(allow, record),
   };
+}
+
+/** Plain loops: this runs for every record that a reader scans. */
+function anyPasses(filters: readonly CompiledFilter[], { view, bytes, offset }: RecordRef): boolean {
+  for (const { raws } of filters) {
+    let passes = true;
+    for (let i = 0; passes && i < raws.length; i++) passes = raws[i]?.(view, bytes, offset) === true;
+    if (passes) return true;
+  }
+  return false;
 }
