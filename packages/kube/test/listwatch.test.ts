@@ -75,13 +75,16 @@ describe("list", () => {
     for (let i = 0; i < 5; i++) api.put("pods", "n", `p${i}`);
     let expired = 0;
     api.intercept = (seen) => {
-      if (seen.url.searchParams.has("continue") && expired++ < 2) api.expireTokens();
+      if (!seen.url.searchParams.has("continue") || expired++ >= 2) return false;
+      api.expireTokens();
+      api.remove("pods", "n", "p0"); // on a page already seen: it must not stay
       return false;
     };
     const { watch, recorder } = start({ pageSize: 2 });
     await watch.synced;
     expect(expired).toBeGreaterThan(2);
-    expect(recorder.log.filter((line) => line.startsWith("add"))).toHaveLength(5);
+    const told = recorder.log.map((line) => line.split("@")[0]);
+    expect(told).toEqual(["add n/p1", "add n/p2", "add n/p3", "add n/p4", "synced"]);
     expect(recorder.problems).toEqual([]);
   });
 
