@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +20,9 @@
 #include "kernel.h"
 #include "module.h"
 
-/* libbpf says why something failed only through its print hook. */
-static char warnings[32 * 1024];
-static size_t warnings_len;
+/* libbpf says why something failed only through its print hook. Each worker thread has its own text. */
+static _Thread_local char warnings[32 * 1024];
+static _Thread_local size_t warnings_len;
 
 static int collect_warning(enum libbpf_print_level level, const char *format, va_list args)
 {
@@ -36,19 +37,21 @@ static int collect_warning(enum libbpf_print_level level, const char *format, va
 	return 0;
 }
 
-void ax_libbpf_begin(void)
+static void prepare_libbpf(void)
 {
-	static bool registered;
-
-	warnings_len = 0;
-	warnings[0] = '\0';
 	libbpf_set_print(collect_warning);
-	if (registered)
-		return;
 	/* Section names libbpf 1.1 does not know yet. */
 	libbpf_register_prog_handler("tcx/ingress", BPF_PROG_TYPE_SCHED_CLS, AX_BPF_TCX_INGRESS, NULL);
 	libbpf_register_prog_handler("tcx/egress", BPF_PROG_TYPE_SCHED_CLS, AX_BPF_TCX_EGRESS, NULL);
-	registered = true;
+}
+
+void ax_libbpf_begin(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	warnings_len = 0;
+	warnings[0] = '\0';
+	pthread_once(&once, prepare_libbpf);
 }
 
 const char *ax_libbpf_warnings(void)
