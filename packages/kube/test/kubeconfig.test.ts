@@ -7,6 +7,7 @@ import { findConfig, inCluster, KubeClient, loadKubeconfig, resources } from "@a
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { FakeApi } from "./fakeapi.ts";
 
+const openssl = "/usr/bin/openssl"; // of Debian, a dependency of its base system
 const dir = mkdtempSync(join(tmpdir(), "axon-kube-"));
 const open: { close(): Promise<void> }[] = [];
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -19,7 +20,7 @@ function certificate(name: string): { cert: string; key: string } {
   const [cert, key] = [join(dir, `${name}.crt`), join(dir, `${name}.key`)];
   const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"];
   const names = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1,DNS:api.test"];
-  execFileSync("openssl", ["req", "-x509", ...curve, ...names, "-keyout", key, "-out", cert], {
+  execFileSync(openssl, ["req", "-x509", ...curve, ...names, "-keyout", key, "-out", cert], {
     stdio: "pipe",
   });
   return { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") };
