@@ -7,7 +7,7 @@ import { findConfig, inCluster, KubeClient, loadKubeconfig, resources } from "@a
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { FakeApi } from "./fakeapi.ts";
 
-const openssl = "/usr/bin/openssl"; // of Debian, a dependency of its base system
+const openssl = "/usr/bin/openssl"; // Debian's package openssl
 const dir = mkdtempSync(join(tmpdir(), "axon-kube-"));
 const open: { close(): Promise<void> }[] = [];
 afterAll(() => rmSync(dir, { recursive: true }));
