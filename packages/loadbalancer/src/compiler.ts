@@ -1,37 +1,54 @@
-import { ipCompare, ipKey, isV4 } from "@axoneme/base";
-import {
-  type EndpointSliceObject,
-  type ParsedEndpoint,
-  type ParsedService,
-  type ParsedSlice,
-  parseService,
-  parseSlice,
-  type ServiceObject,
-  type ServicePort,
-  serviceNameLabel,
-} from "./objects.ts";
-import { BackendRegistry } from "./registry.ts";
+import { type Ip, ipCompare, ipKey } from "@axoneme/base";
+import { BackendTable } from "./backends.ts";
+import { compileService, type DesiredFrontend, type DesiredService, type NodeContext } from "./desired.ts";
+import { type EndpointSliceObject, objectKey, type ServiceObject, serviceOf } from "./objects.ts";
 import {
   type BackendRow,
   type ExistingRows,
   type FrontendKey,
+  frontendText,
   type LbChange,
-  ServiceFlag,
   type ServiceRow,
+  sameRow,
 } from "./rows.ts";
 
-/** A frontend as it stands in the maps. */
-interface FrontendState {
-  readonly key: FrontendKey;
-  readonly portName: string;
-  row: ServiceRow;
+export interface ServiceCompilerOptions {
+  /** This node's name, for traffic policy Local (default: Local means all). */
+  nodeName?: string;
+  /** Addresses on which NodePorts are served (default none: no NodePort rows). */
+  nodeAddresses?: readonly Ip[];
+  /** Source of randomness in [0, 1); tests pin it. */
+  random?: () => number;
+}
+
+/** A list of slots in the maps or about to be. */
+interface SlotList {
+  slotsId: number;
   backendIds: readonly number[];
+  written: boolean;
+  /** Service rows in the maps that name it. */
+  users: number;
+}
+
+/** A service's wish for a frontend. */
+interface Claim {
+  service: string;
+  frontend: DesiredFrontend;
+  list: SlotList;
+}
+
+/** A row of `ax_services` in the maps. */
+interface Written {
+  key: FrontendKey;
+  row: ServiceRow;
+  list: SlotList;
+  /** Found in the maps at start, and nobody has claimed it so far. */
+  orphan: boolean;
 }
 
 interface ServiceState {
-  service: ParsedService | undefined;
-  readonly slices: Map<string, ParsedSlice>;
-  readonly frontends: Map<string, FrontendState>;
+  lists: Map<string, SlotList>;
+  frontendKeys: Set<string>;
 }
 
 /** One frontend for people: `axon service list`, flows. */
@@ -45,102 +62,279 @@ export interface FrontendView {
 }
 
 /**
- * Keeps the rows of all Services and says, for each event, which rows change and in which order: backends and slots
- * first, then the row that makes them visible, then what the old row needed.
+ * Services and EndpointSlices to the rows of the datapath, in proportion to each change. A changed list of
+ * backends gets a fresh `slots_id`, so that one write of the service row flips all at once; what it named
+ * before goes afterwards. Ids are stable while their object lives and not used again.
  */
 export class ServiceCompiler {
-  readonly #services = new Map<string, ServiceState>();
-  readonly #backends = new BackendRegistry();
-  /** Rows found at start that no Service has claimed yet, by frontend. */
-  readonly #unclaimed = new Map<string, FrontendState>();
-  /** Which Service a frontend belongs to: two Services cannot have one address and port. */
-  readonly #owners = new Map<string, string>();
-  #nextFrontendId = 1;
+  readonly #random: () => number;
+  #node: NodeContext;
+  readonly #services = new Map<string, ServiceObject>();
+  /** Slices by service, by slice. */
+  readonly #slices = new Map<string, Map<string, EndpointSliceObject>>();
+  readonly #sliceService = new Map<string, string>();
+  readonly #states = new Map<string, ServiceState>();
+  readonly #claims = new Map<string, Map<string, Claim>>();
+  readonly #written = new Map<string, Written>();
+  readonly #frontendIds = new Map<string, number>();
+  readonly #backends = new BackendTable();
+  readonly #dirty = new Set<string>();
+  readonly #dirtyFrontends = new Set<string>();
+  readonly #released = new Set<SlotList>();
   #nextSlotsId = 1;
+  #nextFrontendId = 1;
+  #orphanLists: SlotList[] = [];
+  #orphanFrontends = new Set<number>();
+  #synced = false;
 
-  /** Takes over what an earlier agent left in the maps, ids included. Call before the first event. */
-  restore(rows: ExistingRows): void {
-    for (const { id, row } of rows.backends) this.#backends.restore(id, row);
-    const slots = new Map<number, number[]>();
-    for (const { slotsId, slot, backendId } of rows.slots) {
-      const list = slots.get(slotsId) ?? [];
-      list[slot] = backendId;
-      slots.set(slotsId, list);
-      this.#nextSlotsId = Math.max(this.#nextSlotsId, slotsId + 1);
+  constructor(options: ServiceCompilerOptions = {}) {
+    this.#random = options.random ?? Math.random;
+    this.#node = { nodeName: options.nodeName, nodeAddresses: options.nodeAddresses ?? [] };
+  }
+
+  /** Changes the node's addresses; every service with a NodePort is compiled again. */
+  setNodeAddresses(addresses: readonly Ip[]): LbChange[] {
+    if (addresses.map(ipKey).join() === this.#node.nodeAddresses.map(ipKey).join()) return [];
+    this.#node = { ...this.#node, nodeAddresses: addresses };
+    for (const [key, { spec }] of this.#services) {
+      if (spec?.ports?.some((port) => (port.nodePort ?? 0) > 0)) this.#dirty.add(key);
     }
-    for (const { id } of rows.frontends) this.#nextFrontendId = Math.max(this.#nextFrontendId, id + 1);
-    for (const { key, row } of rows.services) {
-      this.#nextFrontendId = Math.max(this.#nextFrontendId, row.frontendId + 1);
-      this.#nextSlotsId = Math.max(this.#nextSlotsId, row.slotsId + 1);
-      const backendIds = (slots.get(row.slotsId) ?? []).slice(0, row.count);
-      this.#unclaimed.set(frontendText(key), { key, portName: "", row, backendIds });
-    }
+    return this.#commit();
   }
 
   /** A Service was added or changed. */
-  upsertService(object: ServiceObject): LbChange[] {
-    const name = nameOf(object.metadata);
-    const state = this.#state(name);
-    state.service = parseService(object);
-    return this.#compile(name, state);
+  upsertService(service: ServiceObject): LbChange[] {
+    this.#services.set(objectKey(service), service);
+    this.#dirty.add(objectKey(service));
+    return this.#commit();
   }
 
   /** A Service was deleted. Its slices may outlive it. */
   deleteService(namespace: string, name: string): LbChange[] {
-    const full = `${namespace}/${name}`;
-    const state = this.#services.get(full);
-    if (!state) return [];
-    state.service = undefined;
-    return this.#compile(full, state);
+    if (this.#services.delete(`${namespace}/${name}`)) this.#dirty.add(`${namespace}/${name}`);
+    return this.#commit();
   }
 
   /** A slice was added or changed. A slice that names no Service is nobody's. */
-  upsertSlice(object: EndpointSliceObject): LbChange[] {
-    const owner = object.metadata?.labels?.[serviceNameLabel];
-    if (!owner) return [];
-    const name = `${object.metadata?.namespace ?? ""}/${owner}`;
-    const state = this.#state(name);
-    state.slices.set(object.metadata?.name ?? "", parseSlice(object));
-    return this.#compile(name, state);
+  upsertSlice(slice: EndpointSliceObject): LbChange[] {
+    const key = objectKey(slice);
+    const service = serviceOf(slice);
+    if (this.#sliceService.get(key) !== service) this.#removeSlice(key);
+    if (service === undefined) return this.#commit();
+    const slices = this.#slices.get(service) ?? new Map<string, EndpointSliceObject>();
+    this.#slices.set(service, slices.set(key, slice));
+    this.#sliceService.set(key, service);
+    this.#dirty.add(service);
+    return this.#commit();
   }
 
   /** A slice was deleted. */
-  deleteSlice(object: EndpointSliceObject): LbChange[] {
-    const owner = object.metadata?.labels?.[serviceNameLabel];
-    const name = `${object.metadata?.namespace ?? ""}/${owner ?? ""}`;
-    const state = this.#services.get(name);
-    if (!state?.slices.delete(object.metadata?.name ?? "")) return [];
-    return this.#compile(name, state);
+  deleteSlice(slice: EndpointSliceObject): LbChange[] {
+    this.#removeSlice(objectKey(slice));
+    return this.#commit();
   }
 
-  /** Removes restored rows that no Service claimed. Call once everything was listed. */
+  #removeSlice(key: string): void {
+    const service = this.#sliceService.get(key);
+    if (service === undefined) return;
+    this.#sliceService.delete(key);
+    const slices = this.#slices.get(service);
+    slices?.delete(key);
+    if (slices?.size === 0) this.#slices.delete(service);
+    this.#dirty.add(service);
+  }
+
+  /**
+   * Takes over what the maps hold, before anything else: ids go on, and a service that is still the same costs
+   * no write. Rows nobody claims stay until `prune`. New ids go on from a number far away: connections may
+   * remember ids whose rows went before the restart, and these must not come again.
+   */
+  restore(rows: ExistingRows): void {
+    const lists = new Map<number, number[]>();
+    for (const { slotsId, slot, backendId } of rows.slots) {
+      const list = lists.get(slotsId) ?? [];
+      list[slot] = backendId;
+      lists.set(slotsId, list);
+    }
+    const byId = new Map<number, SlotList>();
+    for (const [slotsId, backendIds] of lists) {
+      byId.set(slotsId, { slotsId, backendIds, written: true, users: 0 });
+      this.#nextSlotsId = Math.max(this.#nextSlotsId, slotsId + 1);
+    }
+    this.#backends.restore(rows.backends);
+    for (const { id } of rows.frontends) {
+      this.#orphanFrontends.add(id);
+      this.#nextFrontendId = Math.max(this.#nextFrontendId, id + 1);
+    }
+    for (const { key, row } of rows.services) {
+      const list = byId.get(row.slotsId) ?? emptyList();
+      list.users++;
+      this.#written.set(frontendText(key), { key, row, list, orphan: true });
+      this.#frontendIds.set(frontendText(key), row.frontendId);
+      this.#orphanFrontends.delete(row.frontendId);
+      this.#nextFrontendId = Math.max(this.#nextFrontendId, row.frontendId + 1);
+    }
+    this.#orphanLists = [...byId.values()].filter((list) => list.users === 0);
+    if (this.#nextFrontendId === 1 && this.#nextSlotsId === 1) return;
+    const far = Math.floor(this.#random() * 2 ** 31);
+    this.#nextFrontendId = Math.max(this.#nextFrontendId, far);
+    this.#nextSlotsId = Math.max(this.#nextSlotsId, far);
+    this.#backends.startAt(far);
+  }
+
+  /**
+   * All sources have synced: restored rows come to what is wanted now, and those nobody claimed go. Until then a
+   * restored row is left as it is: its Service may be known already, and its slices not yet.
+   */
   prune(): LbChange[] {
-    const changes: LbChange[] = [];
-    for (const state of this.#unclaimed.values()) this.#drop(state, [], changes);
-    this.#unclaimed.clear();
-    this.#backends.prune(changes);
-    return changes;
+    this.#synced = true;
+    for (const [text, { orphan }] of this.#written) if (orphan) this.#dirtyFrontends.add(text);
+    this.#backends.prune();
+    const after: LbChange[] = [];
+    this.#dropOrphans(after);
+    return [...this.#commit(), ...after];
+  }
+
+  /** The writes that bring the maps to what is known now, in order. */
+  #commit(): LbChange[] {
+    const before: LbChange[] = [];
+    const flips: LbChange[] = [];
+    const after: LbChange[] = [];
+    for (const service of this.#dirty) this.#compile(service);
+    this.#dirty.clear();
+    for (const text of this.#dirtyFrontends) this.#settle(text, before, flips, after);
+    this.#dirtyFrontends.clear();
+    // Only now: a list that one frontend gave up may have been taken by another.
+    for (const list of this.#released) dropList(list, after);
+    this.#released.clear();
+    const { puts, deletes } = this.#backends.commit();
+    return [...puts, ...before, ...flips, ...after, ...deletes];
+  }
+
+  #compile(service: string): void {
+    const slices = this.#slices.get(service)?.values() ?? [];
+    const desired = compileService(this.#services.get(service), slices, this.#node);
+    const old = this.#states.get(service);
+    this.#backends.claim(service, desired.backends);
+    const lists = this.#lists(desired, old);
+    const frontendKeys = new Set<string>();
+    for (const frontend of desired.frontends) {
+      const text = frontendText(frontend.key);
+      const list = lists.get(frontend.list.key);
+      // A service that names one frontend twice (a NodePort as external IP): the first stands.
+      if (list === undefined || frontendKeys.has(text)) continue;
+      frontendKeys.add(text);
+      const claims = this.#claims.get(text) ?? new Map<string, Claim>();
+      this.#claims.set(text, claims.set(service, { service, frontend, list }));
+      this.#dirtyFrontends.add(text);
+    }
+    for (const text of old?.frontendKeys ?? []) {
+      if (frontendKeys.has(text)) continue;
+      this.#claims.get(text)?.delete(service);
+      if (this.#claims.get(text)?.size === 0) this.#claims.delete(text);
+      this.#dirtyFrontends.add(text);
+    }
+    if (frontendKeys.size === 0) this.#states.delete(service);
+    else this.#states.set(service, { lists, frontendKeys });
+  }
+
+  /** The service's lists of slots: one that did not change is kept, another gets a fresh id. */
+  #lists(desired: DesiredService, old: ServiceState | undefined): Map<string, SlotList> {
+    const lists = new Map<string, SlotList>();
+    for (const { key, list } of desired.frontends) {
+      const made = lists.get(list.key);
+      if (made?.written || (made !== undefined && old !== undefined)) continue;
+      const backendIds = list.backends.map((backend) => this.#backends.idOf(backend));
+      // After a restart the list may be known by any of its frontends.
+      const known = [old?.lists.get(list.key), this.#written.get(frontendText(key))?.list];
+      const same = known.find((candidate) => candidate?.backendIds.join() === backendIds.join());
+      lists.set(list.key, same ?? made ?? this.#newList(backendIds));
+    }
+    return lists;
+  }
+
+  #newList(backendIds: readonly number[]): SlotList {
+    if (backendIds.length === 0) return emptyList();
+    return { slotsId: this.#nextSlotsId++, backendIds, written: false, users: 0 };
+  }
+
+  /** Brings one row of `ax_services` to what the winning claim wants. */
+  #settle(text: string, before: LbChange[], flips: LbChange[], after: LbChange[]): void {
+    const claim = winnerOf(this.#claims.get(text));
+    const old = this.#written.get(text);
+    if (old?.orphan && !this.#synced) return;
+    if (claim === undefined) {
+      if (old !== undefined) this.#remove(text, old, after);
+      return;
+    }
+    const { frontend, list } = claim;
+    const { key, flags, affinityTimeoutS } = frontend;
+    const frontendId = this.#frontendId(text, frontend, before);
+    const count = list.backendIds.length;
+    const row: ServiceRow = {
+      frontendId,
+      slotsId: list.slotsId,
+      count,
+      affinityTimeoutS,
+      flags,
+    };
+    if (old !== undefined) old.orphan = false; // claimed
+    if (old !== undefined && sameRow(old.row, row)) return;
+    writeList(list, before);
+    flips.push({ op: "put-service", key, row });
+    this.#written.set(text, { key, row, list, orphan: false });
+    list.users++;
+    if (old !== undefined) this.#release(old.list);
+  }
+
+  #release(list: SlotList): void {
+    list.users--;
+    this.#released.add(list);
+  }
+
+  #remove(text: string, old: Written, after: LbChange[]): void {
+    after.push({ op: "delete-service", key: old.key });
+    after.push({ op: "delete-frontend", id: old.row.frontendId });
+    this.#frontendIds.delete(text);
+    this.#written.delete(text);
+    this.#release(old.list);
+  }
+
+  #frontendId(text: string, { key }: DesiredFrontend, before: LbChange[]): number {
+    const known = this.#frontendIds.get(text);
+    if (known !== undefined) return known;
+    const id = this.#nextFrontendId++;
+    this.#frontendIds.set(text, id);
+    before.push({ op: "put-frontend", id, key });
+    return id;
+  }
+
+  #dropOrphans(after: LbChange[]): void {
+    for (const list of this.#orphanLists) dropList(list, after);
+    for (const id of this.#orphanFrontends) after.push({ op: "delete-frontend", id });
+    this.#orphanLists = [];
+    this.#orphanFrontends.clear();
   }
 
   /** All frontends, sorted by Service, address and port. */
   *views(): Generator<FrontendView> {
-    for (const full of [...this.#services.keys()].sort()) {
-      const [namespace = "", name = ""] = full.split("/");
-      const frontends = [...(this.#services.get(full)?.frontends.values() ?? [])];
-      for (const { key, portName, row, backendIds } of frontends.sort((a, b) => compareKeys(a.key, b.key))) {
-        const backends = backendIds.flatMap((id) => this.#backends.row(id) ?? []);
-        yield { namespace, name, portName, key, row, backends };
-      }
+    const views: FrontendView[] = [];
+    for (const [text, { key, row, list }] of this.#written) {
+      const claim = winnerOf(this.#claims.get(text));
+      if (claim === undefined) continue;
+      const [namespace = "", name = ""] = claim.service.split("/");
+      const backends = list.backendIds.flatMap((id) => this.#backends.get(id) ?? []);
+      views.push({ namespace, name, portName: claim.frontend.portName, key, row, backends });
     }
+    yield* views.sort(compareViews);
   }
 
   /** The Service whose frontend is dialled; any protocol when `proto` is 0. */
   serviceAt(key: FrontendKey): { namespace: string; name: string } | undefined {
-    const protos = key.proto === 0 ? [6, 17, 132] : [key.proto];
-    for (const proto of protos) {
-      const owner = this.#owners.get(frontendText({ ...key, proto }));
-      if (owner === undefined) continue;
-      const [namespace = "", name = ""] = owner.split("/");
+    for (const proto of key.proto === 0 ? [6, 17, 132] : [key.proto]) {
+      const claim = winnerOf(this.#claims.get(frontendText({ ...key, proto })));
+      if (claim === undefined) continue;
+      const [namespace = "", name = ""] = claim.service.split("/");
       return { namespace, name };
     }
     return undefined;
@@ -148,136 +342,40 @@ export class ServiceCompiler {
 
   /** Number of Services with at least one frontend. */
   get size(): number {
-    let count = 0;
-    for (const { frontends } of this.#services.values()) if (frontends.size > 0) count++;
-    return count;
-  }
-
-  #state(name: string): ServiceState {
-    let state = this.#services.get(name);
-    if (!state) {
-      state = { service: undefined, slices: new Map(), frontends: new Map() };
-      this.#services.set(name, state);
-    }
-    return state;
-  }
-
-  #compile(name: string, state: ServiceState): LbChange[] {
-    const changes: LbChange[] = [];
-    const wanted = state.service ? wantedFrontends(state.service) : [];
-    const kept = new Set<string>();
-    for (const { key, port } of wanted) {
-      const text = frontendText(key);
-      const owner = this.#owners.get(text);
-      if (owner !== undefined && owner !== name) continue;
-      kept.add(text);
-      this.#owners.set(text, name);
-      this.#update(state, text, key, port, changes);
-    }
-    for (const [text, frontend] of state.frontends) {
-      if (kept.has(text)) continue;
-      state.frontends.delete(text);
-      this.#owners.delete(text);
-      this.#drop(frontend, frontend.backendIds, changes);
-    }
-    if (!state.service && state.slices.size === 0) this.#services.delete(name);
-    return changes;
-  }
-
-  #update(state: ServiceState, text: string, key: FrontendKey, port: ServicePort, changes: LbChange[]): void {
-    const service = state.service;
-    if (!service) return;
-    const rows = backendsOf(service, state.slices.values(), isV4(key.addr), port);
-    const claimed = state.frontends.get(text);
-    const before = claimed ?? this.#unclaimed.get(text);
-    this.#unclaimed.delete(text);
-    const ids = rows.map((row) => this.#backends.acquire(row, changes));
-    const flags = ServiceFlag.clusterIp | (service.affinityTimeoutS > 0 ? ServiceFlag.affinity : 0);
-    const same = before !== undefined && sameList(before.backendIds, ids);
-    const slotsId = same ? before.row.slotsId : this.#nextSlotsId++;
-    const frontendId = before?.row.frontendId ?? this.#nextFrontendId++;
-    const row = { frontendId, slotsId, count: ids.length, affinityTimeoutS: service.affinityTimeoutS, flags };
-    if (!same)
-      for (const [slot, backendId] of ids.entries())
-        changes.push({ op: "put-slot", slotsId, slot, backendId });
-    if (!before) changes.push({ op: "put-frontend", id: frontendId, key });
-    if (!before || !sameRow(before.row, row)) changes.push({ op: "put-service", key, row });
-    if (before && !same)
-      changes.push({ op: "delete-slots", slotsId: before.row.slotsId, count: before.row.count });
-    if (claimed) for (const id of claimed.backendIds) this.#backends.release(id, changes);
-    state.frontends.set(text, { key, portName: port.name, row, backendIds: ids });
-  }
-
-  #drop(frontend: FrontendState, held: readonly number[], changes: LbChange[]): void {
-    const { key, row } = frontend;
-    changes.push({ op: "delete-service", key });
-    changes.push({ op: "delete-frontend", id: row.frontendId });
-    changes.push({ op: "delete-slots", slotsId: row.slotsId, count: row.count });
-    for (const id of held) this.#backends.release(id, changes);
+    return this.#states.size;
   }
 }
 
-function wantedFrontends(service: ParsedService): { key: FrontendKey; port: ServicePort }[] {
-  return service.clusterIps.flatMap((addr) =>
-    service.ports.map((port) => ({ key: { addr, port: port.port, proto: port.proto, scope: 0 }, port })),
-  );
+function compareViews(a: FrontendView, b: FrontendView): number {
+  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
+  if (left !== right) return left < right ? -1 : 1;
+  return ipCompare(a.key.addr, b.key.addr) || a.key.port - b.key.port || a.key.proto - b.key.proto;
 }
 
-/** The usable backends of a port in one family: ready ones, or, when there is none, terminating ones that still serve. */
-function backendsOf(
-  service: ParsedService,
-  slices: Iterable<ParsedSlice>,
-  v4: boolean,
-  port: ServicePort,
-): BackendRow[] {
-  const found = new Map<string, { endpoint: ParsedEndpoint; row: BackendRow }>();
-  for (const slice of slices) {
-    const target = slice.ports.find((p) => p.name === port.name && p.proto === port.proto);
-    if (!target) continue;
-    for (const endpoint of slice.endpoints) {
-      if (isV4(endpoint.ip) !== v4) continue;
-      const row = {
-        addr: endpoint.ip,
-        port: target.port,
-        proto: port.proto,
-        state: endpoint.terminating ? 1 : 0,
-      };
-      found.set(`${ipKey(endpoint.ip)}|${target.port}`, { endpoint, row });
-    }
+/** Two services that want one frontend (an external IP given twice): the first by name has it. */
+function winnerOf(claims: ReadonlyMap<string, Claim> | undefined): Claim | undefined {
+  let first: Claim | undefined;
+  for (const claim of claims?.values() ?? []) {
+    if (first === undefined || claim.service < first.service) first = claim;
   }
-  const all = [...found.values()].sort(
-    (a, b) => ipCompare(a.row.addr, b.row.addr) || a.row.port - b.row.port,
-  );
-  const ready = all.filter(
-    ({ endpoint }) => endpoint.ready || (service.publishNotReady && !endpoint.terminating),
-  );
-  const usable =
-    ready.length > 0 ? ready : all.filter(({ endpoint }) => endpoint.serving && endpoint.terminating);
-  return usable.map(({ row }) => row);
+  return first;
 }
 
-function nameOf(metadata: { namespace?: string; name?: string } | undefined): string {
-  return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
+function emptyList(): SlotList {
+  return { slotsId: 0, backendIds: [], written: true, users: 0 };
 }
 
-function frontendText({ addr, port, proto, scope }: FrontendKey): string {
-  return `${ipKey(addr)}|${port}|${proto}|${scope}`;
+function writeList(list: SlotList, changes: LbChange[]): void {
+  if (list.written) return;
+  list.written = true;
+  for (const [slot, backendId] of list.backendIds.entries()) {
+    changes.push({ op: "put-slot", slotsId: list.slotsId, slot, backendId });
+  }
 }
 
-function compareKeys(a: FrontendKey, b: FrontendKey): number {
-  return ipCompare(a.addr, b.addr) || a.port - b.port || a.proto - b.proto;
-}
-
-function sameList(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((id, i) => id === b[i]);
-}
-
-function sameRow(a: ServiceRow, b: ServiceRow): boolean {
-  return (
-    a.frontendId === b.frontendId &&
-    a.slotsId === b.slotsId &&
-    a.count === b.count &&
-    a.affinityTimeoutS === b.affinityTimeoutS &&
-    a.flags === b.flags
-  );
+function dropList(list: SlotList, changes: LbChange[]): void {
+  const count = list.backendIds.length;
+  if (list.users > 0 || !list.written || count === 0) return;
+  list.written = false;
+  changes.push({ op: "delete-slots", slotsId: list.slotsId, count });
 }

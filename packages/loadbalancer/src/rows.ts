@@ -1,4 +1,4 @@
-import type { Ip } from "@axoneme/base";
+import { type Ip, ipKey } from "@axoneme/base";
 
 /** Key of `ax_services`: what a client dials. Ports are host order. */
 export interface FrontendKey {
@@ -57,3 +57,30 @@ export const ServiceFlag = {
   hostPort: 16,
   affinity: 32,
 } as const;
+
+/** `ax_backend.state`. */
+export const BackendState = { active: 0, terminating: 1 } as const;
+
+/** `ax_svc_key.scope`. */
+export const Scope = { external: 0, internal: 1 } as const;
+
+/** Text of an (address, port, protocol): a Map key. */
+export function socketText(socket: { addr: Ip; port: number; proto: number }): string {
+  return `${ipKey(socket.addr)}|${socket.port}|${socket.proto}`;
+}
+
+/** Text of a frontend key: a Map key. */
+export function frontendText(key: FrontendKey): string {
+  return `${socketText(key)}|${key.scope}`;
+}
+
+/** Whether two rows of `ax_services` are the same. */
+export function sameRow(a: ServiceRow, b: ServiceRow): boolean {
+  return (
+    a.frontendId === b.frontendId &&
+    a.slotsId === b.slotsId &&
+    a.count === b.count &&
+    a.affinityTimeoutS === b.affinityTimeoutS &&
+    a.flags === b.flags
+  );
+}

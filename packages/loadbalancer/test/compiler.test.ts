@@ -1,0 +1,334 @@
+import { formatIp, parseIp } from "@axoneme/base";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type EndpointSliceObject, ServiceCompiler, ServiceFlag, type ServiceObject } from "../src/index.ts";
+import { Maps } from "./maps.ts";
+
+const service = (
+  name: string,
+  spec: ServiceObject["spec"],
+  status?: ServiceObject["status"],
+): ServiceObject => ({
+  metadata: { namespace: "shop", name },
+  ...(spec && { spec }),
+  ...(status && { status }),
+});
+const web = service("web", { clusterIPs: ["10.96.0.1"], ports: [{ port: 80, protocol: "TCP" }] });
+
+type Endpoint = NonNullable<EndpointSliceObject["endpoints"]>[number];
+const endpoint = (
+  ip: string,
+  conditions: Endpoint["conditions"] = { ready: true },
+  nodeName = "n1",
+): Endpoint => ({
+  addresses: [ip],
+  nodeName,
+  ...(conditions && { conditions }),
+});
+const slice = (
+  name: string,
+  of: string,
+  endpoints: Endpoint[],
+  ports: { name?: string; port: number; protocol: string }[] = [{ port: 8080, protocol: "TCP" }],
+) => ({
+  metadata: { namespace: "shop", name, labels: { "kubernetes.io/service-name": of } },
+  addressType: endpoints[0]?.addresses?.[0]?.includes(":") ? "IPv6" : "IPv4",
+  endpoints,
+  ports,
+});
+
+/** `address:port -> backends` of all frontends. */
+function table(compiler: ServiceCompiler): Record<string, string[]> {
+  return Object.fromEntries(
+    [...compiler.views()].map(({ key, backends }) => [
+      `${formatIp(key.addr)}:${key.port}/${key.proto}${key.scope === 1 ? "/i" : ""}`,
+      backends.map(({ addr, port }) => `${formatIp(addr)}:${port}`),
+    ]),
+  );
+}
+
+describe("ServiceCompiler", () => {
+  it("pairs ports by name and protocol, families by address", () => {
+    const compiler = new ServiceCompiler();
+    const maps = new Maps();
+    const ports = [
+      { name: "http", port: 80, protocol: "TCP" },
+      { name: "dns", port: 53, protocol: "UDP" },
+    ];
+    maps.apply(compiler.upsertService(service("web", { clusterIPs: ["10.96.0.1", "fd00::1"], ports })));
+    const targets = [
+      { name: "dns", port: 5353, protocol: "UDP" },
+      { name: "http", port: 8080, protocol: "TCP" },
+    ];
+    maps.apply(
+      compiler.upsertSlice(slice("v4", "web", [endpoint("10.0.0.2"), endpoint("10.0.0.1")], targets)),
+    );
+    maps.apply(compiler.upsertSlice(slice("v6", "web", [endpoint("fd10::1")], targets)));
+    expect(table(compiler)).toEqual({
+      "10.96.0.1:80/6": ["10.0.0.1:8080", "10.0.0.2:8080"],
+      "10.96.0.1:53/17": ["10.0.0.1:5353", "10.0.0.2:5353"],
+      "fd00::1:80/6": ["fd10::1:8080"],
+      "fd00::1:53/17": ["fd10::1:5353"],
+    });
+    expect(compiler.serviceAt({ addr: parseIp("fd00::1"), port: 53, proto: 0, scope: 0 })).toEqual({
+      namespace: "shop",
+      name: "web",
+    });
+  });
+
+  it.each<[string, Endpoint[], string[]]>([
+    ["ready ones only", [endpoint("10.0.0.1"), endpoint("10.0.0.2", { ready: false })], ["10.0.0.1:8080"]],
+    ["those without conditions", [endpoint("10.0.0.1", {})], ["10.0.0.1:8080"]],
+    [
+      "no terminating one beside a ready one",
+      [endpoint("10.0.0.1"), endpoint("10.0.0.2", { ready: false, serving: true, terminating: true })],
+      ["10.0.0.1:8080"],
+    ],
+    [
+      "terminating ones that serve when nothing is ready",
+      [
+        endpoint("10.0.0.1", { ready: false, serving: false, terminating: true }),
+        endpoint("10.0.0.2", { ready: false, serving: true, terminating: true }),
+        endpoint("10.0.0.3", { ready: false, serving: true }),
+      ],
+      ["10.0.0.2:8080"],
+    ],
+    ["nothing when nothing serves", [endpoint("10.0.0.1", { ready: false })], []],
+  ])("uses %s", (_, endpoints, want) => {
+    const compiler = new ServiceCompiler();
+    compiler.upsertService(web);
+    compiler.upsertSlice(slice("s", "web", endpoints));
+    expect(table(compiler)).toEqual({ "10.96.0.1:80/6": want });
+  });
+
+  it("keeps the row of a backend that drains, until its endpoint goes", () => {
+    const compiler = new ServiceCompiler();
+    const maps = new Maps();
+    maps.apply(compiler.upsertService(web));
+    maps.apply(compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.1"), endpoint("10.0.0.2")])));
+    const drains = endpoint("10.0.0.2", { ready: false, serving: true, terminating: true });
+    maps.apply(compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.1"), drains])));
+    expect([...maps.backends.values()].map(({ addr, state }) => [formatIp(addr), state])).toEqual([
+      ["10.0.0.1", 0],
+      ["10.0.0.2", 1],
+    ]);
+    expect([...maps.services.values()][0]?.row.count).toBe(1);
+    maps.apply(compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.1")])));
+    expect(maps.backends.size).toBe(1);
+  });
+
+  it("flips by one write to a fresh list, and writes nothing when nothing changed", () => {
+    const compiler = new ServiceCompiler();
+    compiler.upsertService(web);
+    const first = compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.1")]));
+    expect(first.map(({ op }) => op)).toEqual(["put-backend", "put-slot", "put-service"]);
+    expect(compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.1")]))).toEqual([]);
+    const next = compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.2")]));
+    expect(next.map(({ op }) => op)).toEqual([
+      "put-backend",
+      "put-slot",
+      "put-service",
+      "delete-slots",
+      "delete-backend",
+    ]);
+  });
+
+  it("serves NodePort, LoadBalancer and external addresses, with both scopes under externalTrafficPolicy Local", () => {
+    const compiler = new ServiceCompiler({ nodeName: "n1", nodeAddresses: [parseIp("172.30.0.11")] });
+    const spec = {
+      type: "LoadBalancer",
+      clusterIPs: ["10.96.0.1"],
+      externalIPs: ["198.51.100.1"],
+      externalTrafficPolicy: "Local",
+      ports: [{ port: 80, nodePort: 30080 }],
+    };
+    compiler.upsertService(service("web", spec, { loadBalancer: { ingress: [{ ip: "203.0.113.1" }] } }));
+    compiler.upsertSlice(slice("s", "web", [endpoint("10.0.0.1", {}, "n1"), endpoint("10.0.0.2", {}, "n2")]));
+    const local = ["10.0.0.1:8080"];
+    const all = [...local, "10.0.0.2:8080"];
+    expect(table(compiler)).toEqual({
+      "10.96.0.1:80/6": all,
+      "172.30.0.11:30080/6": local,
+      "172.30.0.11:30080/6/i": all,
+      "198.51.100.1:80/6": local,
+      "198.51.100.1:80/6/i": all,
+      "203.0.113.1:80/6": local,
+      "203.0.113.1:80/6/i": all,
+    });
+    expect(compiler.setNodeAddresses([]).map(({ op }) => op)).toContain("delete-service");
+    expect(Object.keys(table(compiler))).not.toContain("172.30.0.11:30080/6");
+  });
+
+  it("leaves alone what is headless, external or another proxy's", () => {
+    const compiler = new ServiceCompiler();
+    const ports = [{ port: 80 }];
+    expect(compiler.upsertService(service("a", { clusterIP: "None", clusterIPs: ["None"], ports }))).toEqual(
+      [],
+    );
+    expect(compiler.upsertService(service("b", { type: "ExternalName", ports }))).toEqual([]);
+    const labels = { "service.kubernetes.io/service-proxy-name": "other" };
+    const foreign = service("c", { clusterIPs: ["10.96.0.9"], ports });
+    expect(compiler.upsertService({ ...foreign, metadata: { ...foreign.metadata, labels } })).toEqual([]);
+  });
+
+  it("says affinity and its default of three hours", () => {
+    const compiler = new ServiceCompiler();
+    compiler.upsertService(
+      service("web", { clusterIPs: ["10.96.0.1"], sessionAffinity: "ClientIP", ports: [{ port: 80 }] }),
+    );
+    const [view] = [...compiler.views()];
+    expect(view?.row).toMatchObject({
+      affinityTimeoutS: 10_800,
+      flags: ServiceFlag.clusterIp | ServiceFlag.affinity,
+    });
+  });
+
+  it("gives an address two Services claim to the first by name, and to the other once that goes", () => {
+    const compiler = new ServiceCompiler();
+    const spec = { clusterIPs: [], externalIPs: ["198.51.100.1"], ports: [{ port: 80 }] };
+    compiler.upsertService(service("b", spec));
+    compiler.upsertService(service("a", spec));
+    expect([...compiler.views()].map(({ name }) => name)).toEqual(["a"]);
+    compiler.deleteService("shop", "a");
+    expect([...compiler.views()].map(({ name }) => name)).toEqual(["b"]);
+  });
+
+  it("goes on after a restart without a write, and never empties a service while slices are still being listed", () => {
+    const maps = new Maps();
+    const before = new ServiceCompiler();
+    maps.apply(before.upsertService(web));
+    maps.apply(before.upsertSlice(slice("s", "web", [endpoint("10.0.0.1"), endpoint("10.0.0.2")])));
+    const after = new ServiceCompiler();
+    after.restore(maps.rows());
+    expect(after.upsertService(web)).toEqual([]);
+    expect(after.upsertSlice(slice("s", "web", [endpoint("10.0.0.1"), endpoint("10.0.0.2")]))).toEqual([]);
+    expect(after.prune()).toEqual([]);
+    expect(after.upsertSlice(slice("s", "web", [endpoint("10.0.0.1")])).map(({ op }) => op)).toEqual([
+      "put-slot",
+      "put-service",
+      "delete-slots",
+      "delete-backend",
+    ]);
+  });
+
+  it("prunes what a crash left half written", () => {
+    const compiler = new ServiceCompiler();
+    const addr = parseIp("10.0.0.1");
+    const row = { addr, port: 80, proto: 6, state: 0 };
+    compiler.restore({
+      services: [],
+      slots: [{ slotsId: 4, slot: 0, backendId: 7 }],
+      backends: [
+        { id: 7, row },
+        { id: 8, row },
+      ],
+      frontends: [{ id: 3, key: { addr, port: 80, proto: 6, scope: 0 } }],
+    });
+    expect(
+      compiler
+        .prune()
+        .map(({ op }) => op)
+        .sort(),
+    ).toEqual(["delete-backend", "delete-backend", "delete-frontend", "delete-slots"]);
+  });
+});
+
+describe("any history", () => {
+  const condition = fc.constantFrom<Endpoint["conditions"]>(
+    { ready: true },
+    { ready: false },
+    { ready: false, serving: true, terminating: true },
+    { ready: false, serving: false, terminating: true },
+  );
+  const anyEndpoint = fc
+    .tuple(fc.constantFrom("10.0.0.1", "10.0.0.2", "10.0.0.3"), condition, fc.constantFrom("n1", "n2"))
+    .map(([ip, conditions, node]) => endpoint(ip, conditions, node));
+  const name = fc.constantFrom("a", "b");
+  const anyService = fc
+    .record({
+      name,
+      ip: fc.constantFrom("10.96.0.1", "10.96.0.2"),
+      ports: fc.constantFrom<{ name?: string; port: number; nodePort?: number; protocol?: string }[]>(
+        [{ port: 80 }],
+        [{ name: "x", port: 80, nodePort: 30000 }],
+        [
+          { name: "x", port: 80 },
+          { name: "y", port: 81, protocol: "UDP" },
+        ],
+      ),
+      policy: fc.constantFrom({}, { externalTrafficPolicy: "Local" }, { internalTrafficPolicy: "Local" }),
+      externalIPs: fc.constantFrom<string[]>([], ["198.51.100.1"]),
+    })
+    .map(({ name, ip, ports, policy, externalIPs }) =>
+      service(name, { clusterIPs: [ip], ports, externalIPs, ...policy }),
+    );
+  const anySlice = fc
+    .tuple(
+      fc.constantFrom("s1", "s2"),
+      name,
+      fc.uniqueArray(anyEndpoint, { selector: (e) => e.addresses?.[0], maxLength: 3 }),
+      fc.boolean(),
+    )
+    .map(([sliceName, of, endpoints, named]) =>
+      slice(
+        sliceName,
+        of,
+        endpoints,
+        named
+          ? [
+              { name: "x", port: 8080, protocol: "TCP" },
+              { name: "y", port: 8081, protocol: "UDP" },
+            ]
+          : [{ port: 8080, protocol: "TCP" }],
+      ),
+    );
+  const event = fc.oneof(
+    fc.record({ kind: fc.constant("service" as const), object: anyService }),
+    fc.record({ kind: fc.constant("unservice" as const), object: anyService }),
+    fc.record({ kind: fc.constant("slice" as const), object: anySlice }),
+    fc.record({ kind: fc.constant("unslice" as const), object: anySlice }),
+    fc.record({ kind: fc.constant("restart" as const), object: fc.constant(undefined) }),
+  );
+  const options = { nodeName: "n1", nodeAddresses: [parseIp("172.30.0.11")] };
+
+  it("ends in the rows a fresh compiler makes, and no service row ever names what is not there", () => {
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 25 }), (events) => {
+        let compiler = new ServiceCompiler(options);
+        const maps = new Maps();
+        const services = new Map<string, ServiceObject>();
+        const slices = new Map<string, EndpointSliceObject>();
+        for (const { kind, object } of events) {
+          if (kind === "restart") {
+            const before = maps.meaning();
+            compiler = new ServiceCompiler(options);
+            compiler.restore(maps.rows());
+            for (const one of services.values()) maps.apply(compiler.upsertService(one));
+            for (const one of slices.values()) maps.apply(compiler.upsertSlice(one));
+            maps.apply(compiler.prune());
+            expect(maps.meaning()).toEqual(before);
+          } else if (kind === "service") {
+            services.set(object.metadata?.name ?? "", object);
+            maps.apply(compiler.upsertService(object));
+          } else if (kind === "unservice") {
+            services.delete(object.metadata?.name ?? "");
+            maps.apply(compiler.deleteService("shop", object.metadata?.name ?? ""));
+          } else if (kind === "slice") {
+            slices.set(object.metadata?.name ?? "", object);
+            maps.apply(compiler.upsertSlice(object));
+          } else {
+            slices.delete(object.metadata?.name ?? "");
+            maps.apply(compiler.deleteSlice(object));
+          }
+        }
+        const fresh = new ServiceCompiler(options);
+        const want = new Maps();
+        for (const one of services.values()) want.apply(fresh.upsertService(one));
+        for (const one of slices.values()) want.apply(fresh.upsertSlice(one));
+        expect(maps.meaning()).toEqual(want.meaning());
+        expect(maps.meaning()).toMatchObject({ looseSlots: 0, looseFrontends: 0 });
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
