@@ -67,7 +67,7 @@ export interface CniResult {
 
 function scratch(): string {
   mkdirSync("/run/axon-bench", { recursive: true });
-  return mkdtempSync("/run/axon-bench/cni-");
+  return mkdtempSync(`/run/axon-bench/cni-${process.pid}-`);
 }
 
 async function call(

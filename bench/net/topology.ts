@@ -34,7 +34,7 @@ class Stage {
 
   constructor(options: TopologyOptions) {
     mkdirSync("/run/axon-bench", { recursive: true });
-    this.dir = mkdtempSync("/run/axon-bench/net-");
+    this.dir = mkdtempSync(`/run/axon-bench/net-${process.pid}-`);
     this.mtu = options.mtu ?? 1500;
   }
 

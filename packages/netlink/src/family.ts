@@ -2,7 +2,7 @@ import { type Ip, isV4, isV4Prefix, type Prefix } from "@axoneme/base";
 import { malformed } from "./errors.ts";
 
 /** Address families and their forms on the wire: 4 or 16 bytes, against our 16 (IPv4 v4-mapped). */
-export const AF_UNSPEC = 0;
+const AF_UNSPEC = 0;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 

@@ -31,8 +31,8 @@ const VXLAN = { ID: 1, LEARNING: 7, PORT: 15, ZERO_CSUM6_TX: 19, ZERO_CSUM6_RX: 
 /** RTEXT_FILTER_SKIP_STATS: answers without the counters, a third of the size. */
 const SKIP_STATS = 8;
 
-export const IFF_UP = 1;
-export const IFF_LOWER_UP = 1 << 16;
+const IFF_UP = 1;
+const IFF_LOWER_UP = 1 << 16;
 
 /** IF_OPER_* in their order (RFC 2863). */
 const operStates = ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"] as const;

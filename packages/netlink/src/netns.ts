@@ -41,7 +41,7 @@ function namespaceError(op: string, path: string, error: unknown): unknown {
 }
 
 /** Calls `use` with a descriptor of the namespace (-1: own) that stays open until the result has settled. */
-export async function withNetnsAsync<T>(netns: NetnsRef, use: (nsFd: number) => Promise<T>): Promise<T> {
+async function withNetnsAsync<T>(netns: NetnsRef, use: (nsFd: number) => Promise<T>): Promise<T> {
   if (typeof netns !== "string") return use(netns ?? -1);
   const fd = openNetns(netns);
   try {

@@ -7,7 +7,7 @@ import { native } from "./native.ts";
 import { type NetnsRef, netnsName, withNetns } from "./netns.ts";
 
 /** Where a socket listens or connects to. `host` is an address, not a name. */
-export interface SocketAddress {
+interface SocketAddress {
   readonly host: string;
   readonly port: number;
 }
