@@ -5,6 +5,7 @@ import type { AgentRef } from "./client.ts";
 import { AgentClient } from "./client.ts";
 import type { Context } from "./context.ts";
 import { CliError, exitCode, formatError, usageError } from "./errors.ts";
+import { withProgress } from "./output.ts";
 
 /** Options by which every command finds its agents. */
 export interface AgentOptions {
@@ -14,7 +15,7 @@ export interface AgentOptions {
 }
 
 /** State directories of the labs. */
-export function runDir(context: Context): string {
+function runDir(context: Context): string {
   return context.env["AXON_RUN_DIR"] ?? "/run/axon";
 }
 
@@ -46,7 +47,7 @@ function exists(path: string): boolean {
 }
 
 /** Names of the labs on this machine. */
-export function labNames(context: Context): string[] {
+function labNames(context: Context): string[] {
   return entries(runDir(context)).filter((name) => exists(join(runDir(context), name, "nodes")));
 }
 
@@ -110,7 +111,8 @@ export async function askAll<T>(
   ask: (client: AgentClient) => Promise<T>,
 ): Promise<Answer<T>[]> {
   const agents = findAgents(context, options);
-  const results = await Promise.allSettled(agents.map((agent) => askOne(agent, ask)));
+  const asked = Promise.allSettled(agents.map((agent) => askOne(agent, ask)));
+  const results = await withProgress(context, "waiting for the agents", asked);
   const answers: Answer<T>[] = [];
   const failures: unknown[] = [];
   for (const [i, result] of results.entries()) {

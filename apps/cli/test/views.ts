@@ -44,7 +44,7 @@ export function statusOf(node: string, state: StatusResponse["state"] = "ok"): S
   };
 }
 
-export const endpoint: EndpointView = {
+const endpoint: EndpointView = {
   id: 42,
   kind: "pod",
   namespace: "default",
@@ -62,7 +62,7 @@ export const endpoint: EndpointView = {
   created: ago(65),
 };
 
-export const host: EndpointView = {
+const host: EndpointView = {
   ...endpoint,
   id: 1,
   kind: "host",
@@ -73,7 +73,7 @@ export const host: EndpointView = {
   labels: ["reserved:host"],
 };
 
-export const identities: IdentityView[] = [
+const identities: IdentityView[] = [
   { id: 1, scope: "reserved", labels: ["reserved:host"], endpoints: 1 },
   {
     id: 2000,
@@ -83,7 +83,7 @@ export const identities: IdentityView[] = [
   },
 ];
 
-export const ipcache: IpcacheEntryView[] = [
+const ipcache: IpcacheEntryView[] = [
   { prefix: "0.0.0.0/0", identity: 2, source: "reserved" },
   {
     prefix: "10.200.1.9/32",
@@ -94,7 +94,7 @@ export const ipcache: IpcacheEntryView[] = [
   },
 ];
 
-export const services: ServiceView[] = [
+const services: ServiceView[] = [
   {
     namespace: "default",
     name: "web",
@@ -117,7 +117,7 @@ export const services: ServiceView[] = [
   },
 ];
 
-export const policies: PolicyView[] = [
+const policies: PolicyView[] = [
   {
     kind: "NetworkPolicy",
     namespace: "default",
@@ -130,7 +130,7 @@ export const policies: PolicyView[] = [
   },
 ];
 
-export const conntrack: MapDumpView = {
+const conntrack: MapDumpView = {
   name: "ct",
   maps: ["ax_ct"],
   entries: 2,

@@ -11,7 +11,7 @@ let cachedSecond = Number.NaN;
 let cachedText = "";
 
 /** As formatTimestamp, of seconds and the nanoseconds within; the text of the second is kept, since flows come in order. */
-export function formatSeconds(seconds: number, nanos: number): Timestamp {
+function formatSeconds(seconds: number, nanos: number): Timestamp {
   if (seconds !== cachedSecond) {
     cachedText = new Date(seconds * 1000).toISOString().slice(0, 19);
     cachedSecond = seconds;
