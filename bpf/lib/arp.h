@@ -140,18 +140,24 @@ AX_INLINE int nd_reply(struct __sk_buff *skb, struct ax_pkt *p, struct ax_nd *nd
 	return send_back(skb, pod_mac, nd->mac);
 }
 
-/* Neighbour solicitations are answered, advertisements of the pod go up, the rest has no reader. */
+/* An address the stack delivers here: it forwards none of these. */
+AX_INLINE bool is_for_host(struct ax_addr *addr)
+{
+	struct ax_endpoint *ep = bpf_map_lookup_elem(&ax_endpoints, addr);
+
+	return addr_is_link_local6(addr) || (ep && ep->flags & AX_EP_HOST);
+}
+
+/* Neighbour solicitations are answered, advertisements to the host go up, the rest has no reader. */
 AX_GLOBAL int discovery(struct __sk_buff *skb, struct ax_pkt *p)
 {
 	struct ax_nd nd = {};
-	__u8 hops;
 
 	if (!p)
 		return TC_ACT_SHOT;
-	if (p->icmp_type == ND_ADVERT)
+	if (p->icmp_type == ND_ADVERT && is_for_host(&p->daddr))
 		return TC_ACT_OK;
 	if (p->icmp_type != ND_SOLICIT || p->l4_off != ETH_HLEN + sizeof(struct ipv6hdr) ||
-	    bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, hop_limit), &hops, 1) || hops != 255 ||
 	    bpf_skb_load_bytes(skb, p->l4_off, &nd, offsetof(struct ax_nd, option)))
 		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_EGRESS);
 	/* a duplicate address probe comes from `::`; nobody else has the pod's address */

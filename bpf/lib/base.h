@@ -38,7 +38,7 @@ enum ax_pkt_flags {
 	AX_P_FIRST_FRAG = 1 << 0,
 	AX_P_LATER_FRAG = 1 << 1,  /* ports come from ax_frags */
 	AX_P_ICMP_ERROR = 1 << 2,  /* the tuple of interest is in the payload */
-	AX_P_ND = 1 << 3,          /* neighbour/router discovery or MLD */
+	AX_P_ND = 1 << 3,          /* neighbour or router discovery that no router has forwarded */
 };
 
 /* One packet, parsed. Addresses and ports in packet order. */
@@ -55,6 +55,8 @@ struct ax_pkt {
 	__u8 family;            /* AF_INET, AF_INET6 */
 	__u8 flags;             /* enum ax_pkt_flags */
 	__u32 frag_id;
+	__u8 hops;              /* IPv6 hop limit, unless parse_plain was enough */
+	__u8 pad[3];
 };
 
 /* One end of a packet, resolved from the maps. */

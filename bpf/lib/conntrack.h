@@ -82,13 +82,32 @@ AX_INLINE bool ct_is_plain(const struct ax_config *cfg, const struct ax_ct *ct, 
 	return left >= (__s32)cfg->ct_timeout_any_s - 1;
 }
 
-/* A SYN on a closed or forgotten entry is a new connection; so is anything on an expired one. */
-AX_INLINE bool ct_is_over(const struct ax_ct *ct, const struct ax_pkt *p, __u32 now)
+/* Does this packet open something, whatever was before? */
+AX_INLINE bool is_opening(const struct ax_pkt *p)
+{
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	case IPPROTO_ICMP:
+		return p->icmp_type == ICMP_ECHO;
+	case IPPROTO_ICMPV6:
+		return p->icmp_type == ICMPV6_ECHO_REQUEST;
+	default:
+		return false;
+	}
+}
+
+/*
+ * A new connection on an old tuple, to be judged as one: anything on an expired entry, a SYN on a
+ * closed one, and a SYN or echo request of the side that only ever had to answer.
+ */
+AX_INLINE bool ct_is_over(const struct ax_ct *ct, __u32 side, const struct ax_pkt *p, __u32 now)
 {
 	if ((__s32)(now - ct->expires_s) > 0)
 		return true;
-	return ct->flags & AX_CT_CLOSED && p->proto == IPPROTO_TCP &&
-	       (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	if (!is_opening(p))
+		return false;
+	return !ct_from_initiator(ct, side) || (ct->flags & AX_CT_CLOSED && p->proto == IPPROTO_TCP);
 }
 
 /* The last full decision still holds. */

@@ -182,7 +182,7 @@ AX_GLOBAL int known(struct __sk_buff *skb, struct ax_work *w, __u32 device)
 	if (!w)
 		return 0;
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
-	if (!ct || !ct_is_decided(ct, w->epoch, w->side ^ 1) || ct_is_over(ct, &w->pkt, w->now_s) ||
+	if (!ct || !ct_is_decided(ct, w->epoch, w->side ^ 1) || ct_is_over(ct, w->side, &w->pkt, w->now_s) ||
 	    (device && ct->side[w->side & 1].ifindex != device))
 		return 0;
 	ct_touch(skb, &w->pkt, ct, w->side);
@@ -205,7 +205,7 @@ AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 		return AX_DROP_NO_CONFIG;
 	note_parties(w);
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
-	if (ct && ct_is_over(ct, &w->pkt, w->now_s))
+	if (ct && ct_is_over(ct, w->side, &w->pkt, w->now_s))
 		ct = NULL;
 	src_starts = !ct || ct_from_initiator(ct, w->side);
 	if (ct)

@@ -46,7 +46,7 @@ AX_INLINE int deliver_new(struct __sk_buff *skb, struct ax_work *w)
 AX_INLINE bool is_settled(const struct ax_ct *ct, __u32 epoch, __u32 side, const struct ax_pkt *p, __u32 now)
 {
 	return ct_is_decided(ct, epoch, side ^ 1) && ct->side[(side ^ 1) & 1].path == AX_PATH_PEER &&
-	       !ct->side[side & 1].ep_id && !ct->frontend_id && !ct_is_over(ct, p, now);
+	       !ct->side[side & 1].ep_id && !ct->frontend_id && !ct_is_over(ct, side, p, now);
 }
 
 /* The fast way for packets from a device: true when *action is the program's answer. */

@@ -27,6 +27,10 @@
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
 
+/* RFC 4861: router solicitation .. redirect; valid only with the hop limit they were sent with */
+#define ND_FIRST 133
+#define ND_LAST 137
+
 struct ax_icmp {
 	__u8 type;
 	__u8 code;
@@ -211,6 +215,7 @@ AX_INLINE int load_ip6(struct __sk_buff *skb, __u32 off, struct ax_pkt *p)
 	if (!addresses_travel(p))
 		return AX_DROP_INVALID;
 	p->proto = ip.nexthdr;
+	p->hops = ip.hop_limit;
 	p->family = AF_INET6;
 	p->l4_off = off + sizeof(ip);
 	return load_extensions(skb, p);
@@ -230,7 +235,7 @@ AX_INLINE int load_icmp(struct __sk_buff *skb, struct ax_pkt *p)
 		p->sport = p->dport = h.id;
 	else if (is_icmp_error(p->proto, h.type))
 		p->flags |= AX_P_ICMP_ERROR;
-	else if (p->proto == IPPROTO_ICMPV6 && ((h.type >= 130 && h.type <= 137) || h.type == 143))
+	else if (p->proto == IPPROTO_ICMPV6 && h.type >= ND_FIRST && h.type <= ND_LAST && p->hops == 255)
 		p->flags |= AX_P_ND;
 	return AX_PARSE_OK;
 }

@@ -6,7 +6,7 @@ import { Datapath, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
 import { dissect, mapped } from "./dissect.ts";
 import { arp, ethernet, hostMac, icmp, podMac, solicit, udp } from "./packet.ts";
-import { peopled, v4, v6 } from "./scene.ts";
+import { guarded, peopled, v4, v6 } from "./scene.ts";
 
 let dp: Datapath;
 let dev: Devices;
@@ -129,6 +129,16 @@ describe("neighbour discovery", () => {
     expect(send(advert).verdict).toBe(Verdict.PASS);
     const request = solicit({ src: v6.node, target: v6.a });
     expect(dp.run("pod_to", request, { ifindex: dev.a }).verdict).toBe(Verdict.PASS);
+  });
+
+  test("discovery is no way past the policy", () => {
+    const advert = (dst: string, ttl: number) =>
+      icmp({ src: v6.a, dst, ttl, type: 136, payload: mapped(v6.a) });
+    for (const dst of [v6.b, v6.c, v6.world]) expect(send(advert(dst, 255)).verdict).toBe(Verdict.DROP);
+    guarded(dp, dev);
+    expect(send(advert(v6.b, 64)).verdict).toBe(Verdict.DROP);
+    const forwarded = icmp({ src: v6.world, dst: v6.b, ttl: 254, type: 136, payload: mapped(v6.a) });
+    expect(dp.run("pod_to", forwarded, { ifindex: dev.b }).verdict).toBe(Verdict.DROP);
   });
 });
 

@@ -316,6 +316,19 @@ describe.each(families)("connections of pod_from, $name", (f) => {
     expect(about(60)).toContain(left());
   });
 
+  test("who may only answer may not open: its SYN or echo request on the same tuple is judged anew", () => {
+    guarded(dp, dev);
+    dp.policyHead(2, "egress", 99);
+    fromA(request(f));
+    fromB(reply(f));
+    fromA(echo({ src: f.a, dst: f.b, id: 7 }));
+    expect(fromB(echo({ src: f.b, dst: f.a, id: 7, reply: true })).verdict).toBe(Verdict.REDIRECT);
+    expect(fromB(echo({ src: f.b, dst: f.a, id: 7 })).verdict).toBe(Verdict.DROP);
+    expect(fromB(reply(f, Tcp.SYN)).verdict).toBe(Verdict.DROP);
+    expect(fromB(reply(f, Tcp.ACK)).verdict).toBe(Verdict.REDIRECT);
+    expect(fromB(echo({ src: f.b, dst: f.a, id: 7, reply: true })).verdict).toBe(Verdict.REDIRECT);
+  });
+
   test("a reset closes", () => {
     peopled(dp, dev);
     fromA(request(f));
