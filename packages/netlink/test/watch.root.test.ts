@@ -105,10 +105,14 @@ it("tells only what was asked for", async () => {
 
 it("says resync when the kernel had to drop changes, and goes on", async () => {
   const watch = netlink.watch({ routes: true, receiveBuffer: 4096 });
-  // The changes of one batch come while nothing is read: the loop only sees the answers of the whole.
-  await netlink.batch((nl) => {
+  const changes = netlink.batch((nl) => {
     for (let i = 0; i < 100; i++) void nl.routeAdd({ oif: 1, dst: parsePrefix(`10.60.${i}.0/24`) });
   });
+  // The send is queued in a microtask and made by another thread; nobody reads while this one is held.
+  await Promise.resolve();
+  await Promise.resolve();
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  await changes;
   await until(watch, (event) => event.type === "resync");
   await netlink.routeDel({ dst: parsePrefix("10.60.99.0/24") });
   await until(watch, (event) => told(event) === "route delete 10.60.99.0/24");
