@@ -37,8 +37,10 @@ export function reconcileReplicaSet({ replicaSet, pods, now }: ReplicaSetView): 
         object: controlledPod(replicaSet, reference, replicaSet.spec?.template),
       });
     }
-    const surplus = [...active].sort(deletionOrder).slice(0, Math.max(0, active.length - wanted));
-    actions.push(...surplus.slice(0, burst).map(deletePod));
+    if (active.length > wanted) {
+      const surplus = [...active].sort(deletionOrder).slice(0, Math.min(burst, active.length - wanted));
+      actions.push(...surplus.map(deletePod));
+    }
   }
   actions.push(...statusActions(replicaSet, active, now));
   return actions;

@@ -33,7 +33,7 @@ export interface LabConfig {
   agentConfig: Readonly<Record<string, unknown>>;
   /** `{{config}}` and `{{node}}` are replaced; null: no agent. */
   agentCommand: readonly string[] | null;
-  /** `{{kubeconfig}}` is replaced; null: no operator. */
+  /** `{{config}}` and `{{kubeconfig}}` are replaced; null: no operator. */
   operatorCommand: readonly string[] | null;
   cni: CniTemplate;
   /** Image name to root file system. */

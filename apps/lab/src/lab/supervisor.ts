@@ -2,12 +2,10 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AxonError, childLogger, errorText, type Logger, systemClock } from "@axoneme/base";
 import { KubeClient, loadKubeconfig } from "@axoneme/kube";
-import { builtFile, Netns } from "@axoneme/netlink";
+import { builtFile } from "@axoneme/netlink";
 import { ControllerManager } from "../controllers/manager.ts";
-import { buildNetwork, removeNamespace, wireNamespace } from "../network/build.ts";
-import { type NetworkPlan, type NodePlan, planNetwork, staticPodCidrs } from "../network/plan.ts";
-import type { CniNetwork } from "../node/cni.ts";
-import { NodeRunner } from "../node/runner.ts";
+import { buildNetwork, wireNamespace } from "../network/build.ts";
+import { type NetworkPlan, type NodePlan, planNetwork } from "../network/plan.ts";
 import { createCgroup, joinCgroup } from "./cgroup.ts";
 import { hostRoots, type LabConfig, readConfig, substitute } from "./config.ts";
 import { launchLine } from "./launch.ts";
@@ -15,6 +13,7 @@ import { type LabPaths, labPaths } from "./paths.ts";
 import { type SupervisorReport, writeReport } from "./progress.ts";
 import { type RunningApiServer, startApiServer } from "./server.ts";
 import { Service } from "./service.ts";
+import { untilTold } from "./signals.ts";
 
 /** Everything a lab's supervisor keeps running, in the order of the start. */
 export class Supervisor {
@@ -25,7 +24,6 @@ export class Supervisor {
   #server: RunningApiServer | undefined;
   #client: KubeClient | undefined;
   #controllers: ControllerManager | undefined;
-  #runners: NodeRunner[] = [];
   #services: Service[] = [];
 
   constructor(name: string, log: Logger) {
@@ -57,7 +55,6 @@ export class Supervisor {
   /** Ends the supervisor's own parts; pods, agents and the network stay for the next one. */
   async stop(): Promise<void> {
     for (const service of this.#services) service.release();
-    await Promise.all(this.#runners.map((runner) => runner.stop()));
     await this.#controllers?.stop();
     await this.#client?.close();
     await this.#server?.stop();
@@ -83,7 +80,8 @@ export class Supervisor {
       mkdirSync(dir, { recursive: true });
     for (const node of this.#config.nodes) {
       mkdirSync(this.#paths.nodeDir(node), { recursive: true });
-      for (const part of ["pods", "agent", "cni"]) createCgroup(join(this.#paths.nodeCgroup(node), part));
+      for (const part of ["pods", "agent", "cni", "kubelet"])
+        createCgroup(join(this.#paths.nodeCgroup(node), part));
     }
     return { control };
   }
@@ -122,12 +120,24 @@ export class Supervisor {
     const { operatorCommand } = this.#config;
     if (operatorCommand === null) return;
     const cgroup = join(this.#paths.cgroup, "operator");
-    const argv = substitute(operatorCommand, { kubeconfig: this.#paths.kubeconfig });
+    const config = join(this.#paths.state, "operator.json");
+    writeFileSync(config, `${JSON.stringify(this.#operatorConfig(), null, 2)}\n`, { mode: 0o600 });
+    const argv = substitute(operatorCommand, { kubeconfig: this.#paths.kubeconfig, config });
     this.#serve("operator", {
       argv: [builtFile("bin/axon-exec"), "--cgroup", cgroup, "--", ...argv],
       cgroup,
       dir: this.#paths.state,
     });
+  }
+
+  #operatorConfig(): object {
+    const { podCidrs, podCidrMaskSizes } = this.#plan;
+    return {
+      clusterPoolIpv4Cidrs: [podCidrs[0]],
+      clusterPoolIpv4MaskSize: podCidrMaskSizes[0],
+      clusterPoolIpv6Cidrs: [podCidrs[1]],
+      clusterPoolIpv6MaskSize: podCidrMaskSizes[1],
+    };
   }
 
   #startAgents(): void {
@@ -175,39 +185,30 @@ export class Supervisor {
     service.start();
   }
 
-  async #startNodes(): Promise<void> {
-    for (const node of this.#plan.nodes) {
-      const runner = new NodeRunner({
-        node: node.name,
-        paths: this.#paths,
-        hostIps: node.ips,
-        images: this.#config.images,
-        network: this.#networkOf(node),
-        client: this.#needClient(),
-        sandbox: { create: createSandbox, remove: removeNamespace },
-        clock: systemClock,
-        log: childLogger(this.#log, { module: "node", node: node.name }),
-        launch: launchLine,
+  /** Each node's runner is a process of its own, as a kubelet is: it goes on while the supervisor restarts. */
+  #startNodes(): void {
+    for (const node of this.#config.nodes) {
+      const cgroup = join(this.#paths.nodeCgroup(node), "kubelet");
+      const self = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+      this.#serve(`kubelet of ${node}`, {
+        argv: [
+          builtFile("bin/axon-exec"),
+          "--cgroup",
+          cgroup,
+          "--",
+          ...self,
+          "node",
+          "--name",
+          this.#config.name,
+          "--node",
+          node,
+        ],
+        cgroup,
+        dir: this.#paths.nodeDir(node),
+        file: "kubelet",
       });
-      this.#runners.push(runner);
     }
-    await Promise.all(this.#runners.map((runner) => runner.start()));
   }
-
-  #networkOf(node: NodePlan): CniNetwork {
-    const [podCIDR4, podCIDR6] = staticPodCidrs(this.#plan, node.index);
-    const nodeDir = this.#paths.nodeDir(node.name);
-    return substitute(this.#config.cni, { node: node.name, nodeDir, podCIDR4, podCIDR6 });
-  }
-}
-
-/** A pod's namespace; a file left by a crash in the middle of a former attempt is cleared away. */
-async function createSandbox(path: string): Promise<void> {
-  if (existsSync(path)) await removeNamespace(path);
-  // No two pods share an address here: waiting a second or two for IPv6 to make sure of it helps nobody.
-  await Netns.create(path, {
-    sysctls: { "net.ipv6.conf.all.accept_dad": 0, "net.ipv6.conf.default.accept_dad": 0 },
-  });
 }
 
 /** The port of a former kubeconfig, 0 (any) when there is none. */
@@ -219,12 +220,10 @@ function formerPort(kubeconfig: string): number {
 /** Runs a supervisor until it is told to end. For `lab.mjs run`. */
 export async function runSupervisor(name: string, log: Logger): Promise<void> {
   const supervisor = new Supervisor(name, log);
+  const told = untilTold();
   await supervisor.start();
   log.info({ lab: name }, "the lab is running");
-  await new Promise<void>((resolve) => {
-    process.once("SIGTERM", () => resolve());
-    process.once("SIGINT", () => resolve());
-  });
+  await told;
   await supervisor.stop();
   rmSync(labPaths(name, hostRoots()).supervisorPid, { force: true });
 }

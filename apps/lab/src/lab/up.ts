@@ -36,7 +36,7 @@ export interface LabUpOptions {
   agentConfig?: Readonly<Record<string, unknown>>;
   /** Default `node dist/agent.mjs --config {{config}}`; null: no agent. */
   agentCommand?: readonly string[] | null;
-  /** Default `node dist/operator.mjs --kubeconfig {{kubeconfig}}`; null: no operator. */
+  /** Default `node dist/operator.mjs --config {{config}} --kubeconfig {{kubeconfig}}`; null: no operator. */
   operatorCommand?: readonly string[] | null;
   /** Default: our plugin, which asks the node's agent. */
   cni?: CniTemplate;
@@ -131,7 +131,7 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
       agentCommand === undefined ? nodeCommand("agent.mjs", ["--config", "{{config}}"]) : agentCommand,
     operatorCommand:
       operatorCommand === undefined
-        ? nodeCommand("operator.mjs", ["--kubeconfig", "{{kubeconfig}}"])
+        ? nodeCommand("operator.mjs", ["--config", "{{config}}", "--kubeconfig", "{{kubeconfig}}"])
         : operatorCommand,
     cni: options.cni ?? axonCni(),
     images: options.images ?? {},
@@ -253,7 +253,9 @@ function logTail(paths: LabPaths, config: LabConfig): string {
   const files = [
     paths.supervisorLog,
     join(paths.state, "operator.log"),
-    ...config.nodes.map((node) => join(paths.nodeDir(node), "agent.log")),
+    ...config.nodes.flatMap((node) =>
+      ["kubelet.log", "agent.log"].map((file) => join(paths.nodeDir(node), file)),
+    ),
   ];
   return files
     .map((file) => ({ file, lines: lastLines(file, 5) }))

@@ -25,6 +25,7 @@ export interface PodState {
 /** Keeps pod states as files pods/<uid>/state.json, each written to a new file and renamed. */
 export class PodStateStore {
   readonly #dir: string;
+  readonly #made = new Set<string>();
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -37,13 +38,15 @@ export class PodStateStore {
 
   save(state: PodState): void {
     const dir = this.dir(state.uid);
-    mkdirSync(dir, { recursive: true });
+    if (!this.#made.has(state.uid)) mkdirSync(dir, { recursive: true });
+    this.#made.add(state.uid);
     const file = join(dir, "state.json");
     writeFileSync(`${file}.new`, JSON.stringify(state), { mode: 0o600 });
     renameSync(`${file}.new`, file);
   }
 
   remove(uid: string): void {
+    this.#made.delete(uid);
     rmSync(this.dir(uid), { recursive: true, force: true });
   }
 

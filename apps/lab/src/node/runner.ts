@@ -11,7 +11,7 @@ import { FifoPool } from "./fifos.ts";
 import { type NodeFacts, nodeObject, nodeStatus } from "./heartbeat.ts";
 import { nodeApi } from "./kubeapi.ts";
 import { KubeletServer } from "./kubelet.ts";
-import { PodStateStore } from "./podstate.ts";
+import { type PodState, PodStateStore } from "./podstate.ts";
 import { PodWorker } from "./podworker.ts";
 import { Slots } from "./slots.ts";
 
@@ -41,6 +41,8 @@ export class NodeRunner {
   readonly #options: NodeRunnerOptions;
   readonly #context: NodeContext;
   readonly #workers = new Map<string, PodWorker>();
+  /** Pods of a former runner that have not been taken over yet. */
+  readonly #left = new Map<string, PodState>();
   readonly #watch: ListWatch<Pod>;
   readonly #kubelet: KubeletServer;
   #networkProblem: string | undefined = "the network plugin has not been asked yet";
@@ -85,7 +87,7 @@ export class NodeRunner {
   async start(): Promise<void> {
     await this.#kubelet.listen(this.socketPath);
     await this.#register();
-    const adopted = this.#context.states.load(this.#context.node);
+    for (const state of this.#context.states.load(this.#context.node)) this.#left.set(state.uid, state);
     this.#repeat(leaseEveryMs, () => this.#renewLease());
     this.#watchNetwork();
     this.#repeat(gcEveryMs, () => this.#collectGarbage());
@@ -95,11 +97,9 @@ export class NodeRunner {
       onDelete: (pod) => this.#workers.get(uidOf(pod))?.remove(),
     });
     await this.#watch.synced;
-    const present = new Set([...this.#watch.store.values()].map(uidOf));
-    for (const state of adopted) {
-      // Its object went while no runner was there: end it, the API knows already.
-      if (!present.has(state.uid)) this.#adopt(state.pod, state).remove();
-    }
+    // What nobody asked for lost its object while no runner was there: end it, the API knows already.
+    for (const state of this.#left.values()) this.#adopt(state.pod, state).remove();
+    this.#left.clear();
   }
 
   /** Stops watching; pods keep running and the next runner takes them over. */
@@ -124,11 +124,12 @@ export class NodeRunner {
       known.update(pod);
       return;
     }
-    const state = this.#context.states.load(this.#context.node).find((entry) => entry.uid === uidOf(pod));
+    const state = this.#left.get(uidOf(pod));
+    this.#left.delete(uidOf(pod));
     this.#adopt(pod, state).wake();
   }
 
-  #adopt(pod: Pod, state?: ReturnType<PodStateStore["load"]>[number]): PodWorker {
+  #adopt(pod: Pod, state?: PodState): PodWorker {
     const worker = new PodWorker(this.#context, pod, () => this.#workers.delete(uidOf(pod)), state);
     this.#workers.set(uidOf(pod), worker);
     return worker;
@@ -155,7 +156,8 @@ export class NodeRunner {
     else {
       await nodes.patch(this.#context.node, { metadata: { ...wanted.metadata } });
       // A former runner knew the network to be ready; that holds until the plugin says otherwise.
-      if (condition(existing.status?.conditions, "Ready")?.status === "True") this.#networkProblem = undefined;
+      if (condition(existing.status?.conditions, "Ready")?.status === "True")
+        this.#networkProblem = undefined;
     }
     await this.#writeStatus();
     await this.#renewLease();

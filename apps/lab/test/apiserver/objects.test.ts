@@ -1,4 +1,8 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ApiServer } from "../../src/apiserver/index.ts";
 import { configMap, pod, TestServer, widgetCrd } from "./harness.ts";
 
 let server: TestServer;
@@ -533,5 +537,43 @@ describe("a restart", () => {
     await server.post(`${api}/services`, { metadata: { name: "fresh" }, spec: { ports: [{ port: 1 }] } });
     expect(await latest.names(1)).toEqual(["ADDED fresh"]);
     latest.close();
+  });
+});
+
+describe("starting", () => {
+  test("one server at a time has a state directory", async () => {
+    await expect(ApiServer.start({ stateDir: server.dir })).rejects.toThrow(
+      /is in use by the API server of process/,
+    );
+    expect((await server.get("/healthz")).status).toBe(200);
+  });
+
+  test("an address that is taken is named, and the directory is free again", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "ax-apiserver-"));
+    const listen = [{ host: "127.0.0.1", port: server.server.port() }];
+    await expect(ApiServer.start({ stateDir: dir, listen })).rejects.toThrow(
+      /cannot listen on 127\.0\.0\.1:\d+/,
+    );
+    const second = await ApiServer.start({ stateDir: dir });
+    await second.stop();
+    rmSync(dir, { recursive: true });
+  });
+
+  test("nodes register with their status", async () => {
+    const status = {
+      conditions: [{ type: "Ready", status: "True" }],
+      addresses: [{ type: "InternalIP", address: "10.0.0.1" }],
+    };
+    const { body } = await server.post("/api/v1/nodes", {
+      metadata: { name: "self" },
+      spec: { podCIDRs: ["10.1.0.0/24", "fd00::/64"] },
+      status,
+    });
+    expect(body.status.addresses).toEqual(status.addresses);
+    expect(body.spec.podCIDR).toBe("10.1.0.0/24");
+    const wide = await server.get("/api/v1/nodes/self", {
+      accept: "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+    });
+    expect(wide.body.rows[0].cells.slice(0, 3)).toEqual(["self", "Ready", "<none>"]);
   });
 });

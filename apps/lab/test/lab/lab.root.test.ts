@@ -6,6 +6,7 @@ import { connectIn } from "@axoneme/netlink";
 import type { Pod } from "kubernetes-types/core/v1";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isClean, type LabHandle, labDown, labPaths, labStatus, labUp, leftovers } from "../../src/index.ts";
+import { cgroupPids } from "../../src/lab/cgroup.ts";
 import { hostRoots } from "../../src/lab/config.ts";
 import { Kubectl, plainLab, supervisorOfSources } from "../support/lab.ts";
 
@@ -235,11 +236,14 @@ describe("a lab with two nodes and a plain CNI network", () => {
     });
   });
 
-  it("keeps pods running when the supervisor is killed, and takes them over without a restart", async () => {
+  it("keeps pods running when the supervisor and the kubelets are killed, and takes them over without a restart", async () => {
     const before = await pods();
     const uids = before.map((pod) => pod.metadata?.uid).sort();
     const ids = before.map((pod) => pod.status?.containerStatuses?.[0]?.containerID).sort();
-    process.kill(Number(readFileSync(labPaths(name, hostRoots()).supervisorPid, "utf8")), "SIGKILL");
+    const paths = labPaths(name, hostRoots());
+    const groups = ["control", ...lab.nodes.map((node) => `${node}/kubelet`)];
+    for (const pid of groups.flatMap((group) => cgroupPids(`${paths.cgroup}/${group}`)))
+      process.kill(pid, "SIGKILL");
     await waitFor(async () => (await labStatus({ name })).state === "crashed", {
       what: "the supervisor to be gone",
     });
@@ -249,7 +253,13 @@ describe("a lab with two nodes and a plain CNI network", () => {
     expect(after.map((pod) => pod.status?.containerStatuses?.[0]?.containerID).sort()).toEqual(ids);
     expect(after.every((pod) => pod.status?.containerStatuses?.[0]?.restartCount === 0)).toBe(true);
     const [pod] = after;
-    expect(await kubectl.run("exec", pod?.metadata?.name ?? "", "--", "echo", "alive")).toBe("alive\n");
+    const podName = pod?.metadata?.name ?? "";
+    await waitFor(async () => (await kubectl.attempt("exec", podName, "--", "true")).code === 0, {
+      timeoutMs: 10_000,
+      everyMs: 100,
+      what: "the new kubelet to serve exec",
+    });
+    expect(await kubectl.run("logs", podName)).toBe(`hello from ${podName}\n`);
   });
 
   it("removes pods with their namespaces, cgroups and addresses when the deployment goes", async () => {
