@@ -83,6 +83,6 @@ export function bootstrap(cluster: Cluster, advertised: readonly { address: stri
       endpoints: [{ addresses: same.map((each) => each.address), conditions: { ready: true } }],
       ports,
     },
-    ["endpoints", "ports"],
+    ["addressType", "endpoints", "ports"],
   );
 }

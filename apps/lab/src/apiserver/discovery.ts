@@ -1,6 +1,11 @@
 import type { JsonObject } from "./object.ts";
-import type { Registry } from "./resources/registry.ts";
-import { allVerbs, groupVersion, type ResourceType, type ResourceVersion } from "./resources/resource.ts";
+import {
+  allVerbs,
+  groupVersion,
+  type Kinds,
+  type ResourceType,
+  type ResourceVersion,
+} from "./resources/resource.ts";
 
 interface Sub {
   name: string;
@@ -43,9 +48,9 @@ export const reviews: Readonly<
 
 /** The API's description of itself, old style (a document per version) and aggregated. */
 export class Discovery {
-  readonly #registry: Registry;
+  readonly #registry: Kinds;
 
-  constructor(registry: Registry) {
+  constructor(registry: Kinds) {
     this.#registry = registry;
   }
 

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import type { JsonObject } from "./object.ts";
-import type { Registry } from "./resources/registry.ts";
-import { groupVersion, type ResourceType, type ResourceVersion } from "./resources/resource.ts";
+import { groupVersion, type Kinds, type ResourceType, type ResourceVersion } from "./resources/resource.ts";
 import { patchTypes } from "./routes/patch.ts";
 import { builtinSchema } from "./schema/builtin.ts";
 import type { Schema } from "./schema/schema.ts";
@@ -156,11 +155,11 @@ function pathsOf(
 
 /** OpenAPI documents, made when first asked for and kept until the set of kinds changes. */
 export class OpenApi {
-  readonly #registry: Registry;
+  readonly #registry: Kinds;
   readonly #documents = new Map<string, { text: string; hash: string }>();
   #generation = 0;
 
-  constructor(registry: Registry) {
+  constructor(registry: Kinds) {
     this.#registry = registry;
   }
 

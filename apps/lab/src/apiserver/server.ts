@@ -11,9 +11,10 @@ import type { Cluster } from "./cluster.ts";
 import { builtinResources } from "./resources/builtin.ts";
 import { Registry } from "./resources/registry.ts";
 import { Router } from "./routes/router.ts";
-import { Authority } from "./security/certificates.ts";
+import { Authority, type KeyPair } from "./security/certificates.ts";
 import { kubeconfigText } from "./security/kubeconfig.ts";
 import { Tokens, type User } from "./security/users.ts";
+import { lockState } from "./storage/lock.ts";
 import { Persistence } from "./storage/persistence.ts";
 import { Store } from "./storage/store.ts";
 
@@ -69,6 +70,7 @@ export class ApiServer {
   readonly #cleaner: Cleaner;
   readonly #servers: Server[];
   readonly #sockets: Set<Socket>;
+  readonly #unlock: () => void | Promise<void>;
 
   private constructor(parts: {
     url: string;
@@ -78,6 +80,7 @@ export class ApiServer {
     cleaner: Cleaner;
     servers: Server[];
     sockets: Set<Socket>;
+    unlock: () => void | Promise<void>;
   }) {
     this.url = parts.url;
     this.ca = parts.authority.ca.certificate;
@@ -87,56 +90,44 @@ export class ApiServer {
     this.#cleaner = parts.cleaner;
     this.#servers = parts.servers;
     this.#sockets = parts.sockets;
+    this.#unlock = parts.unlock;
   }
 
-  /** Recovers the state and serves it. Throws when an address is taken or the state is damaged. */
+  /** Recovers the state and serves it. Throws when an address or the directory is taken, or the state is damaged. */
   static async start(options: ApiServerOptions): Promise<ApiServer> {
-    const logger = options.logger ?? silentLogger;
     mkdirSync(options.stateDir, { recursive: true, mode: 0o700 });
+    const undo: (() => void | Promise<void>)[] = [lockState(options.stateDir)];
+    try {
+      return await ApiServer.#start(options, undo);
+    } catch (error) {
+      for (const each of undo.reverse()) await each();
+      throw error;
+    }
+  }
+
+  static async #start(options: ApiServerOptions, undo: (() => void | Promise<void>)[]): Promise<ApiServer> {
     const authority = await Authority.open(join(options.stateDir, "pki"));
     const tokens = new Tokens(options.stateDir);
-    const { persistence, recovered } = Persistence.open(join(options.stateDir, "data"), options);
-    const store = new Store({ persistence, recovered, historySize: options.historySize ?? 8192 });
-    const cluster: Cluster = {
-      store,
-      registry: new Registry(builtinResources()),
-      allocations: new Allocations(options.serviceCidrs ?? ["10.96.0.0/16"]),
-      logger,
-      now: () => Date.now(),
-    };
-    restore(cluster);
-    const sans = [...usualSans, cluster.allocations.apiServerAddress, ...(options.sans ?? [])].filter(
-      (san) => san !== "",
-    );
-    const pair = await authority.server([...new Set([...sans, ...hostsOf(options)])]);
+    const cluster = openCluster(options);
+    undo.push(() => cluster.store.close());
+    const pair = await authority.server(sansOf(options, cluster));
     const router = new Router(cluster, tokens);
     const sockets = new Set<Socket>();
     const servers: Server[] = [];
+    undo.push(() => {
+      for (const server of servers) server.close();
+    });
     for (const listen of options.listen ?? [{ host: "127.0.0.1", port: 0 }]) {
-      const server = createServer({
-        ca: authority.ca.certificate,
-        cert: pair.certificate,
-        key: pair.key,
-        requestCert: true,
-        rejectUnauthorized: false,
-        keepAlive: true,
-        noDelay: true,
-      });
-      server.keepAliveTimeout = 120_000;
-      server.on("request", (request, response) => void router.handle(request, response));
-      server.on("upgrade", (request, socket, head) => router.upgrade(request, socket as Socket, head));
-      server.on("connection", (socket: Socket) => {
-        sockets.add(socket);
-        socket.once("close", () => sockets.delete(socket));
-      });
-      server.on("tlsClientError", (error) => logger.debug({ error }, "a client failed the TLS handshake"));
+      const server = makeServer(authority.ca.certificate, pair, router, sockets, cluster.logger);
       await listening(server, listen);
       servers.push(server);
     }
     const first = addressOf(servers[0]);
     bootstrap(cluster, options.advertise ?? [{ address: first.host, port: first.port }]);
     const url = `https://${first.host.includes(":") ? `[${first.host}]` : first.host}:${first.port}`;
-    return new ApiServer({ url, authority, tokens, store, cleaner: new Cleaner(cluster), servers, sockets });
+    const unlock = undo[0] ?? (() => undefined);
+    const cleaner = new Cleaner(cluster);
+    return new ApiServer({ url, authority, tokens, store: cluster.store, cleaner, servers, sockets, unlock });
   }
 
   /** The port of the n-th listen address. */
@@ -173,7 +164,59 @@ export class ApiServer {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(closed);
     await this.#store.close();
+    await this.#unlock();
   }
+}
+
+/** The state of the directory, in memory. */
+function openCluster(options: ApiServerOptions): Cluster {
+  const logger = options.logger ?? silentLogger;
+  const { persistence, recovered } = Persistence.open(join(options.stateDir, "data"), options);
+  const store = new Store({
+    persistence,
+    recovered,
+    historySize: options.historySize ?? 8192,
+    compactionFailed: (error) =>
+      logger.error({ error }, "the API server cannot write a snapshot of its state"),
+  });
+  const cluster: Cluster = {
+    store,
+    registry: new Registry(builtinResources()),
+    allocations: new Allocations(options.serviceCidrs ?? ["10.96.0.0/16"]),
+    logger,
+    now: () => Date.now(),
+  };
+  restore(cluster);
+  return cluster;
+}
+
+function sansOf(options: ApiServerOptions, cluster: Cluster): string[] {
+  const own = cluster.allocations.apiServerAddress;
+  return [
+    ...new Set([...usualSans, ...(own === "" ? [] : [own]), ...(options.sans ?? []), ...hostsOf(options)]),
+  ];
+}
+
+function makeServer(ca: string, pair: KeyPair, router: Router, sockets: Set<Socket>, logger: Logger): Server {
+  const server = createServer({
+    ca,
+    cert: pair.certificate,
+    key: pair.key,
+    requestCert: true,
+    // Who has no certificate may have a token; the router decides.
+    rejectUnauthorized: false,
+    keepAlive: true,
+    noDelay: true,
+  });
+  server.keepAliveTimeout = 120_000;
+  server.on("request", (request, response) => void router.handle(request, response));
+  server.on("upgrade", (request, socket, head) => router.upgrade(request, socket as Socket, head));
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  server.on("tlsClientError", (error) => logger.debug({ error }, "a client failed the TLS handshake"));
+  return server;
 }
 
 function hostsOf(options: ApiServerOptions): string[] {

@@ -52,6 +52,7 @@ export const secretStrategy: Strategy = {
 
 /** Of podCIDR and podCIDRs either may be given; the other follows. */
 export const nodeStrategy: Strategy = {
+  keepsStatus: true,
   defaults(object) {
     const spec = objectOf(object["spec"]);
     if (object["spec"] === undefined) object["spec"] = spec;

@@ -92,7 +92,7 @@ export function create(
   delete (metadata as { selfLink?: string }).selfLink;
   if (type.counted) metadata.generation = 1;
   else delete metadata.generation;
-  if (version.status) delete object["status"];
+  if (version.status && type.strategy.keepsStatus !== true) delete object["status"];
   const managed = managedFields?.(object);
   complete(object, resource);
   try {

@@ -1,10 +1,9 @@
 import { arrayOf, at, isObject, type KubeObject, objectOf, stringOf } from "../object.ts";
 import { anything, type Schema } from "../schema/schema.ts";
-import type { Registry } from "./registry.ts";
-import type { PrinterColumn, ResourceType, ResourceVersion, ScalePaths } from "./resource.ts";
+import type { Kinds, PrinterColumn, ResourceType, ResourceVersion, ScalePaths } from "./resource.ts";
 
 /** Why the names of a definition cannot be accepted; undefined when they can. */
-export function crdConflict(crd: KubeObject, registry: Registry): string | undefined {
+export function crdConflict(crd: KubeObject, registry: Kinds): string | undefined {
   const group = stringOf(at(crd, "spec", "group"));
   const names = objectOf(at(crd, "spec", "names"));
   for (const type of registry.all()) {
@@ -31,7 +30,7 @@ function version(definition: unknown): ResourceVersion {
 }
 
 /** Makes the kind of an established definition known to the server. */
-export function registerCrd(crd: KubeObject, registry: Registry): void {
+export function registerCrd(crd: KubeObject, registry: Kinds): void {
   const spec = objectOf(crd["spec"]);
   const names = objectOf(spec["names"]);
   const established = arrayOf(at(crd, "status", "conditions")).some(
@@ -59,7 +58,7 @@ export function registerCrd(crd: KubeObject, registry: Registry): void {
   registry.set(type);
 }
 
-export function unregisterCrd(crd: KubeObject, registry: Registry): void {
+export function unregisterCrd(crd: KubeObject, registry: Kinds): void {
   const group = stringOf(at(crd, "spec", "group"));
   const plural = stringOf(at(crd, "spec", "names", "plural"));
   if (registry.get(group, plural)?.builtin === false) registry.delete(group, plural);

@@ -1,7 +1,7 @@
-import { bucketName, type ResourceType, type ResourceVersion } from "./resource.ts";
+import { bucketName, type Kinds, type ResourceType, type ResourceVersion } from "./resource.ts";
 
 /** Which kinds exist now: the built-in ones, and those that CustomResourceDefinitions add and take away. */
-export class Registry {
+export class Registry implements Kinds {
   readonly #types = new Map<string, ResourceType>();
   #generation = 1;
 
@@ -36,11 +36,6 @@ export class Registry {
     const type = this.get(group, plural);
     const found = type?.versions.get(version);
     return type === undefined || found === undefined || !found.served ? undefined : { type, version: found };
-  }
-
-  byKind(group: string, kind: string): ResourceType | undefined {
-    for (const type of this.#types.values()) if (type.group === group && type.kind === kind) return type;
-    return undefined;
   }
 
   all(): Iterable<ResourceType> {

@@ -1,7 +1,9 @@
-import type { Cluster } from "../cluster.ts";
+import type { Logger } from "@axoneme/base";
+import type { Allocations } from "../admission/allocations.ts";
 import type { Cause } from "../errors.ts";
 import type { KubeObject } from "../object.ts";
 import type { Schema } from "../schema/schema.ts";
+import type { Store } from "../storage/store.ts";
 
 /** A printer column of a CRD version. */
 export interface PrinterColumn {
@@ -32,6 +34,8 @@ export interface ResourceVersion {
 
 /** What is particular to a kind, called around every write. */
 export interface Strategy {
+  /** The status given at creation is kept, as with nodes that register themselves. */
+  keepsStatus?: boolean;
   /** Fills absent fields, in place; must be idempotent. */
   defaults?(object: KubeObject): void;
   /** Sets what the server decides on creation: allocations, phases. Throws ApiError to refuse. */
@@ -101,3 +105,31 @@ export const allVerbs = [
   "update",
   "watch",
 ] as const;
+
+/** The kinds that exist now. */
+export interface Kinds {
+  /** Changes whenever a kind is added, changed or removed; caches of discovery and OpenAPI hang on it. */
+  readonly generation: number;
+  set(type: ResourceType): void;
+  delete(group: string, plural: string): void;
+  get(group: string, plural: string): ResourceType | undefined;
+  /** A served version of a resource. */
+  find(
+    group: string,
+    version: string,
+    plural: string,
+  ): { type: ResourceType; version: ResourceVersion } | undefined;
+  all(): Iterable<ResourceType>;
+  /** group -> its served versions, the preferred one first. */
+  groups(): Map<string, string[]>;
+}
+
+/** What every part of the server works on. */
+export interface Cluster {
+  readonly store: Store;
+  readonly registry: Kinds;
+  readonly allocations: Allocations;
+  readonly logger: Logger;
+  /** Wall clock, milliseconds. */
+  now(): number;
+}

@@ -20,8 +20,8 @@ import { mergePatch } from "../patch/merge-patch.ts";
 import { strategicMerge } from "../patch/strategic.ts";
 import { bucketName, groupVersion, objectKey } from "../resources/resource.ts";
 import { type Exchange, mediaType, parseDocument, readBody, writeOptionsOf } from "./exchange.ts";
+import { sendObject } from "./objects.ts";
 import type { RequestInfo } from "./request.ts";
-import { sendObject } from "./resources.ts";
 
 const json = "application/json-patch+json";
 const merge = "application/merge-patch+json";

@@ -37,9 +37,9 @@ import {
   writeOptionsOf,
 } from "./exchange.ts";
 import { podLogs } from "./kubelet.ts";
+import { replaceObject, sendObject } from "./objects.ts";
 import { patchObject } from "./patch.ts";
 import type { RequestInfo } from "./request.ts";
-import { replaceObject, sendObject } from "./resources.ts";
 
 type Handler = (cluster: Cluster, exchange: Exchange, info: RequestInfo, resource: Resource) => Promise<void>;
 

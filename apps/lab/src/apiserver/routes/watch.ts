@@ -54,6 +54,7 @@ export class Watch {
   readonly #key: string | undefined;
   readonly #selected: Predicate | undefined;
   #first = true;
+  #initialBytes = 0;
   #ended = false;
 
   constructor(
@@ -94,7 +95,9 @@ export class Watch {
   #sendInitial(marked: boolean): void {
     for (const entry of this.#bucket.entries(this.#prefix)) {
       if (!this.#covers(entry.key) || this.#selected?.(entry.object) === false) continue;
-      this.#send(this.#encode("ADDED", entry));
+      const event = this.#encode("ADDED", entry);
+      this.#initialBytes += event.length;
+      this.#send(event);
     }
     if (marked) this.#bookmark({ "k8s.io/initial-events-end": "true" });
   }
@@ -118,7 +121,7 @@ export class Watch {
     };
     const unlisten = this.#bucket.listen((change) => {
       this.#change(change);
-      if (response.writableLength > mostBuffered) {
+      if (response.writableLength > mostBuffered + this.#initialBytes) {
         stop();
         response.destroy();
       }

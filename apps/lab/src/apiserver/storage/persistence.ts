@@ -1,5 +1,6 @@
 import {
   closeSync,
+  fstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -70,6 +71,7 @@ export class Persistence {
   #journal: Journal;
   #generation: number;
   #compacting: Promise<void> | undefined;
+  #snapshotBytes = 0;
   #closed = false;
 
   private constructor(
@@ -114,7 +116,9 @@ export class Persistence {
 
   /** Whether the journal has grown enough to be folded into a snapshot. */
   get wantsCompaction(): boolean {
-    return this.#compacting === undefined && !this.#closed && this.#journal.bytes > this.#compactBytes;
+    // A large state is folded less often, so that the cost per write stays the same.
+    const threshold = Math.max(this.#compactBytes, this.#snapshotBytes);
+    return this.#compacting === undefined && !this.#closed && this.#journal.bytes > threshold;
   }
 
   /** Folds everything so far into a snapshot. `source` must be the state right now; writes may go on meanwhile. */
@@ -145,6 +149,7 @@ export class Persistence {
         writeSync(fd, Buffer.concat(source.records.slice(i, i + chunkRecords).map((r) => frame(encode(r)))));
         await new Promise((resolve) => setImmediate(resolve));
       }
+      this.#snapshotBytes = fstatSync(fd).size;
     } finally {
       closeSync(fd);
     }

@@ -10,9 +10,19 @@ export class Store {
   readonly #buckets = new Map<string, Bucket>();
   readonly #persistence: Persistence | undefined;
   readonly #historySize: number;
+  readonly #compactionFailed: (error: unknown) => void;
   #revision: number;
 
-  constructor(options: { persistence?: Persistence; recovered?: Recovered; historySize?: number } = {}) {
+  constructor(
+    options: {
+      persistence?: Persistence;
+      recovered?: Recovered;
+      historySize?: number;
+      /** Told when a snapshot could not be written; the journals stay, so nothing is lost. */
+      compactionFailed?: (error: unknown) => void;
+    } = {},
+  ) {
+    this.#compactionFailed = options.compactionFailed ?? (() => undefined);
     this.#persistence = options.persistence;
     this.#historySize = options.historySize ?? 8_192;
     // Revision 0 means "any" to clients, so counting starts at 1.
@@ -88,7 +98,7 @@ export class Store {
     if (this.#persistence.wantsCompaction) {
       // The record just written is in the old journal, so the snapshot must contain it: taken in the next turn.
       setImmediate(() => {
-        if (this.#persistence?.wantsCompaction) void this.compact();
+        if (this.#persistence?.wantsCompaction) this.compact().catch(this.#compactionFailed);
       });
     }
   }
