@@ -100,7 +100,11 @@ async function endProcesses(paths: LabPaths): Promise<void> {
 
 async function removeNamespaces(paths: LabPaths): Promise<void> {
   if (existsSync(paths.netnsDir)) {
-    for (const name of readdirSync(paths.netnsDir)) await removeNamespace(paths.netns(name));
+    const names = readdirSync(paths.netnsDir);
+    // Some at a time: the kernel waits a little for each, and they do not depend on each other.
+    while (names.length > 0) {
+      await Promise.all(names.splice(0, 32).map((name) => removeNamespace(paths.netns(name))));
+    }
   }
   // Mounts whose files are elsewhere than expected, or stacked on one another.
   for (let round = 0; round < 8; round++) {

@@ -3,7 +3,7 @@ import type { LaunchSpec } from "../node/context.ts";
 
 /** The launcher's command line for a process. */
 export function launchLine(spec: LaunchSpec): readonly string[] {
-  const { netns, cgroup, root, cwd, hostname, binds = [], argv } = spec;
+  const { netns, cgroup, root, cwd, hostname, uid, gid, binds = [], argv } = spec;
   const option = (name: string, value: string | undefined): string[] =>
     value === undefined ? [] : [name, value];
   return [
@@ -17,6 +17,8 @@ export function launchLine(spec: LaunchSpec): readonly string[] {
     ]),
     ...option("--hostname", hostname),
     ...option("--cwd", cwd),
+    ...option("--uid", uid?.toString()),
+    ...option("--gid", gid?.toString()),
     "--",
     ...argv,
   ];

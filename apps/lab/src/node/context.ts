@@ -31,6 +31,8 @@ export interface LaunchSpec {
   root?: string;
   cwd?: string;
   hostname?: string;
+  uid?: number;
+  gid?: number;
   binds?: readonly Bind[];
   argv: readonly string[];
 }

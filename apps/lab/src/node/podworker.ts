@@ -461,8 +461,12 @@ export class PodWorker {
     const root = this.#rootOf(definition.image ?? "host");
     const binds = volumeBinds(definition, this.#volumes ?? new Map());
     if (root === undefined) checkMountPoints(binds);
+    const uid = definition.securityContext?.runAsUser ?? this.#pod.spec?.securityContext?.runAsUser;
+    const gid = definition.securityContext?.runAsGroup ?? this.#pod.spec?.securityContext?.runAsGroup;
     return {
       netns: this.#netnsPath(),
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid }),
       cgroup: join(this.#podCgroup(), definition.name),
       ...(root === undefined ? {} : { root }),
       ...(definition.workingDir === undefined ? {} : { cwd: definition.workingDir }),

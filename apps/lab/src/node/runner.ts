@@ -34,6 +34,8 @@ const leaseEveryMs = 10_000;
 const networkEveryMs = 5_000;
 /** While the network is not ready, it is asked more often: the first pods wait for it. */
 const networkImpatienceMs = 250;
+/** A ready network must fail for so long before the node is called not ready. */
+const networkPatienceMs = 15_000;
 const gcEveryMs = 300_000;
 
 /** A node's kubelet: registers it, keeps it alive, runs the pods bound to it, serves logs and exec. */
@@ -46,6 +48,7 @@ export class NodeRunner {
   readonly #watch: ListWatch<Pod>;
   readonly #kubelet: KubeletServer;
   #networkProblem: string | undefined = "the network plugin has not been asked yet";
+  #failingSince: number | undefined;
   #timers: Timer[] = [];
   #stopped = false;
 
@@ -199,23 +202,28 @@ export class NodeRunner {
   #watchNetwork(): void {
     const again = (): void => {
       if (this.#stopped) return;
-      const before = this.#networkProblem;
-      const wait = before === undefined ? networkEveryMs : networkImpatienceMs;
-      const timer = this.#context.clock.setTimer(wait, () => {
+      const calm = this.#networkProblem === undefined && this.#failingSince === undefined;
+      const timer = this.#context.clock.setTimer(calm ? networkEveryMs : networkImpatienceMs, () => {
         this.#timers = this.#timers.filter((entry) => entry !== timer);
-        void this.#askNetwork(before).finally(again);
+        void this.#askNetwork().finally(again);
       });
       this.#timers.push(timer);
     };
     // At once, but not waited for: a plugin may take its time while its agent starts.
-    void this.#askNetwork(this.#networkProblem).finally(again);
+    void this.#askNetwork().finally(again);
   }
 
-  async #askNetwork(before: string | undefined): Promise<void> {
+  async #askNetwork(): Promise<void> {
+    const before = this.#networkProblem;
     const problem = await this.#context.cni.status().then(
       () => undefined,
       (error: unknown) => errorText(error),
     );
+    if (problem === undefined) this.#failingSince = undefined;
+    else this.#failingSince ??= this.#context.clock.now();
+    // An agent that restarts is away for a moment: the node's pods work on, and must stay in their services.
+    const isPatient = before === undefined && problem !== undefined;
+    if (isPatient && this.#context.clock.now() - (this.#failingSince ?? 0) < networkPatienceMs) return;
     this.#networkProblem = problem;
     if (problem === before) return;
     await this.#writeStatus().catch((error: unknown) => {
