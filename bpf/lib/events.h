@@ -5,8 +5,10 @@
 
 #include "parse.h"
 
-/* Readers poll; beyond this backlog they are woken. Bytes. */
-#define AX_EVENTS_WAKE_AT (256 * 1024)
+/* Readers poll; each time the backlog has grown by this much they are woken. Bytes. A wake-up costs some
+ * microseconds, ten times the record. */
+#define AX_EVENTS_WAKE_EVERY (256 * 1024)
+#define AX_EVENTS_RECORD (8 + sizeof(struct ax_event)) /* as the ring buffer stores it */
 
 enum ax_metric_dir { AX_M_INGRESS = 0, AX_M_EGRESS = 1, AX_M_SERVICE = 2 };
 
@@ -23,6 +25,14 @@ AX_INLINE void count(__u32 index, __u32 bytes)
 AX_INLINE void count_forward(struct __sk_buff *skb, __u32 dir)
 {
 	count(dir, skb->len);
+}
+
+AX_INLINE __u64 wakeup(void)
+{
+	__u64 backlog = bpf_ringbuf_query(&ax_events, BPF_RB_AVAIL_DATA);
+	bool grown = backlog >= AX_EVENTS_WAKE_EVERY && backlog % AX_EVENTS_WAKE_EVERY < AX_EVENTS_RECORD;
+
+	return grown ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
@@ -64,8 +74,7 @@ AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
 		__builtin_memset(e->dmac, 0, 6);
 		__builtin_memset(e->smac, 0, 6);
 	}
-	bpf_ringbuf_submit(e, bpf_ringbuf_query(&ax_events, BPF_RB_AVAIL_DATA) > AX_EVENTS_WAKE_AT
-				      ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, wakeup());
 	return 0;
 }
 

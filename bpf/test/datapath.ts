@@ -306,6 +306,11 @@ export class Datapath {
     return out;
   }
 
+  /** Calls back when the programs wake their reader, once. */
+  onWakeup(call: () => void): void {
+    this.#events?.watch(call);
+  }
+
   connections(): (CtKey & Ct)[] {
     return [...this.map("ax_ct")].map(([key, value]) => ({
       ...decoded(decodeCtKey, key),

@@ -1,4 +1,5 @@
 import { CtFlags, CtPath, DropReason, EventFlags, EventType, PolicyVerdict, TraceReason } from "@axoneme/abi";
+import { waitFor } from "@axoneme/base";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Datapath, text, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
@@ -484,5 +485,21 @@ describe("verdict records", () => {
     new DataView(ctx.buffer).setUint32(40, dev.a, true);
     dp.object.program("pod_from").testRun({ data: packet, ctx, repeat: 20_000 });
     expect(dp.counted(255, 3 as 2)).toBeGreaterThan(0n);
+  });
+
+  test("a backlog wakes the reader, a few records do not", async () => {
+    peopled(dp, dev);
+    dp.configure({ aggregation: 0 });
+    const packet = request(families[0] as Family, 80, Tcp.ACK);
+    let woken = 0;
+    dp.onWakeup(() => {
+      woken++;
+    });
+    for (let i = 0; i < 100; i++) fromA(packet);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(woken).toBe(0);
+    for (let i = 0; i < 3000; i++) fromA(packet);
+    await waitFor(() => woken > 0, { timeoutMs: 2000, everyMs: 5, what: "the wake-up" });
+    expect(dp.events().length).toBeGreaterThan(3000);
   });
 });
