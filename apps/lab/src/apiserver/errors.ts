@@ -9,7 +9,7 @@ export interface Cause {
 }
 
 /** What an error is about: fills `details` of the Status. */
-export interface Subject {
+interface Subject {
   group?: string;
   kind?: string;
   name?: string;
@@ -50,7 +50,7 @@ export class ApiError extends AxonError {
 }
 
 /** How messages name a resource: `pods`, or `deployments.apps`. */
-export function qualified(group: string, resource: string): string {
+function qualified(group: string, resource: string): string {
   return group === "" ? resource : `${resource}.${group}`;
 }
 

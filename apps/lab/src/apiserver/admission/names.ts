@@ -20,7 +20,7 @@ export function isDnsLabel(value: string): boolean {
   return value.length <= 63 && label.test(value);
 }
 
-export function isDnsSubdomain(value: string): boolean {
+function isDnsSubdomain(value: string): boolean {
   return value.length <= 253 && subdomain.test(value);
 }
 
@@ -53,7 +53,7 @@ export function validateName(type: ResourceType, name: string): Cause[] {
 }
 
 /** A label or annotation key: `[prefix/]name`. */
-export function isQualifiedName(key: string): boolean {
+function isQualifiedName(key: string): boolean {
   const [first, second, third] = key.split("/");
   if (third !== undefined || first === undefined) return false;
   if (second === undefined) return first.length <= 63 && qualifiedName.test(first);

@@ -14,7 +14,7 @@ import type { Strategy } from "../resources/resource.ts";
 import { defaultPodSpec, podSpecCauses } from "./pod-spec.ts";
 
 /** Guaranteed when every container limits cpu and memory to what it requests, BestEffort when none asks at all. */
-export function qosClass(spec: JsonObject): string {
+function qosClass(spec: JsonObject): string {
   let asked = false;
   let guaranteed = true;
   for (const container of [...arrayOf(spec["containers"]), ...arrayOf(spec["initContainers"])]) {

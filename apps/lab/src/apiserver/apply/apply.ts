@@ -156,7 +156,7 @@ function removable(dropped: FieldSet, owned: FieldSet): FieldSet {
 }
 
 /** Merges an applied value into the live one as the schema says lists and maps merge. Neither is changed. */
-export function mergeValue(live: unknown, config: unknown, schema: Schema): unknown {
+function mergeValue(live: unknown, config: unknown, schema: Schema): unknown {
   const merge = mergeability(config, schema);
   if (merge.kind === "map" && isObject(config)) {
     const result: JsonObject = isObject(live) ? { ...live } : {};
@@ -209,7 +209,7 @@ function mergeItems(
 }
 
 /** A copy of `value` without the members of `set`; maps and lists that become empty go too, unless `kept` has them. */
-export function removeFields(value: unknown, set: FieldSet, schema: Schema, kept: FieldSet = {}): unknown {
+function removeFields(value: unknown, set: FieldSet, schema: Schema, kept: FieldSet = {}): unknown {
   if (isEmpty(set)) return value;
   if (isObject(value)) {
     const result: JsonObject = { ...value };

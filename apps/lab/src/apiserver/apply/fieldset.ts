@@ -139,7 +139,7 @@ export function valueStep(item: unknown): string {
 }
 
 /** step -> item with its schema; for maps, keyed lists and sets. */
-export function children(value: unknown, schema: Schema): Map<string, { value: unknown; schema: Schema }> {
+function children(value: unknown, schema: Schema): Map<string, { value: unknown; schema: Schema }> {
   const result = new Map<string, { value: unknown; schema: Schema }>();
   const merge = mergeability(value, schema);
   const resolved = deref(schema);

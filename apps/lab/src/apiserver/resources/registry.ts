@@ -59,7 +59,7 @@ export class Registry implements Kinds {
 }
 
 /** Kubernetes' version priority: v2 before v1 before v1beta2 before v1alpha1 before anything else. */
-export function compareVersions(a: string, b: string): number {
+function compareVersions(a: string, b: string): number {
   const rank = (name: string): [number, number, number] => {
     const match = /^v(\d+)(?:(alpha|beta)(\d+))?$/.exec(name);
     if (match === null) return [0, 0, 0];

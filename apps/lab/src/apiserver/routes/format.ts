@@ -43,7 +43,7 @@ export function formatKey(format: Format, version: string): string {
   return `${version} ${format.as} ${format.metaVersion} ${format.as === "table" ? format.include : ""}`;
 }
 
-export function partial(object: KubeObject, metaVersion: string): JsonObject {
+function partial(object: KubeObject, metaVersion: string): JsonObject {
   return {
     kind: "PartialObjectMetadata",
     apiVersion: `meta.k8s.io/${metaVersion}`,

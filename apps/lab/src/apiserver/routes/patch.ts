@@ -34,7 +34,7 @@ export function patchTypes(builtin: boolean): string[] {
 }
 
 /** `target` after the patch of the media type; throws 415 for a type the resource does not take. */
-export function patched(target: KubeObject, patch: unknown, type: string, resource: Resource): unknown {
+function patched(target: KubeObject, patch: unknown, type: string, resource: Resource): unknown {
   if (type === json) return jsonPatch(target, patch);
   if (type === merge) {
     if (!isObject(patch)) throw badRequest("a merge patch must be an object");

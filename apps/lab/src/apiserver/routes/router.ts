@@ -14,7 +14,7 @@ import { ResourceRoutes } from "./resources.ts";
 import { isReview, requestToken, review } from "./reviews.ts";
 
 /** What /version reports: the Kubernetes release whose API this server follows. */
-export const serverVersion = {
+const serverVersion = {
   major: "1",
   minor: "32",
   gitVersion: "v1.32.0+axoneme",

@@ -12,11 +12,6 @@ const supplements: Readonly<Record<string, string>> = {
 
 const compiled = new Map<string, Schema>();
 
-/** Whether the table has this built-in type (`core.v1.Pod`). */
-export function isBuiltinType(name: string): boolean {
-  return builtinTypes[name] !== undefined;
-}
-
 /** The schema of a built-in type; its fields refer to further types by `ref`. */
 export function builtinSchema(name: string): Schema {
   const known = compiled.get(name);

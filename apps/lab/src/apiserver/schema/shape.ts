@@ -13,7 +13,7 @@ export function fieldSchema(schema: Schema, field: string): Schema | undefined {
 }
 
 /** Objects that keep whatever they are given. */
-export function keepsUnknown(schema: Schema): boolean {
+function keepsUnknown(schema: Schema): boolean {
   if (schema["x-kubernetes-preserve-unknown-fields"] === true || schema.additionalProperties === true)
     return true;
   return (

@@ -32,7 +32,7 @@ function initReason(pod: KubeObject): string | undefined {
 }
 
 /** The one word (or two) that tells how the pod is. */
-export function podStatus(pod: KubeObject): string {
+function podStatus(pod: KubeObject): string {
   let reason = stringOf(at(pod, "status", "reason")) || stringOf(at(pod, "status", "phase")) || "Unknown";
   const initial = initReason(pod);
   if (initial !== undefined) reason = initial;
