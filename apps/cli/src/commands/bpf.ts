@@ -2,7 +2,7 @@ import { apiPath, type MapDumpView, type MapName, mapNames } from "@axoneme/obse
 import { Command, InvalidArgumentError } from "commander";
 import { type AgentOptions, type Answer, addAgentOptions, askAll } from "../agents.ts";
 import type { Context } from "../context.ts";
-import { type OutputOptions, outputOption, printData } from "../output.ts";
+import { type OutputOptions, orDash, outputOption, printData } from "../output.ts";
 import { formatTable } from "../table.ts";
 import { examples } from "./help.ts";
 import { withNode } from "./list.ts";
@@ -79,7 +79,7 @@ async function printMaps(
   const header = columns.map((column) => column.toUpperCase());
   const rows = answers.flatMap(({ node, value }) =>
     value.rows.map((row) => {
-      const cells = columns.map((column) => `${row[column] ?? "-"}`);
+      const cells = columns.map((column) => orDash(row[column] === undefined ? undefined : `${row[column]}`));
       return several ? [node, ...cells] : cells;
     }),
   );
@@ -87,6 +87,11 @@ async function printMaps(
   for (const { node, value } of answers) {
     const where = node === "" ? "" : `${node}: `;
     const cut = value.truncated === true ? `, the first ${value.rows.length} shown` : "";
-    await context.stderr.write(`${where}${value.entries} of ${value.maxEntries} entries used${cut}\n`);
+    // A map of one row that is shown as several (config) is not used to a part.
+    const used =
+      value.entries > value.maxEntries
+        ? `${value.entries} rows`
+        : `${value.entries} of ${value.maxEntries} entries used`;
+    await context.stderr.write(`${where}${used}${cut}\n`);
   }
 }
