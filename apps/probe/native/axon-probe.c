@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 enum { EXIT_ANSWERED = 0, EXIT_TIMEOUT = 1, EXIT_REFUSED = 2, EXIT_USAGE = 64 };
-enum { MAX_CLIENTS = 1024, LINE = 512 };
+enum { MAX_CLIENTS = 1024, LINE = 512, LARGEST = 16 << 20, DATAGRAM = 65536 };
 
 struct options {
 	const char *name;
@@ -26,6 +26,8 @@ struct options {
 	int every_ms;
 	int count;
 	int source_port;
+	/* Bytes of a question; the answer has at least as many. 0: a short one. */
+	int size;
 };
 
 static long now_ms(void)
@@ -47,8 +49,8 @@ static int fail(const char *what)
 static int usage(void)
 {
 	fputs("usage: axon-probe serve PORT [--name N]\n"
-	      "       axon-probe tcp|udp ADDRESS PORT [--timeout MS] [--count N] [--source-port P]\n"
-	      "       axon-probe ping ADDRESS [--timeout MS] [--count N]\n"
+	      "       axon-probe tcp|udp ADDRESS PORT [--timeout MS] [--count N] [--size BYTES] [--source-port P]\n"
+	      "       axon-probe ping ADDRESS [--timeout MS] [--count N] [--size BYTES]\n"
 	      "       axon-probe hold ADDRESS PORT [--for MS] [--every MS] [--timeout MS]\n",
 	      stderr);
 	return EXIT_USAGE;
@@ -110,23 +112,62 @@ static int answer_text(char *out, const char *name, const struct sockaddr_in6 *p
 
 static void answer_datagram(int fd, const char *name)
 {
-	char data[LINE], control[256], out[LINE];
+	static char data[DATAGRAM], out[DATAGRAM];
+	char control[256];
 	struct sockaddr_in6 peer;
+	ssize_t got;
+	int said;
 	struct iovec iov = { data, sizeof(data) };
 	struct msghdr msg = { .msg_name = &peer, .msg_namelen = sizeof(peer), .msg_iov = &iov, .msg_iovlen = 1,
 			      .msg_control = control, .msg_controllen = sizeof(control) };
 
-	if (recvmsg(fd, &msg, 0) < 0)
+	got = recvmsg(fd, &msg, 0);
+	if (got < 0)
 		return;
+	said = answer_text(out, name, &peer);
+	if (got > said)
+		memset(out + said, '.', (size_t)(got - said));
 	iov.iov_base = out;
-	iov.iov_len = (size_t)answer_text(out, name, &peer);
+	iov.iov_len = (size_t)(got > said ? got : said);
 	/* The received packet info, sent back, makes the destination our source. */
 	(void)sendmsg(fd, &msg, 0);
 }
 
-static void answer_client(struct pollfd *client, const char *name)
+static bool write_all(int fd, const char *data, size_t left)
 {
-	char data[LINE], out[LINE];
+	while (left > 0) {
+		ssize_t count = send(fd, data, left, MSG_NOSIGNAL);
+
+		if (count <= 0)
+			return false;
+		data += count;
+		left -= (size_t)count;
+	}
+	return true;
+}
+
+/* An answer is at least as long as its question: dots go before the text, which ends the line. */
+static bool answer_line(int fd, const char *name, const struct sockaddr_in6 *peer, size_t asked)
+{
+	static char dots[DATAGRAM];
+	char out[LINE];
+	size_t said = (size_t)answer_text(out, name, peer);
+
+	memset(dots, '.', sizeof(dots));
+	while (asked > said) {
+		size_t part = asked - said < sizeof(dots) ? asked - said : sizeof(dots);
+
+		if (!write_all(fd, dots, part))
+			return false;
+		asked -= part;
+	}
+	return write_all(fd, out, said);
+}
+
+/* `asked` counts the bytes of the line that has not ended yet. */
+static void answer_client(struct pollfd *client, const char *name, size_t *asked)
+{
+	static char data[DATAGRAM];
 	struct sockaddr_in6 peer;
 	socklen_t len = sizeof(peer);
 	ssize_t got = read(client->fd, data, sizeof(data));
@@ -137,18 +178,26 @@ static void answer_client(struct pollfd *client, const char *name)
 		return;
 	}
 	for (ssize_t i = 0; i < got; i++) {
-		if (data[i] == '\n' && write(client->fd, out, (size_t)answer_text(out, name, &peer)) < 0)
+		(*asked)++;
+		if (data[i] != '\n')
+			continue;
+		if (!answer_line(client->fd, name, &peer, *asked))
 			break;
+		*asked = 0;
 	}
 }
 
-static void accept_client(int listener, struct pollfd *clients)
+static void accept_client(int listener, struct pollfd *clients, size_t *asked)
 {
+	/* One client that does not read must not stop the server for ever. */
+	struct timeval patience = { .tv_sec = 5 };
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 	for (int i = 0; fd >= 0 && i < MAX_CLIENTS; i++) {
 		if (clients[i].fd < 0) {
+			setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 			clients[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
+			asked[i] = 0;
 			return;
 		}
 	}
@@ -159,6 +208,7 @@ static void accept_client(int listener, struct pollfd *clients)
 static int serve(int port, const char *name)
 {
 	static struct pollfd fds[2 + MAX_CLIENTS];
+	static size_t asked[MAX_CLIENTS];
 
 	signal(SIGPIPE, SIG_IGN);
 	fds[0] = (struct pollfd){ .fd = listen_on(port, SOCK_STREAM), .events = POLLIN };
@@ -171,12 +221,12 @@ static int serve(int port, const char *name)
 	fflush(stdout);
 	while (poll(fds, 2 + MAX_CLIENTS, -1) >= 0 || errno == EINTR) {
 		if (fds[0].revents)
-			accept_client(fds[0].fd, fds + 2);
+			accept_client(fds[0].fd, fds + 2, asked);
 		if (fds[1].revents)
 			answer_datagram(fds[1].fd, name);
 		for (int i = 2; i < 2 + MAX_CLIENTS; i++) {
 			if (fds[i].fd >= 0 && fds[i].revents)
-				answer_client(&fds[i], name);
+				answer_client(&fds[i], name, &asked[i - 2]);
 		}
 	}
 	return fail("poll");
@@ -242,6 +292,54 @@ static ssize_t ask(int fd, char *answer, size_t size, int timeout_ms)
 	return got > 0 ? got : -1;
 }
 
+static bool read_all(int fd, char *into, size_t size, long deadline, size_t *got)
+{
+	while (*got < size) {
+		ssize_t count;
+
+		if (!wait_for(fd, POLLIN, deadline))
+			return false;
+		count = read(fd, into + *got, size - *got);
+		if (count == 0)
+			errno = ECONNRESET;
+		if (count <= 0 && errno != EAGAIN)
+			return false;
+		*got += count > 0 ? (size_t)count : 0;
+	}
+	return true;
+}
+
+/* Sends `size` bytes, a line or a datagram, and wants as many back. */
+static int ask_large(int fd, int type, const struct options *o)
+{
+	static char data[LARGEST];
+	long deadline = now_ms() + o->timeout_ms;
+	size_t size = (size_t)o->size, sent = 0, got = 0;
+
+	memset(data, '.', size);
+	data[size - 1] = '\n';
+	while (sent < size) {
+		ssize_t count = send(fd, data + sent, size - sent, MSG_NOSIGNAL);
+
+		if (count > 0)
+			sent += (size_t)count;
+		else if (errno != EAGAIN || !wait_for(fd, POLLOUT, deadline))
+			return -1;
+	}
+	memset(data, 0, size);
+	if (type == SOCK_DGRAM) {
+		ssize_t count = wait_for(fd, POLLIN, deadline) ? read(fd, data, sizeof(data)) : -1;
+
+		if (count < 0)
+			return -1;
+		got = (size_t)count;
+	} else if (!read_all(fd, data, size, deadline, &got)) {
+		return -1;
+	}
+	printf("%zu bytes\n", got);
+	return 0;
+}
+
 static int question(const char *host, const char *port, int type, const struct options *o)
 {
 	struct sockaddr_storage to = { 0 };
@@ -253,6 +351,12 @@ static int question(const char *host, const char *port, int type, const struct o
 	for (int i = 0; i < o->count; i++) {
 		int fd = open_client(&to, len, type, o);
 
+		if (o->size > 0) {
+			if (fd < 0 || ask_large(fd, type, o) < 0)
+				return fail(host);
+			close(fd);
+			continue;
+		}
 		if (fd < 0 || ask(fd, answer, sizeof(answer), o->timeout_ms) < 0)
 			return fail(host);
 		fputs(answer, stdout);
@@ -312,25 +416,29 @@ static bool is_reply(const unsigned char *packet, ssize_t got, bool v6, unsigned
 	       icmp->un.echo.sequence == htons(seq);
 }
 
-static bool ping_once(int fd, bool v6, unsigned short seq, int timeout_ms)
+static bool ping_once(int fd, bool v6, unsigned short seq, const struct options *o)
 {
 	unsigned short id = (unsigned short)getpid();
-	struct icmphdr request = { .type = v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO };
-	unsigned char packet[1500];
-	long deadline = now_ms() + timeout_ms;
+	static unsigned char packet[DATAGRAM];
+	static unsigned short data[DATAGRAM / 2];
+	struct icmphdr *request = (struct icmphdr *)data;
+	size_t size = sizeof(*request) + (size_t)(o->size + 1) / 2 * 2;
+	long deadline = now_ms() + o->timeout_ms;
 
-	request.un.echo.id = htons(id);
-	request.un.echo.sequence = htons(seq);
+	memset(data, '.', size);
+	*request = (struct icmphdr){ .type = v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO };
+	request->un.echo.id = htons(id);
+	request->un.echo.sequence = htons(seq);
 	if (!v6)
-		request.checksum = checksum((unsigned short *)&request, sizeof(request));
-	if (send(fd, &request, sizeof(request), 0) < 0)
+		request->checksum = checksum(data, size);
+	if (send(fd, data, size, 0) < 0)
 		return false;
 	while (wait_for(fd, POLLIN, deadline)) {
 		ssize_t got = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
 
 		if (got < 0 && errno != EAGAIN)
 			return false;
-		if (got > 0 && is_reply(packet, got, v6, id, seq))
+		if (got >= (ssize_t)size && is_reply(packet, got, v6, id, seq))
 			return true;
 	}
 	return false;
@@ -350,7 +458,7 @@ static int ping(const char *host, const struct options *o)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, len) < 0)
 		return fail(host);
 	for (int i = 0; i < o->count; i++) {
-		if (!ping_once(fd, v6, (unsigned short)(i + 1), o->timeout_ms))
+		if (!ping_once(fd, v6, (unsigned short)(i + 1), o))
 			return fail(host);
 	}
 	printf("%s answers\n", host);
@@ -376,10 +484,12 @@ static bool parse(int argc, char **argv, int from, struct options *o)
 			o->count = atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--source-port") == 0)
 			o->source_port = atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--size") == 0)
+			o->size = atoi(argv[i + 1]);
 		else
 			return false;
 	}
-	return true;
+	return o->size >= 0 && o->size <= LARGEST;
 }
 
 int main(int argc, char **argv)
