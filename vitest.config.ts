@@ -19,7 +19,12 @@ export default defineConfig({
       {
         test: {
           name: "root",
-          include: ["packages/*/test/**/*.root.test.ts", "apps/*/test/**/*.root.test.ts", "bpf/test/**/*.test.ts", "test/**/*.test.ts"],
+          include: [
+            "packages/*/test/**/*.root.test.ts",
+            "apps/*/test/**/*.root.test.ts",
+            "bpf/test/**/*.test.ts",
+            "test/**/*.test.ts",
+          ],
           pool: "forks",
           fileParallelism: false,
           testTimeout: 60_000,

@@ -5,8 +5,8 @@
  * failure with the compiler's own words.
  */
 import { spawn } from "node:child_process";
-import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
+import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
 
@@ -56,7 +56,9 @@ function run(script) {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(root, script)], { cwd: root, stdio: "inherit" });
     child.on("error", reject);
-    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`${script} failed (exit ${code})`))));
+    child.on("exit", (code) =>
+      code === 0 ? resolve() : reject(new Error(`${script} failed (exit ${code})`)),
+    );
   });
 }
 

@@ -14,7 +14,14 @@ const reports = join(root, "build", "test");
 const bin = (name) => join(root, "node_modules", ".bin", name);
 const vitest = (project) => [
   bin("vitest"),
-  ["run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile=${join(reports, `${project}.json`)}`],
+  [
+    "run",
+    "--project",
+    project,
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile=${join(reports, `${project}.json`)}`,
+  ],
 ];
 
 /** name, command, and the vitest report it leaves (undefined: the stage counts as one test). */
@@ -41,8 +48,11 @@ function run(command, args) {
 
 function counts(report, exitCode) {
   try {
-    const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(join(reports, `${report}.json`), "utf8"));
-    const failed = numFailedTests > 0 ? numFailedTests : exitCode === 0 ? 0 : Math.max(1, numFailedTestSuites);
+    const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(
+      readFileSync(join(reports, `${report}.json`), "utf8"),
+    );
+    const failed =
+      numFailedTests > 0 ? numFailedTests : exitCode === 0 ? 0 : Math.max(1, numFailedTestSuites);
     return { passed: numPassedTests, failed };
   } catch (error) {
     console.error(`test: no report from ${report}: ${error.message}`);
@@ -65,7 +75,9 @@ for (const [name, command, args, report] of stages) {
   passed += result.passed;
   failed += result.failed;
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  lines.push(`  ${result.failed === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failed} failed)`);
+  lines.push(
+    `  ${result.failed === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failed} failed)`,
+  );
 }
 console.log(`\n${lines.join("\n")}\n`);
 console.log(`${passed} passed, ${failed} failed`);
