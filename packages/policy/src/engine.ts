@@ -349,6 +349,30 @@ export class PolicyEngine implements RowSource {
     };
   }
 
+  /**
+   * Every write there is: rows that deny, rows that allow, heads, endpoints. For after a write that failed, when it
+   * is not known what the maps hold; follow it with a prune against `allRows`.
+   */
+  resync(): PolicyChange[] {
+    const denies: PolicyChange[] = [];
+    const allows: PolicyChange[] = [];
+    const heads: PolicyChange[] = [];
+    for (const distinct of this.#byPolicyId.values()) {
+      const { policyId } = distinct.rows;
+      for (const { key, row } of distinct.rows.rows()) {
+        (row.verdict === Verdict.ALLOW ? allows : denies).push({ op: "putRow", key, row });
+      }
+      for (const direction of [Direction.INGRESS, Direction.EGRESS]) {
+        const head = distinct.rows.head(direction, this.#grouping.defaults(distinct));
+        heads.push({ op: "putHead", policyId, direction, head });
+      }
+    }
+    const endpoints = [...this.#endpoints].map(([endpointId, { policyId = 0 }]): PolicyChange => {
+      return { op: "setEndpoint", endpointId, policyId };
+    });
+    return [...denies, ...allows, ...heads, ...endpoints];
+  }
+
   #discard(distinct: Distinct): PolicyChange[] {
     if (this.#distincts.get(distinct.key) === distinct) this.#distincts.delete(distinct.key);
     this.#byPolicyId.delete(distinct.rows.policyId);

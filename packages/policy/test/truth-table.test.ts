@@ -50,7 +50,7 @@ function act(world: World, step: Action, commit = true): void {
 const unique = <T>(items: T[], key: (item: T) => string) => [
   ...new Map(items.map((i) => [key(i), i])).values(),
 ];
-const runs = Number(process.env["AXON_POLICY_RUNS"] ?? 300);
+const runs = Number(process.env["AXON_POLICY_RUNS"] ?? 150);
 
 describe("the rows", () => {
   it("say what the simple evaluator says, for every cell of the matrix", () => {
@@ -72,13 +72,13 @@ describe("the rows", () => {
               cell.proto,
               cell.port,
             );
-            expect([text(cell), open(world, cell)]).toEqual([text(cell), want]);
+            if (open(world, cell) !== want) expect([text(cell), !want]).toEqual([text(cell), want]);
           }
         },
       ),
       { numRuns: runs },
     );
-  });
+  }, 60_000);
 
   it("are the same after any history as when compiled from scratch, and nothing else is in the maps", () => {
     fc.assert(
@@ -98,7 +98,7 @@ describe("the rows", () => {
       }),
       { numRuns: runs },
     );
-  });
+  }, 60_000);
 
   it("are on their way never more open than both states, and never drop what both allow", () => {
     fc.assert(
@@ -121,7 +121,7 @@ describe("the rows", () => {
             for (const [name, [, was]] of before) {
               const is = after.get(name)?.[1];
               for (const moment of moments) {
-                if (was === is) expect([name, moment[i]]).toEqual([name, was]);
+                if (was === is && moment[i] !== was) expect([name, moment[i]]).toEqual([name, was]);
               }
               i++;
             }
