@@ -74,7 +74,7 @@ afterAll(async () => {
   await server.stop();
 });
 
-test("logs are the kubelet's answer, with the query passed on", async () => {
+test("logs are the kubelet's answer, with the query passed on", { timeout: 20_000 }, async () => {
   const { stdout } = await server.kubectl(["logs", "p", "--tail=5"]);
   expect(stdout).toBe("first\nsecond\n");
   expect(seen.at(-1)).toBe("/containerLogs/default/p/c?container=c&tailLines=5");

@@ -142,6 +142,19 @@ export const workloads: Readonly<Record<string, readonly Column[]>> = {
     ageColumn,
     ...wide(["spec", "jobTemplate", "spec", "template", "spec"]),
   ],
+  "autoscaling/horizontalpodautoscalers": [
+    nameColumn,
+    {
+      name: "Reference",
+      type: "string",
+      cell: (object) =>
+        `${stringOf(at(object, "spec", "scaleTargetRef", "kind"))}/${stringOf(at(object, "spec", "scaleTargetRef", "name"))}`,
+    },
+    pathColumn("MinPods", "spec.minReplicas", 0, "string", "<unset>"),
+    number("MaxPods", "spec.maxReplicas"),
+    number("Replicas", "status.currentReplicas"),
+    ageColumn,
+  ],
   "/replicationcontrollers": [
     nameColumn,
     number("Desired", "spec.replicas"),
