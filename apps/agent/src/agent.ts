@@ -58,6 +58,7 @@ import type { AgentConfig } from "./options.ts";
 import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
 import { createResolver } from "./resolver.ts";
 import { createRoutes } from "./routes.ts";
+import { ApiServerAddresses } from "./state/apiserver.ts";
 import { IdentityAllocator } from "./state/identities.ts";
 import { IpcacheWriter } from "./state/ipcache.ts";
 import {
@@ -143,6 +144,24 @@ export class Agent {
     this.#netlink.close();
     this.#kernel.close();
   }
+}
+
+/** Two handlers for one resource, called one after the other. */
+function both<S>(first: ListWatchHandlers<S>, second: ListWatchHandlers<S>): ListWatchHandlers<S> {
+  return {
+    onAdd: (object) => {
+      first.onAdd?.(object);
+      second.onAdd?.(object);
+    },
+    onUpdate: (object, previous) => {
+      first.onUpdate?.(object, previous);
+      second.onUpdate?.(object, previous);
+    },
+    onDelete: (object) => {
+      first.onDelete?.(object);
+      second.onDelete?.(object);
+    },
+  };
 }
 
 /** The parts of an agent and how they are wired. No logic of its own beyond the order of the start. */
@@ -413,7 +432,12 @@ class Composition {
       this.#policy.ciliumPolicies("CiliumClusterwideNetworkPolicy"),
     );
     watches.add(builtinResources.services, this.#services.services() as ListWatchHandlers<unknown>);
-    watches.add(builtinResources.endpointslices, this.#services.slices() as ListWatchHandlers<unknown>);
+    const own = addressesOf(this.#device);
+    const apiServer = new ApiServerAddresses(this.#ipcache, (ip) =>
+      own.some((address) => ipEqual(address, ip)),
+    );
+    const slices = both(this.#services.slices(), apiServer.handlers());
+    watches.add(builtinResources.endpointslices, slices as ListWatchHandlers<unknown>);
     watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
     watches.add(ciliumNodes, {
       onAdd: (node) => this.#nodeChanged(node),

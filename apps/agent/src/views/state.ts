@@ -39,7 +39,10 @@ export function ipcacheViews(ipcache: Ipcache): IpcacheEntryView[] {
     identity,
     ...(nodeIp ? { nodeIp: formatIp(nodeIp) } : {}),
     ...(pod ? { pod: `${pod.namespace}/${pod.name}` } : {}),
-    source: identity <= 10 && source === "custom-resource" ? "node" : (sourceNames[source] ?? source),
+    source:
+      identity <= 10 && (source === "custom-resource" || source === "local")
+        ? "node"
+        : (sourceNames[source] ?? source),
   }));
   return views.sort((a, b) => (a.prefix < b.prefix ? -1 : 1));
 }
