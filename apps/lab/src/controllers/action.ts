@@ -24,7 +24,7 @@ export type Action =
   /** Reconcile the same key again after so many milliseconds. */
   | { verb: "again"; afterMs: number };
 
-export type Propagation = "Background" | "Foreground" | "Orphan";
+type Propagation = "Background" | "Foreground" | "Orphan";
 
 /** The reference of an object that carries its own apiVersion and kind, or that gets them here. */
 export function refOf(object: KubeObject, apiVersion?: string, kind?: string): ObjectRef {

@@ -1,8 +1,8 @@
-import type { Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet } from "kubernetes-types/apps/v1";
+import type { Deployment, ReplicaSet } from "kubernetes-types/apps/v1";
 import type { Pod, PodTemplateSpec } from "kubernetes-types/core/v1";
-import { type Action, patchStatus, refOf } from "./action.ts";
+import { type Action, refOf } from "./action.ts";
+import { statusActions } from "./deploymentstatus.ts";
 import {
-  condition,
   controllerRef,
   hashJson,
   isControlledBy,
@@ -10,11 +10,9 @@ import {
   isTerminal,
   meta,
   nameOf,
-  resolveIntOrPercent,
   sameJson,
-  timestamp,
-  withCondition,
 } from "./objects.ts";
+import { availableOf, type Rollout, replicasOf, rolloutBounds, sum } from "./rollout.ts";
 
 export interface DeploymentView {
   deployment: Deployment;
@@ -29,34 +27,6 @@ const revisionKey = "deployment.kubernetes.io/revision";
 const desiredKey = "deployment.kubernetes.io/desired-replicas";
 const maxKey = "deployment.kubernetes.io/max-replicas";
 const hashLabel = "pod-template-hash";
-
-interface Rollout {
-  deployment: Deployment;
-  current: ReplicaSet | undefined;
-  old: ReplicaSet[];
-  pods: readonly Pod[];
-  now: number;
-}
-
-/** Bounds of a rolling update in pods. */
-export interface Bounds {
-  maxSurge: number;
-  maxUnavailable: number;
-}
-
-/** How far a rollout may go above and below `spec.replicas`; never both zero. */
-export function rolloutBounds(deployment: Deployment): Bounds {
-  if (deployment.spec?.strategy?.type === "Recreate")
-    return { maxSurge: 0, maxUnavailable: replicasOf(deployment) };
-  const rolling = deployment.spec?.strategy?.rollingUpdate;
-  const total = replicasOf(deployment);
-  const maxSurge = resolveIntOrPercent(rolling?.maxSurge ?? "25%", total, "up");
-  const maxUnavailable = resolveIntOrPercent(rolling?.maxUnavailable ?? "25%", total, "down");
-  return {
-    maxSurge,
-    maxUnavailable: maxSurge === 0 && maxUnavailable === 0 ? 1 : Math.min(maxUnavailable, total),
-  };
-}
 
 /** Moves the replica sets of a deployment one step towards its template and replica count. */
 export function reconcileDeployment({ deployment, replicaSets, pods, now }: DeploymentView): Action[] {
@@ -74,20 +44,8 @@ export function reconcileDeployment({ deployment, replicaSets, pods, now }: Depl
   return [...revised, ...steps, ...cleaning, ...statusActions(rollout)];
 }
 
-function replicasOf(object: Deployment | ReplicaSet): number {
-  return object.spec?.replicas ?? 1;
-}
-
-function availableOf(set: ReplicaSet): number {
-  return set.status?.availableReplicas ?? 0;
-}
-
-function sum(sets: readonly ReplicaSet[], count: (set: ReplicaSet) => number): number {
-  return sets.reduce((total, set) => total + count(set), 0);
-}
-
 /** The hash that names the replica set of a template. */
-export function templateHash(deployment: Deployment): string {
+function templateHash(deployment: Deployment): string {
   return hashJson(deployment.spec?.template, deployment.status?.collisionCount ?? 0);
 }
 
@@ -303,120 +261,4 @@ function historyActions({ deployment, old }: Rollout): Action[] {
   empty.sort((a, b) => revisionOf(a) - revisionOf(b));
   const surplus = empty.slice(0, Math.max(0, empty.length - limit));
   return surplus.map((set) => ({ verb: "delete", ref: refOf(set, "apps/v1", "ReplicaSet") }));
-}
-
-function statusActions(rollout: Rollout): Action[] {
-  const { deployment, current, old, now } = rollout;
-  const sets = current === undefined ? old : [current, ...old];
-  const wanted = replicasOf(deployment);
-  const available = sum(sets, availableOf);
-  const generation = meta(deployment).generation;
-  const counts: DeploymentStatus = {
-    ...(generation === undefined ? {} : { observedGeneration: generation }),
-    replicas: sum(sets, (set) => set.status?.replicas ?? 0),
-    updatedReplicas: current?.status?.replicas ?? 0,
-    readyReplicas: sum(sets, (set) => set.status?.readyReplicas ?? 0),
-    availableReplicas: available,
-    unavailableReplicas: Math.max(0, Math.max(wanted, sum(sets, replicasOf)) - available),
-  };
-  const isAvailable = available >= wanted - rolloutBounds(deployment).maxUnavailable;
-  let conditions = withCondition<DeploymentCondition>(
-    deployment.status?.conditions,
-    {
-      type: "Available",
-      status: isAvailable ? "True" : "False",
-      reason: isAvailable ? "MinimumReplicasAvailable" : "MinimumReplicasUnavailable",
-      message: isAvailable
-        ? "Deployment has minimum availability."
-        : "Deployment does not have minimum availability.",
-    },
-    now,
-  );
-  const progressing = progressCondition(rollout, counts);
-  conditions = withCondition(conditions, progressing, now);
-  const moved = !sameCounts(deployment.status, counts);
-  const touched = conditions.map((entry) => touch(entry, rollout, moved));
-  const status = { ...counts, conditions: touched };
-  const actions: Action[] = [];
-  const { collisionCount: _collisions, ...old_ } = deployment.status ?? {};
-  if (!sameJson({ ...zeroStatus, ...old_ }, status)) {
-    actions.push(patchStatus(refOf(deployment, "apps/v1", "Deployment"), status));
-  }
-  const deadline = progressDeadline(deployment);
-  if (progressing.status === "True" && progressing.reason !== "NewReplicaSetAvailable" && deadline > 0) {
-    actions.push({ verb: "again", afterMs: deadline });
-  }
-  return actions;
-}
-
-const zeroStatus = {
-  replicas: 0,
-  updatedReplicas: 0,
-  readyReplicas: 0,
-  availableReplicas: 0,
-  unavailableReplicas: 0,
-};
-
-/** `lastUpdateTime` moves when a condition changes, and on Progressing whenever the counts moved. */
-function touch(
-  entry: DeploymentCondition,
-  { deployment, now }: Rollout,
-  moved: boolean,
-): DeploymentCondition {
-  const stored = condition(deployment.status?.conditions, entry.type);
-  if (stored === entry && !(moved && entry.type === "Progressing")) return entry;
-  return { ...entry, lastUpdateTime: timestamp(now) };
-}
-
-function progressDeadline(deployment: Deployment): number {
-  return (deployment.spec?.progressDeadlineSeconds ?? 600) * 1000;
-}
-
-function isComplete({ deployment, current }: Rollout, counts: DeploymentStatus): boolean {
-  const wanted = replicasOf(deployment);
-  return (
-    current !== undefined &&
-    replicasOf(current) === wanted &&
-    counts.updatedReplicas === wanted &&
-    counts.replicas === wanted &&
-    counts.availableReplicas === wanted
-  );
-}
-
-/** Progressing: complete, moving, or stuck for longer than the deadline since the counts last moved. */
-function progressCondition(rollout: Rollout, counts: DeploymentStatus): DeploymentCondition {
-  const { deployment, current, now } = rollout;
-  const name = current === undefined ? "" : nameOf(current);
-  const stored = condition(deployment.status?.conditions, "Progressing");
-  const of = (status: string, reason: string, message: string): DeploymentCondition => ({
-    type: "Progressing",
-    status,
-    reason,
-    message,
-    ...(stored?.lastUpdateTime === undefined ? {} : { lastUpdateTime: stored.lastUpdateTime }),
-  });
-  if (isComplete(rollout, counts)) {
-    return of("True", "NewReplicaSetAvailable", `ReplicaSet "${name}" has successfully progressed.`);
-  }
-  if (current === undefined) return of("True", "NewReplicaSetCreated", "Creating the new replica set");
-  const moved = !sameCounts(deployment.status, counts);
-  const since = Date.parse(stored?.lastUpdateTime ?? "");
-  if (!moved && stored?.status === "False") return stored;
-  if (!moved && !Number.isNaN(since) && stored?.reason !== "NewReplicaSetAvailable") {
-    if (now - since >= progressDeadline(deployment)) {
-      return of("False", "ProgressDeadlineExceeded", `ReplicaSet "${name}" has timed out progressing.`);
-    }
-    return stored ?? of("True", "ReplicaSetUpdated", `ReplicaSet "${name}" is progressing.`);
-  }
-  return of("True", "ReplicaSetUpdated", `ReplicaSet "${name}" is progressing.`);
-}
-
-function sameCounts(stored: DeploymentStatus | undefined, counts: DeploymentStatus): boolean {
-  const old = { ...zeroStatus, ...stored };
-  return (
-    old.updatedReplicas === counts.updatedReplicas &&
-    old.readyReplicas === counts.readyReplicas &&
-    old.availableReplicas === counts.availableReplicas &&
-    old.replicas === counts.replicas
-  );
 }

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { AxonError, waitFor } from "@axoneme/base";
 
 /** Where cgroup2 is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host. */
@@ -100,9 +100,4 @@ export function cgroupOf(pid: number): string | undefined {
 export function isGone(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code;
   return code === "ENOENT" || code === "ESRCH" || code === "ENODEV";
-}
-
-/** Creates the parent directory of a file. */
-export function ensureParent(path: string): void {
-  mkdirSync(dirname(path), { recursive: true });
 }

@@ -51,7 +51,7 @@ function readHolder(path: string): Holder | undefined {
 }
 
 /** When a process started, in clock ticks since boot (field 22 of its stat); "" when there is none. */
-export function startTime(pid: number): string {
+function startTime(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     // The second field is a name that may hold blanks and parentheses: count from the last one.

@@ -16,7 +16,7 @@ import { Service } from "./service.ts";
 import { untilTold } from "./signals.ts";
 
 /** Everything a lab's supervisor keeps running, in the order of the start. */
-export class Supervisor {
+class Supervisor {
   readonly #config: LabConfig;
   readonly #paths: LabPaths;
   readonly #plan: NetworkPlan;

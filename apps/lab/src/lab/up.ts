@@ -140,7 +140,7 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
 }
 
 /** Our own plugin: it forwards to the agent of its node. */
-export function axonCni(): CniTemplate {
+function axonCni(): CniTemplate {
   return {
     cniVersion: "1.1.0",
     name: "axoneme",
@@ -151,7 +151,7 @@ export function axonCni(): CniTemplate {
 }
 
 /** The bundle of an app, looked for upwards from here: from a checkout's sources and from dist/ itself. */
-export function bundle(file: string): string {
+function bundle(file: string): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (folder !== dirname(folder)) {
     const path = join(folder, "dist", file);

@@ -139,7 +139,7 @@ export class CniRuntime {
 }
 
 /** The variables of the protocol. */
-export function cniEnvironment(
+function cniEnvironment(
   command: CniCommand,
   path: readonly string[],
   attachment?: CniAttachment,

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Pod } from "kubernetes-types/core/v1";
+import { meta, nameOf, timestamp, uidOf } from "../controllers/objects.ts";
 import type { CniResult } from "./cniresult.ts";
-import type { ContainerRecord } from "./container.ts";
+import { type ContainerRecord, newContainer } from "./container.ts";
 
 /** What must survive a crash of the runner about one pod. */
 export interface PodState {
@@ -68,4 +69,31 @@ function parseState(text: string): PodState | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The state of a pod that has just come. */
+export function freshState(node: string, pod: Pod, now: number): PodState {
+  const init = (pod.spec?.initContainers ?? []).map((container) =>
+    newContainer(
+      container.name,
+      container.restartPolicy === "Always" ? "sidecar" : "init",
+      container.image ?? "host",
+    ),
+  );
+  const main = (pod.spec?.containers ?? []).map((container) =>
+    newContainer(container.name, "main", container.image ?? "host"),
+  );
+  return {
+    version: 1,
+    node: node,
+    uid: uidOf(pod),
+    namespace: meta(pod).namespace ?? "default",
+    name: nameOf(pod),
+    hostNetwork: pod.spec?.hostNetwork === true,
+    startedAt: timestamp(now),
+    network: "none",
+    podIps: [],
+    containers: [...init, ...main],
+    pod,
+  };
 }

@@ -1,17 +1,15 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { AxonError, type Backoff, backoff, delay, errorText, type Timer } from "@axoneme/base";
+import { AxonError, type Backoff, backoff, errorText, type Timer } from "@axoneme/base";
 import type { Container, Pod, PodStatus } from "kubernetes-types/core/v1";
-import { condition, isDeleting, meta, nameOf, sameJson, timestamp, uidOf } from "../controllers/objects.ts";
-import { createCgroup, isPopulated, killCgroup, removeCgroup } from "../lab/cgroup.ts";
+import { isDeleting, meta, nameOf, timestamp, uidOf } from "../controllers/objects.ts";
+import { isPopulated, killCgroup, removeCgroup } from "../lab/cgroup.ts";
 import type { CniAttachment } from "./cni.ts";
-import { podAddresses } from "./cniresult.ts";
 import {
   backingOff,
   type ContainerRecord,
   isDone,
-  newContainer,
   nextStep,
   type RestartPolicy,
   running,
@@ -20,12 +18,15 @@ import {
 } from "./container.ts";
 import { ContainerLog } from "./containerlog.ts";
 import { ContainerProbes } from "./containerprobes.ts";
-import type { Bind, LaunchSpec, NodeContext } from "./context.ts";
-import { containerEnvironment, expand, hostnameOf } from "./environment.ts";
-import type { PodState } from "./podstate.ts";
+import { containerEnv, launchSpec, type PodPlace } from "./containerspec.ts";
+import type { LaunchSpec, NodeContext } from "./context.ts";
+import { expand } from "./environment.ts";
+import { PodNetwork } from "./podnetwork.ts";
+import { freshState, type PodState } from "./podstate.ts";
 import { isInitialized, podStatus } from "./podstatus.ts";
 import { adoptProcess, type ContainerProcess, type Exit, startProcess } from "./process.ts";
-import { prepareVolumes, removeVolumes, volumeBinds } from "./volumes.ts";
+import { StatusPublisher } from "./statuspublisher.ts";
+import { prepareVolumes, removeVolumes } from "./volumes.ts";
 
 interface Live {
   process: ContainerProcess;
@@ -54,16 +55,29 @@ export class PodWorker {
   #removed = false;
   #ending = false;
   #stopped = false;
-  #sent: PodStatus | undefined;
-  #publishing = false;
-  #publishAgain = false;
+  readonly #publisher: StatusPublisher;
+  readonly #network: PodNetwork;
 
   constructor(context: NodeContext, pod: Pod, onGone: () => void, state?: PodState) {
     this.#context = context;
     this.#pod = pod;
     this.uid = uidOf(pod);
     this.#onGone = onGone;
-    this.#state = state ?? freshState(context, pod);
+    const read = (): PodState => this.#state;
+    this.#network = new PodNetwork(context, {
+      get state() {
+        return read();
+      },
+      save: (change) => this.#save(change),
+    });
+    this.#publisher = new StatusPublisher(
+      context,
+      () => ({ pod: this.#pod, status: this.#status() }),
+      (status) => {
+        this.#pod = { ...this.#pod, status };
+      },
+    );
+    this.#state = state ?? freshState(context.node, pod, context.clock.now());
     if (state !== undefined) this.#adopt();
   }
 
@@ -73,20 +87,21 @@ export class PodWorker {
 
   /** What this pod holds of the network, for garbage collection; undefined when it holds nothing. */
   get attachment(): CniAttachment | undefined {
-    return this.#state.network === "none" ? undefined : this.#attachment();
+    return this.#state.network === "none" ? undefined : this.#network.attachment;
   }
 
   /** Takes a new version of the object. */
   update(pod: Pod): void {
     this.#pod = pod;
     this.#state.pod = pod;
-    if (this.#sent !== undefined && !this.#publishing && !this.#stopped) this.#restoreReady();
+    this.#publisher.seen(pod);
     this.wake();
   }
 
   /** The object is gone from the API: end without writing to it. */
   remove(): void {
     this.#removed = true;
+    this.#publisher.stop();
     if (this.#ending) for (const { process } of this.#live.values()) process.kill();
     this.wake();
   }
@@ -94,6 +109,8 @@ export class PodWorker {
   /** Lets go of the pod without touching it: the runner stops, the processes stay. */
   stop(): void {
     this.#stopped = true;
+    this.#publisher.stop();
+    this.#network.stop();
     this.#timer?.cancel();
     for (const live of this.#live.values()) live.probes.stop();
   }
@@ -128,7 +145,10 @@ export class PodWorker {
       throw new AxonError("pod.exec", `container ${container} of pod ${nameOf(this.#pod)} is not running`);
     }
     const definition = this.#definition(container);
-    return { spec: this.#launchSpec(definition, argv), env: await this.#environment(definition) };
+    return {
+      spec: launchSpec(this.#context, this.#facts(), definition, argv),
+      env: await containerEnv(this.#context, this.#facts(), definition),
+    };
   }
 
   /** Container to address by default: as kubectl does, the annotated one, else the first. */
@@ -184,7 +204,7 @@ export class PodWorker {
       );
       if (next !== undefined) await this.#advance(next);
     }
-    this.#publish();
+    this.#publisher.publish();
   }
 
   /** A finished pod keeps its object and logs, but neither processes nor network. */
@@ -193,8 +213,8 @@ export class PodWorker {
       probes.stop();
       process.kill();
     }
-    await this.#releaseNetwork();
-    this.#publish();
+    await this.#network.release();
+    this.#publisher.publish();
   }
 
   #isOver(): boolean {
@@ -204,31 +224,10 @@ export class PodWorker {
     return computed === "Succeeded" || computed === "Failed";
   }
 
-  // --- the network ---
-
-  #attachment(): CniAttachment {
-    return {
-      containerId: createHash("sha256").update(this.uid).digest("hex"),
-      netns: this.#netnsPath(),
-      ifname: "eth0",
-      podNamespace: this.#state.namespace,
-      podName: this.#state.name,
-      podUid: this.uid,
-    };
-  }
-
-  #netnsPath(): string {
-    return this.#state.hostNetwork ? this.#context.netns : this.#context.paths.netns(`pod-${this.uid}`);
-  }
-
-  #podCgroup(): string {
-    return join(this.#context.cgroup, "pods", this.uid);
-  }
-
   async #ensureNetwork(): Promise<boolean> {
     if (this.#state.network === "attached") return true;
     try {
-      await this.#context.slots.run(() => this.#attach());
+      await this.#context.slots.run(() => this.#network.attach());
       this.#sandboxRetry.reset();
       return true;
     } catch (error) {
@@ -238,57 +237,10 @@ export class PodWorker {
         { pod: this.#label(), err: errorText(error) },
         "the pod got no network; it is tried again",
       );
-      await this.#undoAttach();
       this.#wakeIn(this.#sandboxRetry.next());
-      this.#publish();
+      this.#publisher.publish();
       return false;
     }
-  }
-
-  async #attach(): Promise<void> {
-    if (this.#state.network === "attaching") await this.#undoAttach();
-    createCgroup(this.#podCgroup());
-    if (this.#state.hostNetwork) {
-      this.#save({ network: "attached", podIps: [...this.#context.hostIps] });
-      return;
-    }
-    // On disk first: after a crash in the middle the next runner knows that there may be something to undo.
-    this.#save({ network: "attaching" });
-    await this.#context.sandbox.create(this.#netnsPath());
-    const result = await this.#context.cni.add(this.#attachment());
-    this.#save({ network: "attached", cniResult: result, podIps: podAddresses(result) });
-  }
-
-  async #undoAttach(): Promise<void> {
-    const { api: _api, cni, sandbox, log } = this.#context;
-    await cni.del(this.#attachment()).catch((error: unknown) => {
-      log.warn({ pod: this.#label(), err: errorText(error) }, "DEL after a failed ADD failed too");
-    });
-    await sandbox.remove(this.#netnsPath());
-  }
-
-  async #releaseNetwork(): Promise<void> {
-    if (this.#state.network === "none") return;
-    if (!this.#state.hostNetwork) {
-      const retry = backoff({ baseMs: 200, maxMs: 10_000 });
-      while (!this.#stopped) {
-        try {
-          await this.#context.slots.run(() =>
-            this.#context.cni.del(this.#attachment(), this.#state.cniResult),
-          );
-          break;
-        } catch (error) {
-          this.#context.log.warn(
-            { pod: this.#label(), err: errorText(error) },
-            "DEL failed; it is tried again",
-          );
-          await delay(retry.next());
-        }
-      }
-      if (this.#stopped) return;
-      await this.#context.sandbox.remove(this.#netnsPath());
-    }
-    this.#save({ network: "none" });
   }
 
   // --- containers ---
@@ -352,7 +304,7 @@ export class PodWorker {
     const { clock, api } = this.#context;
     const definition = this.#definition(record.name);
     this.#volumes ??= await prepareVolumes(this.#context, this.#pod, this.#context.states.dir(this.uid));
-    const env = await this.#environment(definition);
+    const env = await containerEnv(this.#context, this.#facts(), definition);
     const command = [...(definition.command ?? []), ...(definition.args ?? [])].map((word) =>
       expand(word, env),
     );
@@ -370,7 +322,7 @@ export class PodWorker {
     const log = this.#logOf(record.name, run);
     rmSync(join(dir, "output"), { force: true });
     const process = await startProcess(this.#context, {
-      spec: this.#launchSpec(definition, command),
+      spec: launchSpec(this.#context, this.#facts(), definition, command),
       env,
       dir,
       log,
@@ -446,43 +398,14 @@ export class PodWorker {
     this.wake();
   }
 
-  async #environment(definition: Container): Promise<Record<string, string>> {
-    const namespace = this.#state.namespace;
-    return containerEnvironment(definition, {
+  #facts(): PodPlace {
+    return {
       pod: this.#pod,
       podIps: this.#state.podIps,
-      hostIps: this.#context.hostIps,
-      configMap: (name) => this.#context.api.configMap(namespace, name),
-      secret: (name) => this.#context.api.secret(namespace, name),
-    });
-  }
-
-  #launchSpec(definition: Container, argv: readonly string[]): LaunchSpec {
-    const root = this.#rootOf(definition.image ?? "host");
-    const binds = volumeBinds(definition, this.#volumes ?? new Map());
-    if (root === undefined) checkMountPoints(binds);
-    const uid = definition.securityContext?.runAsUser ?? this.#pod.spec?.securityContext?.runAsUser;
-    const gid = definition.securityContext?.runAsGroup ?? this.#pod.spec?.securityContext?.runAsGroup;
-    return {
-      netns: this.#netnsPath(),
-      ...(uid === undefined ? {} : { uid }),
-      ...(gid === undefined ? {} : { gid }),
-      cgroup: join(this.#podCgroup(), definition.name),
-      ...(root === undefined ? {} : { root }),
-      ...(definition.workingDir === undefined ? {} : { cwd: definition.workingDir }),
-      ...(this.#state.hostNetwork ? {} : { hostname: hostnameOf(this.#pod) }),
-      ...(binds.length === 0 ? {} : { binds }),
-      argv,
+      netns: this.#network.netns,
+      cgroup: this.#network.cgroup,
+      volumes: this.#volumes ?? new Map(),
     };
-  }
-
-  #rootOf(image: string): string | undefined {
-    const name = image.replace(/^(docker\.io\/)?(library\/)?/, "").replace(/:latest$/, "");
-    if (name === "host") return undefined;
-    const root = this.#context.images[name] ?? this.#context.images[image];
-    if (root !== undefined && existsSync(root)) return root;
-    const known = ["host", ...Object.keys(this.#context.images)].join(", ");
-    throw new AxonError("pod.image", `the lab has no image ${image}: it knows ${known}`);
   }
 
   #containerDir(container: string): string {
@@ -503,7 +426,7 @@ export class PodWorker {
       if (record.state.is !== "running") continue;
       const process = adoptProcess(this.#context, {
         pid: record.state.pid,
-        cgroup: join(this.#podCgroup(), record.name),
+        cgroup: join(this.#network.cgroup, record.name),
         dir: this.#containerDir(record.name),
         log: this.#logOf(record.name, record.restartCount),
       });
@@ -554,12 +477,11 @@ export class PodWorker {
           await this.#stopContainer(process, grace);
         }),
       );
-      if (isPopulated(this.#podCgroup())) killCgroup(this.#podCgroup());
+      if (isPopulated(this.#network.cgroup)) killCgroup(this.#network.cgroup);
       if (!this.#removed && this.#state.containers.some((record) => record.state.is === "terminated"))
-        this.#publish();
-      await this.#releaseNetwork();
-      if (this.#stopped) return;
-      await removeCgroup(this.#podCgroup());
+        this.#publisher.publish();
+      if (!(await this.#network.release()) || this.#stopped) return;
+      await removeCgroup(this.#network.cgroup);
       removeVolumes(this.#context.states.dir(this.uid));
       if (!this.#removed) await this.#context.api.removePod(this.#pod);
       for (const log of this.#logs.values()) log.close();
@@ -596,85 +518,7 @@ export class PodWorker {
     });
   }
 
-  /** Somebody else (the node lifecycle) marked the pod not ready: say again what we know. */
-  #restoreReady(): void {
-    const ours = condition(this.#sent?.conditions, "Ready")?.status;
-    const theirs = condition(this.#pod.status?.conditions, "Ready")?.status;
-    if (ours === "True" && theirs === "False") {
-      this.#sent = undefined;
-      this.#publish();
-    }
-  }
-
-  #publish(): void {
-    this.#publishAgain = true;
-    if (!this.#publishing) void this.#publishLoop();
-  }
-
-  async #publishLoop(): Promise<void> {
-    this.#publishing = true;
-    const retry = backoff({ baseMs: 200, maxMs: 10_000 });
-    try {
-      while (this.#publishAgain && !this.#stopped && !this.#removed) {
-        this.#publishAgain = false;
-        const status = this.#status();
-        if (sameJson(status, this.#sent)) continue;
-        try {
-          const stored = await this.#context.api.updatePodStatus(this.#pod, status);
-          this.#sent = status;
-          if (stored !== undefined)
-            this.#pod = { ...this.#pod, ...(stored.status === undefined ? {} : { status: stored.status }) };
-        } catch (error) {
-          this.#context.log.warn(
-            { pod: this.#label(), err: errorText(error) },
-            "the status could not be written",
-          );
-          this.#publishAgain = true;
-          await delay(retry.next());
-        }
-      }
-    } finally {
-      this.#publishing = false;
-    }
-  }
-
   #label(): string {
     return `${this.#state.namespace}/${this.#state.name}`;
   }
-}
-
-function freshState(context: NodeContext, pod: Pod): PodState {
-  const init = (pod.spec?.initContainers ?? []).map((container) =>
-    newContainer(
-      container.name,
-      container.restartPolicy === "Always" ? "sidecar" : "init",
-      container.image ?? "host",
-    ),
-  );
-  const main = (pod.spec?.containers ?? []).map((container) =>
-    newContainer(container.name, "main", container.image ?? "host"),
-  );
-  return {
-    version: 1,
-    node: context.node,
-    uid: uidOf(pod),
-    namespace: meta(pod).namespace ?? "default",
-    name: nameOf(pod),
-    hostNetwork: pod.spec?.hostNetwork === true,
-    startedAt: timestamp(context.clock.now()),
-    network: "none",
-    podIps: [],
-    containers: [...init, ...main],
-    pod,
-  };
-}
-
-/** The image "host" is the host itself: nothing may be created in it, not even a mount point. */
-function checkMountPoints(binds: readonly Bind[]): void {
-  const missing = binds.find(({ target }) => !existsSync(target));
-  if (missing === undefined) return;
-  throw new AxonError(
-    "pod.mount",
-    `${missing.target} does not exist on the host, and the image "host" can only be mounted over where something is`,
-  );
 }

@@ -1,8 +1,6 @@
 import { type Clock, errorText, type Timer } from "@axoneme/base";
 import type { Probe } from "kubernetes-types/core/v1";
 
-export type ProbeKind = "startup" | "liveness" | "readiness";
-
 /** What one check found. */
 export interface ProbeResult {
   ok: boolean;
@@ -10,7 +8,7 @@ export interface ProbeResult {
 }
 
 /** Performs one check; may throw, which counts as a failure. */
-export type ProbeCheck = (probe: Probe, timeoutMs: number) => Promise<ProbeResult>;
+type ProbeCheck = (probe: Probe, timeoutMs: number) => Promise<ProbeResult>;
 
 /** Consecutive results against the thresholds. */
 export interface ProbeCount {

@@ -85,7 +85,7 @@ function exitOf(code: number | null, signal: NodeJS.Signals | null): Exit {
 }
 
 /** Copies a container's output into its log until every writer has closed it. */
-export function readOutput(fifo: string, log: ContainerLog): Promise<void> {
+function readOutput(fifo: string, log: ContainerLog): Promise<void> {
   const fd = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
   const socket = new Socket({ fd, readable: true, writable: false });
   socket.setEncoding("utf8");

@@ -2,9 +2,10 @@ import fc from "fast-check";
 import type { Deployment, ReplicaSet } from "kubernetes-types/apps/v1";
 import type { Pod } from "kubernetes-types/core/v1";
 import { describe, expect, it } from "vitest";
-import { proportionally, reconcileDeployment, rolloutBounds } from "../../src/controllers/deployment.ts";
+import { proportionally, reconcileDeployment } from "../../src/controllers/deployment.ts";
 import { condition, isReady } from "../../src/controllers/objects.ts";
 import { reconcileReplicaSet } from "../../src/controllers/replicaset.ts";
+import { rolloutBounds } from "../../src/controllers/rollout.ts";
 import { World } from "../support/world.ts";
 
 function deployment(

@@ -28,7 +28,7 @@ export async function supervisorOfSources(): Promise<readonly string[]> {
 }
 
 /** A real CNI network of Debian's plugins: a veth pair a pod, addresses out of a file. */
-export const ptpNetwork: CniTemplate = {
+const ptpNetwork: CniTemplate = {
   cniVersion: "1.0.0",
   name: "ptp-{{node}}",
   plugins: [

@@ -1,6 +1,6 @@
 import type { Pod } from "kubernetes-types/core/v1";
 import type { Action } from "../../src/controllers/action.ts";
-import { type KubeObject, keyOf, meta, nameOf } from "../../src/controllers/objects.ts";
+import { type KubeObject, keyOf, nameOf } from "../../src/controllers/objects.ts";
 
 /** A cluster in memory: carries out the actions of controllers as an API server would, at once. */
 export class World {
@@ -106,8 +106,4 @@ function merged<T>(target: T, patch: unknown): T {
 
 export function podNames(pods: readonly Pod[]): string[] {
   return pods.map(nameOf).sort();
-}
-
-export function labelled(pod: Pod, label: string): string | undefined {
-  return meta(pod).labels?.[label];
 }
