@@ -10,7 +10,7 @@ function damage(value: unknown, path: readonly number[], by: unknown): unknown {
   const keys = Object.keys(value);
   if (keys.length === 0) return by;
   const key = keys[(path[0] ?? 0) % keys.length] ?? "";
-  const copy: Record<string, unknown> = Array.isArray(value) ? Object.assign([], value) : { ...value };
+  const copy = (Array.isArray(value) ? [...value] : { ...value }) as Record<string, unknown>;
   copy[key] = damage(copy[key], path.slice(1), by);
   return copy;
 }
