@@ -139,6 +139,11 @@ export class LiveCluster {
     this.tunnel = tunnel;
   }
 
+  /** Of packets that leave the node: a tunnel over IPv6 adds 70 bytes. */
+  get #mtu(): number {
+    return this.tunnel ? 1430 : 1500;
+  }
+
   static async create(tunnel: boolean): Promise<LiveCluster> {
     const cluster = new LiveCluster(tunnel);
     mkdirSync(RUN, { recursive: true });
@@ -210,6 +215,7 @@ export class LiveCluster {
     const flags = ConfigFlags.IPV4 | ConfigFlags.IPV6 | ConfigFlags.MASQUERADE4 | ConfigFlags.MASQUERADE6;
     node.dp.configure({
       flags: flags | (this.tunnel ? ConfigFlags.TUNNEL : 0),
+      mtu: this.#mtu,
       deviceIfindex: node.device,
       tunnelIfindex: node.tunnel,
       nodeIp4: Uint8Array.from(parseIp(node.addresses.v4)),
@@ -273,8 +279,7 @@ export class LiveCluster {
       for (const ip of [pod.addresses.v4, pod.addresses.v6])
         await netlink.addrAdd({ index, prefix: host(ip), noDad: true });
       await netlink.linkSet({ index, up: true });
-      await netlink.routeAdd({ oif: index, family: 4 });
-      await netlink.routeAdd({ oif: index, family: 6 });
+      for (const family of [4, 6] as const) await netlink.routeAdd({ oif: index, family, mtu: this.#mtu });
     });
   }
 
