@@ -90,6 +90,14 @@ export class ResourceCache {
     this.#put({ ...known, metadata: { ...known.metadata, deletionTimestamp: timestamp(Date.now()) } });
   }
 
+  /** After a binding of ours was accepted: until the watch says more, the pod counts as placed. */
+  observeBinding(key: string, node: string): void {
+    const known = this.#objects.get(key) as (KubeObject & { spec?: object }) | undefined;
+    if (known === undefined) return;
+    const placed: KubeObject & { spec: object } = { ...known, spec: { ...known.spec, nodeName: node } };
+    this.#put(placed);
+  }
+
   #take(object: KubeObject): void {
     const known = this.#objects.get(keyOf(object));
     // What we wrote may be newer than what the watch has reached so far.

@@ -134,7 +134,7 @@ export class ActionExecutor {
     } catch (error) {
       if (!isNotFound(error) && !isConflict(error)) throw error;
     }
-    cache?.observe(await this.#client.resource(resource).get(ref.name, { namespace: ref.namespace }));
+    cache?.observeBinding(joinKey(ref.namespace, ref.name), node);
   }
 }
 
