@@ -22,6 +22,16 @@ AX_INLINE bool is_encapsulation(const struct ax_work *w, const struct ax_config 
 	return cfg->flags & AX_CFG_TUNNEL && w->pkt.proto == IPPROTO_UDP && w->pkt.dport == bpf_htons(port);
 }
 
+/* Counted as leaving its pod, and as reaching the other one of this node. */
+AX_INLINE int pod_send(struct __sk_buff *skb, const struct ax_config *cfg, struct ax_ct_side *to, __u32 identity,
+		       __u32 ct_flags)
+{
+	count_forward(skb, AX_M_EGRESS);
+	if (to->path == AX_PATH_PEER)
+		count_forward(skb, AX_M_INGRESS);
+	return forward(skb, cfg, to, identity, ct_flags);
+}
+
 /* The connection of w->pkt is decided and its row in w->ct: send the packet on. */
 AX_INLINE int pod_forward(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
@@ -33,8 +43,7 @@ AX_INLINE int pod_forward(struct __sk_buff *skb, struct ax_work *w, const struct
 		if (r)
 			return drop(skb, w, r, AX_M_EGRESS);
 	}
-	count_forward(skb, AX_M_EGRESS);
-	return forward(skb, cfg, to, from->identity, w->ct.flags);
+	return pod_send(skb, cfg, to, from->identity, w->ct.flags);
 }
 
 /* A pod's ICMP error: only about a packet that reached this very pod. */
@@ -57,8 +66,7 @@ AX_GLOBAL int pod_error(struct __sk_buff *skb, struct ax_work *w)
 	route(skb, w);
 	to = &w->ct.side[w->side & 1];
 	side_set(to, &w->dst, 0);
-	count_forward(skb, AX_M_EGRESS);
-	return forward(skb, cfg, to, w->src.identity, w->ct.flags);
+	return pod_send(skb, cfg, to, w->src.identity, w->ct.flags);
 }
 
 /* Everything about a packet from a pod that its entry alone does not settle */
@@ -96,12 +104,13 @@ AX_INLINE int pod_from_parsed(struct __sk_buff *skb, struct ax_work *w, int pars
 		return arp(skb);
 	if (parsed == AX_PARSE_FOREIGN)
 		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_EGRESS);
-	if (parsed)
-		return drop(skb, w, parsed, AX_M_EGRESS);
 	if (w->pkt.flags & AX_P_ND)
 		return discovery(skb, &w->pkt);
-	if (is_chatter(&w->pkt))
+	/* before the transport's errors: group membership (IGMP) has a protocol of its own */
+	if (w->pkt.family && is_chatter(&w->pkt))
 		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_EGRESS);
+	if (parsed)
+		return drop(skb, w, parsed, AX_M_EGRESS);
 	return pod_from_slow(skb, w);
 }
 
@@ -128,8 +137,7 @@ int pod_from(struct __sk_buff *skb)
 		    ct->side[side].ifindex == skb->ifindex && !ct_is_over(ct, side, &p, now)) {
 			if (!ct_is_plain(cfg, ct, side, &p, now))
 				ct_touch(skb, &p, ct, side);
-			count_forward(skb, AX_M_EGRESS);
-			return forward(skb, cfg, &ct->side[side ^ 1], ct->side[side].identity, ct->flags);
+			return pod_send(skb, cfg, &ct->side[side ^ 1], ct->side[side].identity, ct->flags);
 		}
 	}
 	w = work();

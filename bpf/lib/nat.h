@@ -123,6 +123,7 @@ AX_INLINE int nat_out_error(struct __sk_buff *skb, struct ax_work *w)
 AX_GLOBAL int nat_out(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
+	struct ax_addr *node;
 	struct ax_nat *row;
 	int r;
 
@@ -132,7 +133,9 @@ AX_GLOBAL int nat_out(struct __sk_buff *skb, struct ax_work *w)
 		return nat_out_error(skb, w);
 	nat_forward_key(&w->nat_key, &w->pkt);
 	row = bpf_map_lookup_elem(&ax_nat, &w->nat_key);
-	if (row) {
+	node = node_address(cfg, &w->pkt);
+	/* not a mapping of an address the node no longer has */
+	if (row && node && addr_equal(&row->addr, node)) {
 		nat_keep(row, nat_expiry(cfg, w, w->pkt.proto));
 		w->to = row->addr;
 		return rewrite(skb, &w->pkt, &w->to, row->port, AX_END_SRC);

@@ -1,11 +1,11 @@
 import { DropReason } from "@axoneme/abi";
 import { formatIp, formatMac, type Ip } from "@axoneme/base";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { read16 } from "./bytes.ts";
+import { read16, u8 } from "./bytes.ts";
 import { Datapath, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
 import { dissect, mapped } from "./dissect.ts";
-import { arp, ethernet, hostMac, icmp, podMac, solicit, udp } from "./packet.ts";
+import { arp, ethernet, hostMac, icmp, other, podMac, solicit, udp } from "./packet.ts";
 import { guarded, peopled, v4, v6 } from "./scene.ts";
 
 let dp: Datapath;
@@ -147,6 +147,7 @@ describe("chatter", () => {
     ["mDNS", udp({ src: v4.a, dst: "224.0.0.251", sport: 5353, dport: 5353 })],
     ["mDNS over IPv6", udp({ src: v6.a, dst: "ff02::fb", sport: 5353, dport: 5353 })],
     ["DHCP", udp({ src: "0.0.0.0", dst: "255.255.255.255", sport: 68, dport: 67 })],
+    ["IGMP", other({ src: v4.a, dst: "224.0.0.22", options: u8(0x94, 4, 0, 0) }, 2)],
     ["LLDP", ethernet(0x88cc, new Uint8Array(46))],
   ])("%s is dropped without an event", (_, packet) => {
     expect(send(packet).verdict).toBe(Verdict.DROP);

@@ -127,6 +127,14 @@ describe.each(families)("masquerading, $name", (f) => {
     expect(dp.events()[0]).toMatchObject({ type: EventType.DROP, subtype: DropReason.NAT_NO_MAPPING });
   });
 
+  test("a mapping of an address the node has lost is made anew", () => {
+    masquerading();
+    leaves(udp(out));
+    const nodeIp = mapped(f.otherNode);
+    dp.configure(f.name === "IPv4" ? { nodeIp4: nodeIp } : { nodeIp6: nodeIp });
+    expect(dissect(leaves(udp(out)).out)).toMatchObject({ src: f.otherNode, wrong: [] });
+  });
+
   test("echo requests are told apart by their id", () => {
     masquerading();
     connection(f, f.icmp, 7, 7);

@@ -239,6 +239,7 @@ describe.each(families)("pod_from, $name", (f) => {
     expect(drops.map((e) => e.subtype)).toEqual(row.reason === undefined ? [] : [row.reason]);
     if (row.reason !== undefined) expect(dp.counted(row.reason, 1)).toBe(1n);
     else expect(out).toEqual(packet);
+    if (row.reason === undefined) expect(dp.counted(0, 1)).toBe(1n);
     expect(dp.connections()).toHaveLength(row.reason === undefined ? 1 : 0);
   });
 });
