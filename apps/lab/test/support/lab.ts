@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -24,6 +25,7 @@ export async function supervisorOfSources(): Promise<readonly string[]> {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
   });
+  process.once("exit", () => rmSync(outfile, { force: true }));
   return [process.execPath, outfile];
 }
 
