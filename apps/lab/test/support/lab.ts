@@ -1,5 +1,4 @@
 import { execFile } from "node:child_process";
-import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -11,7 +10,7 @@ const run = promisify(execFile);
 
 /** Bundles the supervisor of these sources and returns the command that runs it. */
 export async function supervisorOfSources(): Promise<readonly string[]> {
-  const outfile = join(root, `build/test/lab-${process.pid}.mjs`);
+  const outfile = join(root, "build/test/lab.mjs");
   await build({
     entryPoints: [join(root, "apps/lab/src/main.ts")],
     outfile,
@@ -25,7 +24,6 @@ export async function supervisorOfSources(): Promise<readonly string[]> {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
   });
-  process.once("exit", () => rmSync(outfile, { force: true }));
   return [process.execPath, outfile];
 }
 
