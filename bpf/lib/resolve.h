@@ -14,9 +14,10 @@ AX_INLINE __u32 world_identity(const struct ax_config *cfg, const struct ax_addr
 	return addr_is4(addr) ? AX_ID_WORLD_IPV4 : AX_ID_WORLD_IPV6;
 }
 
+/* Not the API server: it may stand outside of the nodes, where nobody knows the way to a pod. */
 AX_INLINE bool identity_is_node(__u32 identity)
 {
-	return identity == AX_ID_HOST || identity == AX_ID_REMOTE_NODE || identity == AX_ID_KUBE_APISERVER;
+	return identity == AX_ID_HOST || identity == AX_ID_REMOTE_NODE;
 }
 
 AX_INLINE void party_from_endpoint(struct ax_party *party, const struct ax_endpoint *ep)

@@ -212,7 +212,7 @@ class Composition {
     this.#dualStack = config.enableIPv4 && config.enableIPv6;
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
-    this.#services = new ServiceModule(new ServiceCompiler(), kernel, log);
+    this.#services = new ServiceModule(new ServiceCompiler({ nodeName: this.#nodeName }), kernel, log);
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#watches = new Watches(client, log);

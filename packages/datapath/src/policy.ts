@@ -31,17 +31,27 @@ export function applyPolicyChanges(
   flush();
 }
 
-/** Removes rows and heads of policy ids the engine does not have. Returns how many. */
+/** Takes a policy's heads away: without one a direction denies everything. */
+export function lockPolicy(maps: DatapathMaps, policyId: number): void {
+  for (const direction of [0, 1]) maps.policyHeads.delete(headKey(policyId, direction));
+}
+
+/** Removes rows and heads the engine does not have. Returns how many. */
 export function prunePolicy(maps: DatapathMaps, engine: PolicyEngine): number {
   const live = new Set([...engine.distincts()].map(({ policyId }) => policyId));
+  const wanted = new Set([...engine.allRows()].map(({ key }) => keyText(rowKey(key))));
   let removed = 0;
   for (const [key] of maps.policyHeads.entries()) {
     if (!live.has(key >>> 1) && maps.policyHeads.delete(key)) removed++;
   }
   for (const [key] of maps.policy.entries()) {
-    if (!live.has(key.policyId) && maps.policy.delete(key)) removed++;
+    if (!wanted.has(keyText(key)) && maps.policy.delete(key)) removed++;
   }
   return removed;
+}
+
+function keyText({ policyId, identity, port, proto, shape }: AbiKey): string {
+  return `${policyId}/${identity}/${port}/${proto}/${shape}`;
 }
 
 /** The first policy and rule ids above all that are in the maps: an agent that starts must not reuse them. */

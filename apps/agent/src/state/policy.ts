@@ -1,5 +1,5 @@
-import { errorText, type Logger, type Prefix } from "@axoneme/base";
-import { applyPolicyChanges, type Kernel, prunePolicy } from "@axoneme/datapath";
+import { backoff, errorText, type Logger, type Prefix } from "@axoneme/base";
+import { applyPolicyChanges, type Kernel, lockPolicy, prunePolicy } from "@axoneme/datapath";
 import {
   type IdentityCache,
   type Ipcache,
@@ -12,6 +12,7 @@ import {
   type ContainerPort,
   Direction,
   type Policy,
+  type PolicyChange,
   type PolicyEngine,
   type PolicyRow,
   type PolicyRowKey,
@@ -57,6 +58,8 @@ export class PolicyModule {
   readonly #deps: PolicyDeps;
   readonly #known = new Map<string, KnownPolicy>();
   #open = false;
+  readonly #retry = backoff({ baseMs: 100, maxMs: 10_000 });
+  #retryTimer: NodeJS.Timeout | undefined;
   /** The last write that failed; rows are then written again as a whole. */
   problem: string | undefined;
   /** Tells the owner of endpoint rows that an endpoint falls under another policy id now. */
@@ -188,22 +191,65 @@ export class PolicyModule {
 
   #commit(): void {
     if (!this.#open) return;
-    const { engine, kernel, log } = this.#deps;
     for (;;) {
-      const { changes, cidrs } = engine.commit();
-      try {
-        applyPolicyChanges(kernel.maps, changes, this.onEndpoint);
-        if (changes.length > 0) kernel.changed();
-        this.problem = undefined;
-      } catch (error) {
-        // What could not be written denies: a missing row is no match, a missing head is default deny.
-        this.problem = errorText(error);
-        log.error({ err: error }, "policy rows could not be written");
-        kernel.changed();
-      }
+      const { changes, cidrs } = this.#deps.engine.commit();
+      if (this.problem !== undefined) this.#repair();
+      else this.#write(changes);
       if (cidrs.removed.length === 0) return;
       for (const prefix of cidrs.removed) this.#forgetCidr(prefix);
     }
+  }
+
+  #write(changes: readonly PolicyChange[]): void {
+    if (changes.length === 0) return;
+    const { kernel } = this.#deps;
+    try {
+      applyPolicyChanges(kernel.maps, changes, this.onEndpoint);
+      kernel.changed();
+    } catch (error) {
+      this.#lock(changes, error);
+    }
+  }
+
+  /**
+   * A write failed half-way: a row that should deny may be missing. Without its head a policy denies everything, so
+   * the heads of what was being changed go; the epoch stays, so that live connections are not judged by a half.
+   */
+  #lock(changes: readonly PolicyChange[], error: unknown): void {
+    const { kernel, log } = this.#deps;
+    this.problem = errorText(error);
+    const ids = new Set(changes.map(policyIdOf).filter((id) => id !== 0));
+    log.error(
+      { err: error, policies: ids.size },
+      "policy rows could not be written: their endpoints accept nothing new",
+    );
+    for (const id of ids) lockPolicy(kernel.maps, id);
+    this.#retryLater();
+  }
+
+  /** Writes everything again, and removes what is not of it. */
+  #repair(): void {
+    const { engine, kernel, log } = this.#deps;
+    try {
+      prunePolicy(kernel.maps, engine);
+      applyPolicyChanges(kernel.maps, engine.resync(), this.onEndpoint);
+      kernel.changed();
+      this.problem = undefined;
+      this.#retry.reset();
+      log.info({}, "policy rows written again");
+    } catch (error) {
+      this.problem = errorText(error);
+      this.#retryLater();
+    }
+  }
+
+  #retryLater(): void {
+    if (this.#retryTimer !== undefined) return;
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = undefined;
+      if (this.problem !== undefined) this.#repair();
+    }, this.#retry.next());
+    this.#retryTimer.unref();
   }
 
   // ---- questions ------------------------------------------------------------------------------------------------
@@ -248,6 +294,12 @@ export class PolicyModule {
   endpointsOf(ref: Policy["ref"]): number[] {
     return this.#deps.engine.endpointsOf(ref);
   }
+}
+
+/** The policy a write belongs to; 0 for endpoints, whose rows are not the policy's. */
+function policyIdOf(change: PolicyChange): number {
+  if (change.op === "putRow" || change.op === "deleteRow") return change.key.policyId;
+  return change.op === "setEndpoint" ? 0 : change.policyId;
 }
 
 function containerPorts(ports: readonly NamedPort[]): ContainerPort[] {
