@@ -36,7 +36,7 @@ import {
   type Node,
 } from "@axoneme/kube";
 import { ServiceCompiler } from "@axoneme/loadbalancer";
-import { Netlink } from "@axoneme/netlink";
+import { LinkReaper, Netlink } from "@axoneme/netlink";
 import { FlowMetrics, Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
@@ -52,8 +52,9 @@ import { prepareKernel } from "./node/host-devices.ts";
 import { addressesOf, findDevice, type NativeDevice } from "./node/local-node.ts";
 import { Peers } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
+import { PodRoutes } from "./node/pod-routes.ts";
 import { NodePublisher } from "./node/publisher.ts";
-import { familyEnabled, podMtu, setUpNode, writeNonMasquerade } from "./node/setup.ts";
+import { familyEnabled, podMtu, pruneNonMasquerade, setUpNode, writeNonMasquerade } from "./node/setup.ts";
 import type { AgentConfig } from "./options.ts";
 import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
 import { createResolver } from "./resolver.ts";
@@ -190,6 +191,8 @@ class Composition {
   readonly #pool: NodePool;
   readonly #podCidrs: PodCidrs;
   readonly #ready = new Deferred<void>();
+  readonly #reaper = LinkReaper.open();
+  readonly #routes: PodRoutes;
   #peers: Peers | undefined;
 
   constructor(
@@ -219,6 +222,7 @@ class Composition {
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
     this.#endpointPublisher = new EndpointPublisher(client, log);
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
+    this.#routes = new PodRoutes(netlink, log);
     this.#endpoints = this.#createEndpoints();
     this.#remote = this.#createRemote();
     this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
@@ -268,7 +272,9 @@ class Composition {
     const gateways = () => ({ v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) });
     const endpoints = new EndpointManager({
       store: new EndpointStore(join(runDir, "endpoints")),
-      network: new PodNetwork(this.#netlink, gateways, () => podMtu(this.#config, this.#device)),
+      network: new PodNetwork(this.#netlink, this.#reaper, gateways, () =>
+        podMtu(this.#config, this.#device),
+      ),
       kernel: this.#kernel,
       pods: new PodDirectory(pods.store, namespaces.store, this.#client, clusterName),
       identities: this.#allocator,
@@ -350,6 +356,8 @@ class Composition {
         stop: () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
+          this.#reaper.close();
+          return this.#routes.stop();
         },
       });
     if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
@@ -374,6 +382,9 @@ class Composition {
       this.#policy.prune();
       this.#services.prune();
       this.#ipcacheWriter.prune();
+      const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? [])];
+      pruneNonMasquerade(this.#kernel, this.#config, cidrs);
+      await this.#routes.prune();
       this.#kernel.settle();
       this.#kernel.dropOldBuilds();
       health.ok(
@@ -469,7 +480,7 @@ class Composition {
   /** Other nodes that were seen before this one knew its own place are told now. */
   #followPeers(gateways: readonly Ip[], tunnelIndex: number | undefined): void {
     const options = { nodeName: this.#nodeName, device: this.#device, tunnelIndex, gateways };
-    this.#peers = new Peers(options, this.#netlink, this.#ipcache, this.#kernel, this.#log);
+    this.#peers = new Peers(options, this.#routes, this.#ipcache, this.#kernel);
     this.#peers.onChange = (addresses) => this.#remote.nodeChanged(addresses);
     for (const node of this.#nodesSeen.values()) this.#peers.handlers().onAdd?.(node);
     this.#nodesSeen.clear();
@@ -510,6 +521,7 @@ class Composition {
       identities: () => this.#identities.size,
       policies: () => this.#policy.policies().length,
       policyProblem: () => this.#policy.problem !== undefined,
+      addresses: () => this.#pool.usage(),
       nodes: () => (this.#peers?.size ?? 0) + 1,
       conntrack: () => ({
         entries: collector.last.ctSeen - collector.last.ctDeleted,

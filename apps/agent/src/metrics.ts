@@ -12,6 +12,8 @@ export interface AgentFigures {
   readonly policyProblem: () => boolean;
   readonly nodes: () => number;
   readonly conntrack: () => { entries: number; capacity: number };
+  /** Pod addresses in use, the node's own gateway addresses included. */
+  readonly addresses: () => readonly { family: 4 | 6; used: number }[];
   readonly version: string;
 }
 
@@ -43,6 +45,7 @@ export function createRegistry(kernel: Kernel, health: Health, figures: AgentFig
   );
   endpointStates(registry, figures);
   mapPressure(registry, figures);
+  addressesInUse(registry, figures);
   new Gauge({
     name: "cilium_version",
     help: "The agent's version",
@@ -62,6 +65,18 @@ function endpointStates(registry: Registry, figures: AgentFigures): void {
     registers: [registry],
     collect() {
       this.labels("ready").set(figures.endpoints());
+    },
+  });
+}
+
+function addressesInUse(registry: Registry, figures: AgentFigures): void {
+  new Gauge({
+    name: "cilium_ip_addresses",
+    help: "Addresses in use in the node's pool",
+    labelNames: ["family"],
+    registers: [registry],
+    collect() {
+      for (const { family, used } of figures.addresses()) this.labels(`ipv${family}`).set(used);
     },
   });
 }

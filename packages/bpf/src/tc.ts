@@ -40,10 +40,10 @@ export class TcFilter implements Attachment {
     return filter.programId() === undefined ? undefined : filter;
   }
 
-  /** Id of the program in the filter; undefined when there is no filter. */
+  /** Id of the program in the filter; undefined when there is no filter, or the interface is gone. */
   programId(): number | undefined {
     const result = native().tcQuery(this.ifindex, this.#egress, HANDLE, PRIORITY, this.#netnsFd);
-    if (result === -ENOENT || result === -NO_QDISC) return undefined;
+    if (result === -ENOENT || result === -NO_QDISC || result === -ENODEV) return undefined;
     return check(result, "bpf.tc", `query ${this.#what}`);
   }
 

@@ -1,4 +1,3 @@
-import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { AxonError } from "@axoneme/base";
 import {
@@ -8,6 +7,7 @@ import {
   type Direction,
   Link,
   type Program,
+  TcFilter,
   unpin,
 } from "@axoneme/bpf";
 
@@ -18,7 +18,7 @@ export interface Hook {
   readonly direction: Direction;
 }
 
-/** The hooks of each kind of device. */
+/** The hooks of each kind of device. Those of pods are filters, see {@link Attachments.attachPod}. */
 export const hooks = {
   pod: [
     { program: "pod_from", direction: "ingress" },
@@ -47,8 +47,8 @@ const socketHooks = {
 } as const;
 
 /**
- * Programs at their places. Each is a link pinned as `<links>/<label>_<program>`, so that it stays when the agent goes
- * and can be found, and replaced in one step, by the next.
+ * Programs at their places, which stay when the agent goes and are replaced in one step by the next: links pinned as
+ * `<links>/<label>_<program>` on the node's own devices and on a cgroup, filters on the devices of pods.
  */
 export class Attachments {
   readonly #dir: string;
@@ -75,6 +75,31 @@ export class Attachments {
     }
   }
 
+  /**
+   * Attaches the pod programs to the host's end of a pod; what is already there of ours is replaced in place.
+   * As clsact filters and not as tcx links: attaching a link, and again taking its device away, makes the kernel wait
+   * for a grace period while it holds the lock of all network configuration, some 13 ms for each of the two programs.
+   * A filter takes 0.2 ms and goes with its device.
+   */
+  attachPod(ifindex: number): void {
+    for (const { program, direction } of hooks.pod) {
+      TcFilter.attach(this.#program(program), { ifindex, direction });
+    }
+  }
+
+  /** Whether the pod programs of this build are attached to the device. */
+  isPodAttached(ifindex: number): boolean {
+    return hooks.pod.every(({ program, direction }) => {
+      const there = TcFilter.find({ ifindex, direction })?.programId();
+      return there !== undefined && there === this.#program(program).id;
+    });
+  }
+
+  /** Takes the pod programs off a device that stays. A device that is gone took them along. */
+  detachPod(ifindex: number): void {
+    for (const { direction } of hooks.pod) TcFilter.find({ ifindex, direction })?.detach();
+  }
+
   /** Attaches the socket programs to a cgroup: every process below it is served. */
   attachSockets(cgroup: string): void {
     for (const [program, type] of Object.entries(socketHooks)) {
@@ -98,30 +123,6 @@ export class Attachments {
       "cgroup",
       Object.keys(socketHooks).map((program) => ({ program })),
     );
-  }
-
-  /** Whether all programs of a label are attached to the device. */
-  isAttached(label: string, ifindex: number, wanted: readonly Hook[]): boolean {
-    return wanted.every(({ program }) => {
-      const link = Link.tryOpenPinned(this.#path(label, program));
-      if (!link) return false;
-      const there = link.info().ifindex === ifindex;
-      link.close();
-      return there;
-    });
-  }
-
-  /** Labels that have a pinned link. */
-  labels(): Set<string> {
-    if (!existsSync(this.#dir)) return new Set();
-    return new Set(readdirSync(this.#dir).map((name) => name.slice(0, name.indexOf("_"))));
-  }
-
-  /** Removes every link of a label, whatever its programs: for devices that are gone. */
-  detachAll(label: string): void {
-    for (const name of readdirSync(this.#dir)) {
-      if (name.startsWith(`${label}_`)) unpin(join(this.#dir, name));
-    }
   }
 
   #place(

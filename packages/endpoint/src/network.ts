@@ -9,7 +9,7 @@ import {
   parseMac,
   parsePrefix,
 } from "@axoneme/base";
-import { closeFd, isErrno, Netlink, openNetns } from "@axoneme/netlink";
+import { closeFd, isErrno, type Link, type LinkReaper, Netlink, openNetns } from "@axoneme/netlink";
 import type { EndpointRecord } from "./record.ts";
 
 /** The node's own addresses among the pods, which pods use as gateway. */
@@ -27,12 +27,14 @@ const everything6: Prefix = parsePrefix("::/0");
  */
 export class PodNetwork {
   readonly #host: Netlink;
+  readonly #reaper: LinkReaper;
   readonly #gateways: () => Gateways;
   readonly #mtu: () => number;
 
-  /** @param host a socket in the node's namespace. */
-  constructor(host: Netlink, gateways: () => Gateways, mtu: () => number) {
+  /** @param host a socket in the node's namespace; `reaper` works there too. */
+  constructor(host: Netlink, reaper: LinkReaper, gateways: () => Gateways, mtu: () => number) {
     this.#host = host;
+    this.#reaper = reaper;
     this.#gateways = gateways;
     this.#mtu = mtu;
   }
@@ -45,27 +47,46 @@ export class PodNetwork {
   async create(record: EndpointRecord): Promise<number> {
     const netnsFd = openPodNetns(record.netns);
     try {
-      const mtu = this.#mtu();
-      await this.#host.linkAdd({
+      const host = await this.#makePair(record, netnsFd);
+      const pod = Netlink.open({ netnsFd });
+      try {
+        // The host's end knows the index of its peer: the pod's namespace need not be asked.
+        await this.#configurePod(pod, record, host.parent ?? (await pod.linkGet(record.ifname)).index);
+      } finally {
+        pod.close();
+      }
+      return host.index;
+    } finally {
+      closeFd(netnsFd);
+    }
+  }
+
+  /** A pair of the same names may still be on its way out, after a DEL just before: it is waited for. */
+  async #makePair(record: EndpointRecord, netnsFd: number): Promise<Link> {
+    try {
+      return await this.#addPair(record, netnsFd);
+    } catch (error) {
+      if (!isErrno(error, "EEXIST")) throw error;
+      this.#reaper.sweep();
+      await this.#reaper.idle();
+      return this.#addPair(record, netnsFd);
+    }
+  }
+
+  /** Both requests travel in one send. */
+  async #addPair(record: EndpointRecord, netnsFd: number): Promise<Link> {
+    const mtu = this.#mtu();
+    const [, link] = await Promise.all([
+      this.#host.linkAdd({
         kind: "veth",
         name: record.hostIfname,
         mac: parseMac(record.hostMac),
         mtu,
         peer: { name: record.ifname, mac: parseMac(record.mac), mtu, netnsFd },
-      });
-      const pod = Netlink.open({ netnsFd });
-      try {
-        const [host] = await Promise.all([
-          this.#host.linkGet(record.hostIfname),
-          this.#configurePod(pod, record),
-        ]);
-        return host.index;
-      } finally {
-        pod.close();
-      }
-    } finally {
-      closeFd(netnsFd);
-    }
+      }),
+      this.#host.linkGet(record.hostIfname),
+    ]);
+    return link;
   }
 
   /** Brings the host's end up and makes the pod reachable for the node's own processes. */
@@ -80,13 +101,21 @@ export class PodNetwork {
     });
   }
 
-  /** Removes the pair; the pod's end, addresses and routes go with it. Removing what is gone is fine. */
+  /**
+   * Takes the pair out of use; it is gone a moment later, and the pod's end, addresses and routes with it.
+   * Removing what is gone is fine.
+   */
   async destroy(record: Pick<EndpointRecord, "hostIfname">): Promise<void> {
     try {
-      await this.#host.linkDel(record.hostIfname);
+      await this.#reaper.retire(record.hostIfname);
     } catch (error) {
       if (!isErrno(error, "ENODEV")) throw error;
     }
+  }
+
+  /** Removes pairs that an earlier process had taken out of use and did not live to remove. */
+  removeLeftovers(): void {
+    this.#reaper.sweep();
   }
 
   /**
@@ -122,19 +151,18 @@ export class PodNetwork {
     return undefined;
   }
 
-  async #configurePod(pod: Netlink, record: EndpointRecord): Promise<void> {
-    const link = await pod.linkGet(record.ifname);
+  async #configurePod(pod: Netlink, record: EndpointRecord, index: number): Promise<void> {
     const gateways = this.#gateways();
     const ips = record.ips.map(parseIp);
     await pod.batch((batch) => {
       void batch.linkSet({ index: 1, up: true });
-      void batch.linkSet({ index: link.index, up: true });
-      for (const ip of ips) void batch.addrAdd({ index: link.index, prefix: hostPrefix(ip), noDad: true });
+      void batch.linkSet({ index, up: true });
+      for (const ip of ips) void batch.addrAdd({ index, prefix: hostPrefix(ip), noDad: true });
       for (const ip of ips) {
         const gateway = isV4(ip) ? gateways.v4 : gateways.v6;
         if (!gateway) continue;
-        void batch.routeAdd({ dst: hostPrefix(gateway), oif: link.index });
-        void batch.routeAdd({ dst: isV4(ip) ? everything4 : everything6, gateway, oif: link.index });
+        void batch.routeAdd({ dst: hostPrefix(gateway), oif: index });
+        void batch.routeAdd({ dst: isV4(ip) ? everything4 : everything6, gateway, oif: index });
       }
     });
   }

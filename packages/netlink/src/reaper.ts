@@ -37,6 +37,11 @@ export class LinkReaper {
    */
   async retire(link: LinkName): Promise<void> {
     await this.marker.linkRetire(link, RETIRED);
+    this.sweep();
+  }
+
+  /** Deletes what is marked, also by a process that died, without waiting for it. */
+  sweep(): void {
     this.again = true;
     // A failure is kept for `idle`; the links stay marked, and the next deletion takes them too.
     this.running ??= this.reap();

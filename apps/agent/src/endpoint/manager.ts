@@ -12,7 +12,7 @@ import {
   parseMac,
   withDeadline,
 } from "@axoneme/base";
-import { hooks, type Kernel } from "@axoneme/datapath";
+import type { Kernel } from "@axoneme/datapath";
 import {
   attachmentKey,
   CniCode,
@@ -134,7 +134,7 @@ export class EndpointManager implements CniHandler {
       );
     const problems = live.record.chained ? [] : await this.#deps.network.check(live.record);
     const { kernel } = this.#deps;
-    if (!kernel.attachments.isAttached(live.record.hostIfname, live.record.hostIfindex, hooks.pod)) {
+    if (!kernel.attachments.isPodAttached(live.record.hostIfindex)) {
       problems.push(`the eBPF programs are not attached to ${live.record.hostIfname}`);
     }
     for (const ip of live.record.ips) {
@@ -171,6 +171,8 @@ export class EndpointManager implements CniHandler {
   // ---- start ----------------------------------------------------------------------------------------------------
 
   readonly #records: EndpointRecord[] = [];
+  /** The record being put to rights now. */
+  #restoring: { readonly key: string; readonly done: Promise<void> } | undefined;
 
   /** Reads the records an earlier agent left. Their rows in the kernel are in force meanwhile. */
   load(): void {
@@ -180,6 +182,8 @@ export class EndpointManager implements CniHandler {
     this.#records.push(...records);
     this.#nextId = Math.max(0, ...records.map((r) => r.id)) + 1;
     for (const { id } of records) this.#usedIds.add(id);
+    // The remembered pod CIDRs are known before the records are.
+    if (this.#pool) this.usePool(this.#pool);
   }
 
   /**
@@ -187,9 +191,21 @@ export class EndpointManager implements CniHandler {
    * removed, and removes devices, links and rows that no record names.
    */
   async restore(): Promise<void> {
-    for (const record of this.#records.splice(0)) {
-      await this.#queue.run(keyOf(record), () => this.#restoreOne(record));
+    const unsettled: EndpointRecord[] = [];
+    for (let record = this.#records.shift(); record; record = this.#records.shift()) {
+      const done = this.#restoreOne(record).catch((err: unknown) => {
+        this.#deps.log.error(
+          { err, endpoint: record.id },
+          "an endpoint could not be put to rights: kept for DEL",
+        );
+        unsettled.push(record);
+      });
+      this.#restoring = { key: keyOf(record), done };
+      await done;
+      this.#restoring = undefined;
     }
+    this.#records.push(...unsettled);
+    this.#deps.network.removeLeftovers();
     this.#pruneRows();
   }
 
@@ -212,6 +228,8 @@ export class EndpointManager implements CniHandler {
     const facts = await this.#factsOrUnknown(record);
     const identity = await this.#identityOf(facts).catch(() => record.identity);
     this.#install({ record: { ...record, identity }, facts, identity });
+    const { attachments } = this.#deps.kernel;
+    if (!attachments.isPodAttached(record.hostIfindex)) attachments.attachPod(record.hostIfindex);
   }
 
   /** A pod that went while no agent ran: its endpoint stays isolated under the identity it had, until DEL. */
@@ -228,10 +246,6 @@ export class EndpointManager implements CniHandler {
 
   #pruneRows(): void {
     const { kernel, log } = this.#deps;
-    const known = new Set([...this.#live.values()].map(({ record }) => record.hostIfname));
-    for (const label of kernel.attachments.labels()) {
-      if (label.startsWith("lxc") && !known.has(label)) kernel.attachments.detachAll(label);
-    }
     const ips = new Set([...this.#live.values()].flatMap(({ record }) => record.ips));
     for (const [ip, row] of kernel.maps.endpoints.entries()) {
       if (row.flags & EpFlags.HOST || ips.has(formatIp(ip))) continue;
@@ -311,7 +325,7 @@ export class EndpointManager implements CniHandler {
     const { kernel } = this.#deps;
     this.#install(live);
     kernel.settle();
-    kernel.attachments.attachDevice(live.record.hostIfname, live.record.hostIfindex, hooks.pod);
+    kernel.attachments.attachPod(live.record.hostIfindex);
   }
 
   #install(live: LiveEndpoint): void {
@@ -369,6 +383,8 @@ export class EndpointManager implements CniHandler {
   }
 
   async #removeIfPresent(request: Pick<EndpointRecord, "containerId" | "ifname">): Promise<void> {
+    // Not through the queue: an ADD in it may be waiting for the restoring to end.
+    if (this.#restoring?.key === keyOf(request)) await this.#restoring.done;
     const live = this.#live.get(keyOf(request));
     if (live) {
       this.#deps.store.write({ ...live.record, state: "deleting" });
@@ -385,8 +401,8 @@ export class EndpointManager implements CniHandler {
   async #undo(record: EndpointRecord): Promise<void> {
     const { kernel, network, policy, ipcache, ipcacheWriter, store, publisher } = this.#deps;
     const key = keyOf(record);
-    if (!record.chained) await network.destroy(record);
-    kernel.attachments.detach(record.hostIfname, hooks.pod);
+    if (record.chained) kernel.attachments.detachPod(record.hostIfindex);
+    else await network.destroy(record);
     for (const ip of record.ips.map(parseIp)) {
       if (kernel.maps.endpoints.get(ip)?.id === record.id) kernel.maps.endpoints.delete(ip);
       ipcache.delete(hostPrefix(ip), "local", key);

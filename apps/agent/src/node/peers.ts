@@ -4,7 +4,6 @@ import {
   type Ip,
   ipKey,
   isV4,
-  type Logger,
   type Prefix,
   parsePrefix,
   tryParseIp,
@@ -12,12 +11,9 @@ import {
 import type { Kernel } from "@axoneme/datapath";
 import { type Ipcache, reserved } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
-import { isErrno, type Netlink, type RouteSpec } from "@axoneme/netlink";
 import type { CiliumNodeObject } from "../state/objects.ts";
 import { addressFor, isOnLink, type NativeDevice } from "./local-node.ts";
-
-/** A MAC that stands for "the other end of the tunnel": nobody looks at it, but the kernel wants one. */
-const tunnelPeerMac = Uint8Array.from([0x0e, 0, 0, 0, 0, 1]);
+import type { PodRoute, PodRoutes } from "./pod-routes.ts";
 
 /** What the agent knows of another node. */
 export interface Peer {
@@ -55,21 +51,17 @@ export function peerOf(node: CiliumNodeObject): Peer {
 /** Keeps routes, ipcache and the no-masquerade list true to the other nodes of the cluster. */
 export class Peers {
   readonly #options: PeerOptions;
-  readonly #netlink: Netlink;
+  readonly #routes: PodRoutes;
   readonly #ipcache: Ipcache;
   readonly #kernel: Kernel;
-  readonly #log: Logger;
   readonly #peers = new Map<string, Peer>();
   readonly #byAddress = new Map<string, Peer>();
-  /** Route changes one after the other: a node that changes twice ends with its last state. */
-  #queue: Promise<void> = Promise.resolve();
 
-  constructor(options: PeerOptions, netlink: Netlink, ipcache: Ipcache, kernel: Kernel, log: Logger) {
+  constructor(options: PeerOptions, routes: PodRoutes, ipcache: Ipcache, kernel: Kernel) {
     this.#options = options;
-    this.#netlink = netlink;
+    this.#routes = routes;
     this.#ipcache = ipcache;
     this.#kernel = kernel;
-    this.#log = log;
   }
 
   /** For a ListWatch of CiliumNode. */
@@ -92,9 +84,9 @@ export class Peers {
     return this.#peers.size;
   }
 
-  /** Resolves when the routes of all events so far are in place. */
-  async settled(): Promise<void> {
-    await this.#queue;
+  /** Pod CIDRs of other nodes. */
+  podCidrs(): Prefix[] {
+    return [...this.#peers.values()].flatMap(({ podCidrs }) => podCidrs);
   }
 
   #upsert(peer: Peer): void {
@@ -129,7 +121,8 @@ export class Peers {
       // Pods this agent has not heard of yet: in the cluster, of no known identity, and there.
       this.#ipcache.upsert(cidr, "k8s", owner, { identity: reserved.unmanaged, ...this.#via(peer, cidr) });
       this.#kernel.maps.nomasq.put({ prefixlen: cidr.length, addr: cidr.ip }, 1);
-      this.#enqueue(`route to ${formatPrefix(cidr)} of ${peer.name}`, () => this.#addRoute(peer, cidr));
+      const route = this.#routeTo(peer, cidr);
+      if (route) this.#routes.want(route);
     }
     this.#kernel.changed();
   }
@@ -147,7 +140,7 @@ export class Peers {
       if (keptCidrs.has(formatPrefix(cidr))) continue;
       this.#ipcache.delete(cidr, "k8s", owner);
       this.#kernel.maps.nomasq.delete({ prefixlen: cidr.length, addr: cidr.ip });
-      this.#enqueue(`removal of the route to ${formatPrefix(cidr)}`, () => this.#deleteRoute(cidr));
+      this.#routes.drop(cidr);
     }
     this.#kernel.changed();
   }
@@ -164,35 +157,17 @@ export class Peers {
     return { nodeIp, direct: tunnelIndex === undefined && isOnLink(device, nodeIp) };
   }
 
-  async #addRoute(peer: Peer, cidr: Prefix): Promise<void> {
+  /** None to a node behind a router (the network between nodes has to know the way), or not set up yet. */
+  #routeTo(peer: Peer, cidr: Prefix): PodRoute | undefined {
     const { device, tunnelIndex, gateways } = this.#options;
     if (tunnelIndex === undefined) {
       const { nodeIp, direct } = this.#via(peer, cidr);
-      // A node behind a router: the network between nodes has to know the way.
-      if (nodeIp && direct)
-        await this.#netlink.routeReplace({ dst: cidr, gateway: nodeIp, oif: device.index });
-      return;
+      return nodeIp && direct
+        ? { cidr, gateway: nodeIp, oif: device.index, src: undefined, tunnel: false }
+        : undefined;
     }
     const gateway = addressFor(peer.gateways, cidr);
-    const src = addressFor(gateways, cidr);
-    if (!gateway) return;
-    await this.#netlink.neighReplace({ index: tunnelIndex, ip: gateway, mac: tunnelPeerMac });
-    const route: RouteSpec = { dst: cidr, gateway, oif: tunnelIndex, onlink: true };
-    await this.#netlink.routeReplace(src ? { ...route, src } : route);
-  }
-
-  async #deleteRoute(cidr: Prefix): Promise<void> {
-    try {
-      await this.#netlink.routeDel({ dst: cidr });
-    } catch (error) {
-      if (!isErrno(error, "ESRCH")) throw error;
-    }
-  }
-
-  #enqueue(what: string, task: () => Promise<void>): void {
-    this.#queue = this.#queue.then(task).catch((err: unknown) => {
-      this.#log.error({ err }, `${what} failed`);
-    });
+    return gateway && { cidr, gateway, oif: tunnelIndex, src: addressFor(gateways, cidr), tunnel: true };
   }
 }
 

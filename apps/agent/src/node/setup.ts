@@ -1,5 +1,5 @@
 import { Aggregation, ConfigFlags, EpFlags } from "@axoneme/abi";
-import { type Ip, isV4, type Prefix, parsePrefix } from "@axoneme/base";
+import { type Ip, ipEqual, isV4, type Prefix, parsePrefix } from "@axoneme/base";
 import { hooks, type Kernel, type NodeConfig } from "@axoneme/datapath";
 import { type Netlink, sysctlGet } from "@axoneme/netlink";
 import type { AgentConfig } from "../options.ts";
@@ -62,6 +62,15 @@ export function podMtu(config: AgentConfig, device: NativeDevice): number {
 export function writeNonMasquerade(kernel: Kernel, config: AgentConfig, podCidrs: readonly Prefix[]): void {
   for (const { ip, length } of [...config.nonMasqueradeCIDRs.map(parsePrefix), ...podCidrs]) {
     kernel.maps.nomasq.put({ prefixlen: length, addr: ip }, 1);
+  }
+}
+
+/** Removes destinations that are no longer of the cluster: of nodes that went while no agent ran. */
+export function pruneNonMasquerade(kernel: Kernel, config: AgentConfig, podCidrs: readonly Prefix[]): void {
+  const wanted = [...config.nonMasqueradeCIDRs.map(parsePrefix), ...podCidrs];
+  for (const [{ addr, prefixlen }] of kernel.maps.nomasq.entries()) {
+    const kept = wanted.some(({ ip, length }) => length === prefixlen && ipEqual(ip, addr));
+    if (!kept) kernel.maps.nomasq.delete({ prefixlen, addr });
   }
 }
 

@@ -1,7 +1,10 @@
 import { IpcacheFlags } from "@axoneme/abi";
-import { type Ip, type Logger, type Prefix, prefixKey } from "@axoneme/base";
+import { errorText, type Ip, type Logger, type Prefix, prefixKey } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import type { Ipcache, IpcacheEntry } from "@axoneme/identity";
+
+/** How long rows that could not be written wait for their next try. */
+const retryMs = 1000;
 
 const noNode: Ip = new Uint8Array(16);
 
@@ -12,6 +15,8 @@ export class IpcacheWriter {
   readonly #log: Logger;
   readonly #pending = new Map<string, Prefix>();
   #queued = false;
+  /** The last write that failed, while it has not been made good. */
+  problem: string | undefined;
 
   constructor(model: Ipcache, kernel: Kernel, log: Logger) {
     this.#model = model;
@@ -36,11 +41,15 @@ export class IpcacheWriter {
       if (entry) puts.push([key, rowOf(entry)]);
       else this.#kernel.maps.ipcache.delete(key);
     }
-    this.#pending.clear();
     try {
       this.#kernel.maps.ipcache.putAll(puts);
+      this.#pending.clear();
+      this.problem = undefined;
     } catch (error) {
+      // They stay pending: written with the next change, or after a while without one.
+      this.problem = errorText(error);
       this.#log.error({ err: error, rows: puts.length }, "ipcache rows could not be written");
+      setTimeout(() => this.flush(), retryMs).unref();
     }
     this.#kernel.changed();
   }
