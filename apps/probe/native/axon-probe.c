@@ -239,8 +239,11 @@ static bool wait_for(int fd, short events, long deadline)
 	struct pollfd wait = { .fd = fd, .events = events };
 	long left = deadline - now_ms();
 
-	if (left > 0 && poll(&wait, 1, (int)left) > 0)
-		return true;
+	while (left > 0) {
+		if (poll(&wait, 1, (int)left) > 0)
+			return true;
+		left = deadline - now_ms();
+	}
 	errno = ETIMEDOUT;
 	return false;
 }
@@ -365,6 +368,14 @@ static int question(const char *host, const char *port, int type, const struct o
 	return EXIT_ANSWERED;
 }
 
+static volatile sig_atomic_t told_to_end;
+
+static void on_term(int number)
+{
+	(void)number;
+	told_to_end = 1;
+}
+
 static int hold(const char *host, const char *port, const struct options *o)
 {
 	struct sockaddr_storage to = { 0 };
@@ -379,9 +390,10 @@ static int hold(const char *host, const char *port, const struct options *o)
 	fd = open_client(&to, len, SOCK_STREAM, o);
 	if (fd < 0)
 		return fail(host);
+	signal(SIGTERM, on_term);
 	puts("connected");
 	fflush(stdout);
-	while (now_ms() < end) {
+	while (now_ms() < end && !told_to_end) {
 		if (ask(fd, answer, sizeof(answer), o->timeout_ms) < 0) {
 			fprintf(stderr, "axon-probe: after %d answers\n", answers);
 			return fail(host);
