@@ -75,6 +75,9 @@ import { flowRule } from "./state/rules.ts";
 import { ServiceModule } from "./state/services.ts";
 import { Watches } from "./state/watches.ts";
 
+/** Devices of pods that went are removed together: the kernel takes as long for a hundred as for one. */
+const gatherLinksMs = 100;
+
 declare const AXON_VERSION: string | undefined;
 /** Set by the build. */
 export const version = typeof AXON_VERSION === "string" ? AXON_VERSION : "dev";
@@ -191,7 +194,7 @@ class Composition {
   readonly #pool: NodePool;
   readonly #podCidrs: PodCidrs;
   readonly #ready = new Deferred<void>();
-  readonly #reaper = LinkReaper.open();
+  readonly #reaper = LinkReaper.open({}, gatherLinksMs);
   readonly #routes: PodRoutes;
   #peers: Peers | undefined;
 
