@@ -21,6 +21,9 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		if (r)
 			return drop(skb, w, r, AX_M_INGRESS);
 	}
+	w->side = ct_key(&w->pkt, &w->key);
+	if (known(skb, w, 0))
+		return deliver_known(skb, w);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	if (!w->dst.local)
 		return TC_ACT_OK;
@@ -30,9 +33,6 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_INGRESS);
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return deliver_error(skb, w);
-	w->side = ct_key(&w->pkt, &w->key);
-	if (known(skb, w, 0))
-		return deliver_known(skb, w);
 	return deliver_new(skb, w);
 }
 
@@ -42,16 +42,17 @@ int node_from(struct __sk_buff *skb)
 	struct ax_config *cfg = config();
 	struct ax_work *w;
 	struct ax_pkt p;
-	__u32 epoch, now;
-	int parsed, action;
+	__u32 epoch, now, device;
+	int parsed;
 
 	if (!cfg)
 		return TC_ACT_OK;
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();
 	parsed = parse_plain(skb, &p);
-	if (!parsed && deliver_settled(skb, cfg, &p, epoch, now, &action))
-		return action;
+	device = parsed ? 0 : settled_device(skb, cfg, &p, epoch, now);
+	if (device)
+		return deliver_settled(skb, device);
 	w = work();
 	if (!w)
 		return TC_ACT_SHOT;

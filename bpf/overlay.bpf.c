@@ -43,6 +43,9 @@ AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
 
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
+	w->side = ct_key(&w->pkt, &w->key);
+	if (known(skb, w, 0))
+		return deliver_known(skb, w);
 	r = tunnel_source(skb, w, cfg);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	note_parties(w);
@@ -56,9 +59,6 @@ AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return deliver_error(skb, w);
-	w->side = ct_key(&w->pkt, &w->key);
-	if (known(skb, w, 0))
-		return deliver_known(skb, w);
 	return deliver_new(skb, w);
 }
 
@@ -68,16 +68,17 @@ int overlay_from(struct __sk_buff *skb)
 	struct ax_config *cfg = config();
 	struct ax_work *w;
 	struct ax_pkt p;
-	__u32 epoch, now;
-	int parsed, action;
+	__u32 epoch, now, device;
+	int parsed;
 
 	if (!cfg)
 		return TC_ACT_SHOT;
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();
 	parsed = parse_plain(skb, &p);
-	if (!parsed && deliver_settled(skb, cfg, &p, epoch, now, &action))
-		return action;
+	device = parsed ? 0 : settled_device(skb, cfg, &p, epoch, now);
+	if (device)
+		return deliver_settled(skb, device);
 	w = work();
 	if (!w)
 		return TC_ACT_SHOT;

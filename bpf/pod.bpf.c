@@ -4,8 +4,7 @@
  * the host's stack sends to the pod (deliveries of ours bypass it by redirect_peer).
  */
 #include "lib/arp.h"
-#include "lib/decide.h"
-#include "lib/icmp.h"
+#include "lib/deliver.h"
 
 #define AX_VXLAN_PORT 8472 /* unless configured */
 
@@ -36,13 +35,10 @@ AX_INLINE int pod_send(struct __sk_buff *skb, const struct ax_config *cfg, struc
 AX_INLINE int pod_forward(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
 	struct ax_ct_side *from = &w->ct.side[w->side & 1], *to = &w->ct.side[(w->side ^ 1) & 1];
-	int r;
+	int r = service_answer(skb, w);
 
-	if (w->ct.frontend_id && !ct_from_initiator(&w->ct, w->side)) {
-		r = service_reverse(skb, w, w->ct.frontend_id);
-		if (r)
-			return drop(skb, w, r, AX_M_EGRESS);
-	}
+	if (r)
+		return drop(skb, w, r, AX_M_EGRESS);
 	return pod_send(skb, cfg, to, from->identity, w->ct.flags);
 }
 
@@ -168,6 +164,8 @@ AX_GLOBAL int pod_to_slow(struct __sk_buff *skb, struct ax_work *w)
 	} else {
 		w->side = ct_key(&w->pkt, &w->key);
 		r = known(skb, w, 0) ? 0 : decide(skb, w);
+		if (!r)
+			r = service_answer(skb, w);
 	}
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
@@ -180,13 +178,25 @@ SEC("tc")
 int pod_to(struct __sk_buff *skb)
 {
 	struct ax_config *cfg = config();
-	struct ax_work *w = work();
+	struct ax_work *w;
+	struct ax_pkt p;
+	__u32 epoch, now;
 	int parsed;
 
-	if (!cfg || !w)
+	if (!cfg)
 		return TC_ACT_SHOT;
-	begin(w, READ_ONCE(cfg->epoch), now_s());
-	parsed = parse_plain(skb, &w->pkt);
+	epoch = READ_ONCE(cfg->epoch);
+	now = now_s();
+	parsed = parse_plain(skb, &p);
+	if (!parsed && settled_device(skb, cfg, &p, epoch, now) == skb->ifindex) {
+		count_forward(skb, AX_M_INGRESS);
+		return TC_ACT_OK;
+	}
+	w = work();
+	if (!w)
+		return TC_ACT_SHOT;
+	begin(w, epoch, now);
+	w->pkt = p;
 	if (parsed)
 		parsed = parse_slow(skb, &w->pkt);
 	if (parsed == AX_PARSE_ARP || w->pkt.flags & AX_P_ND)

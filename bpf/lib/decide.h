@@ -171,19 +171,29 @@ AX_INLINE void keep_tunnel(struct ax_work *w, const struct ax_ct_side *to)
 	}
 }
 
+/* From the pod behind that device; 0: from outside to a pod of this node. */
+AX_INLINE bool ct_came_from(const struct ax_ct *ct, __u32 side, __u32 device)
+{
+	const struct ax_ct_side *from = &ct->side[side & 1], *to = &ct->side[(side ^ 1) & 1];
+
+	if (device)
+		return from->ifindex == device;
+	return !from->ep_id && to->path == AX_PATH_PEER;
+}
+
 /*
  * Does the last decision about this connection still hold? Then its entry advances and its row
- * is in w->ct. `device`: where the packet must have come from, 0 for anywhere.
+ * is in w->ct. `device` as for ct_came_from.
  */
 AX_GLOBAL int known(struct __sk_buff *skb, struct ax_work *w, __u32 device)
 {
 	struct ax_ct *ct;
 
-	if (!w)
+	if (!w || w->pkt.flags & AX_P_ICMP_ERROR)
 		return 0;
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
 	if (!ct || !ct_is_decided(ct, w->epoch, w->side ^ 1) || ct_is_over(ct, w->side, &w->pkt, w->now_s) ||
-	    (device && ct->side[w->side & 1].ifindex != device))
+	    !ct_came_from(ct, w->side, device))
 		return 0;
 	ct_touch(skb, &w->pkt, ct, w->side);
 	w->ct = *ct;

@@ -10,13 +10,10 @@ AX_INLINE int deliver_known(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_ct_side *to = &w->ct.side[(w->side ^ 1) & 1];
 	__u32 ifindex = to->ifindex;
-	int r;
+	int r = service_answer(skb, w);
 
-	if (w->ct.frontend_id && !ct_from_initiator(&w->ct, w->side)) {
-		r = service_reverse(skb, w, w->ct.frontend_id);
-		if (r)
-			return drop(skb, w, r, AX_M_INGRESS);
-	}
+	if (r)
+		return drop(skb, w, r, AX_M_INGRESS);
 	count_forward(skb, AX_M_INGRESS);
 	return to_peer(skb, ifindex);
 }
@@ -42,28 +39,29 @@ AX_INLINE int deliver_new(struct __sk_buff *skb, struct ax_work *w)
 	return deliver_known(skb, w);
 }
 
-/* A connection that needs nothing but its entry: w->pkt is plain and its decision holds. */
-AX_INLINE bool is_settled(const struct ax_ct *ct, __u32 epoch, __u32 side, const struct ax_pkt *p, __u32 now)
-{
-	return ct_is_decided(ct, epoch, side ^ 1) && ct->side[(side ^ 1) & 1].path == AX_PATH_PEER &&
-	       !ct->side[side & 1].ep_id && !ct->frontend_id && !ct_is_over(ct, side, p, now);
-}
-
-/* The fast way for packets from a device: true when *action is the program's answer. */
-AX_INLINE bool deliver_settled(struct __sk_buff *skb, const struct ax_config *cfg, struct ax_pkt *p, __u32 epoch,
-			       __u32 now, int *action)
+/*
+ * The fast way for packets from outside: the device of the pod when the packet's entry is all that is
+ * needed, and has been brought up to date; else 0.
+ */
+AX_INLINE __u32 settled_device(struct __sk_buff *skb, const struct ax_config *cfg, struct ax_pkt *p, __u32 epoch,
+			       __u32 now)
 {
 	struct ax_ct_key key;
 	__u32 side = ct_key(p, &key) & 1;
 	struct ax_ct *ct = bpf_map_lookup_elem(&ax_ct, &key);
 
-	if (!ct || !is_settled(ct, epoch, side, p, now))
-		return false;
+	if (!ct || !ct_is_decided(ct, epoch, side ^ 1) || !ct_came_from(ct, side, 0) || ct->frontend_id ||
+	    ct_is_over(ct, side, p, now))
+		return 0;
 	if (!ct_is_plain(cfg, ct, side, p, now))
 		ct_touch(skb, p, ct, side);
+	return ct->side[side ^ 1].ifindex;
+}
+
+AX_INLINE int deliver_settled(struct __sk_buff *skb, __u32 device)
+{
 	count_forward(skb, AX_M_INGRESS);
-	*action = to_peer(skb, ct->side[side ^ 1].ifindex);
-	return true;
+	return to_peer(skb, device);
 }
 
 #endif

@@ -6,7 +6,7 @@
 #ifndef AXON_LIB_SERVICE_H
 #define AXON_LIB_SERVICE_H
 
-#include "events.h"
+#include "conntrack.h"
 #include "lb.h"
 #include "rewrite.h"
 
@@ -95,7 +95,6 @@ AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
 	return rewrite(skb, &w->pkt, &w->to, backend->port, AX_END_DST);
 }
 
-/* A reply leaves with the address the client dialled. */
 AX_GLOBAL int service_reverse(struct __sk_buff *skb, struct ax_work *w, __u32 frontend_id)
 {
 	struct ax_frontend *frontend = bpf_map_lookup_elem(&ax_frontends, &frontend_id);
@@ -104,6 +103,14 @@ AX_GLOBAL int service_reverse(struct __sk_buff *skb, struct ax_work *w, __u32 fr
 		return AX_DROP_STALE_OR_UNROUTABLE;
 	w->to = frontend->addr;
 	return rewrite(skb, &w->pkt, &w->to, frontend->port, AX_END_SRC);
+}
+
+/* A reply, whose entry is in w->ct, leaves with the address the client dialled. 0 or a drop reason. */
+AX_INLINE int service_answer(struct __sk_buff *skb, struct ax_work *w)
+{
+	if (!w->ct.frontend_id || ct_from_initiator(&w->ct, w->side))
+		return 0;
+	return service_reverse(skb, w, w->ct.frontend_id);
 }
 
 #endif

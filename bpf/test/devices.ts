@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { parseMac } from "@axoneme/base";
 import { Netlink } from "@axoneme/netlink";
 import { hostMac } from "./packet.ts";
@@ -15,16 +16,26 @@ export interface Devices {
 const ENODEV = 19;
 const ROLES = ["a", "b", "native", "tunnel"] as const;
 
-/** `tag`: unique among test files, a few letters. */
-export async function makeDevices(tag: string): Promise<Devices> {
-  const netlink = Netlink.open({});
-  const names = ROLES.map((role) => `axdp${tag}-${role.slice(0, 3)}`);
-  const pairs = [names.slice(0, 2), names.slice(2)] as [string, string][];
-  const mac = parseMac(hostMac);
-  for (const [name, peer] of pairs) {
+const PREFIX = "axt";
+
+/** Removes what test runs that were killed have left. */
+async function sweep(netlink: Netlink): Promise<void> {
+  for (const { name } of await netlink.linkList()) {
+    const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 36) : 0;
+    if (pid === 0 || existsSync(`/proc/${pid}`)) continue;
     await netlink.linkDel(name).catch((error: { errno?: number }) => {
       if (error.errno !== ENODEV) throw error;
     });
+  }
+}
+
+export async function makeDevices(): Promise<Devices> {
+  const netlink = Netlink.open({});
+  await sweep(netlink);
+  const names = ROLES.map((role) => `${PREFIX}${process.pid.toString(36)}-${role.slice(0, 3)}`);
+  const pairs = [names.slice(0, 2), names.slice(2)] as [string, string][];
+  const mac = parseMac(hostMac);
+  for (const [name, peer] of pairs) {
     await netlink.linkAdd({ kind: "veth", name, mac, peer: { name: peer, mac } });
   }
   const links = await Promise.all(names.map((name) => netlink.linkGet(name)));

@@ -11,7 +11,7 @@ let dp: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("fr");
+  dev = await makeDevices();
   dp = new Datapath("pod");
 });
 afterAll(async () => {

@@ -17,7 +17,7 @@ let overlay: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("fz");
+  dev = await makeDevices();
   pod = new Datapath("pod");
   node = new Datapath("node");
   overlay = new Datapath("overlay");

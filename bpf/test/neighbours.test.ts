@@ -12,7 +12,7 @@ let dp: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("nb");
+  dev = await makeDevices();
   dp = new Datapath("pod");
 });
 afterAll(async () => {

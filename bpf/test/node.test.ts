@@ -14,7 +14,7 @@ let dp: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("nd");
+  dev = await makeDevices();
   dp = new Datapath("node");
 });
 afterAll(async () => {

@@ -12,7 +12,7 @@ let pod: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("ov");
+  dev = await makeDevices();
   dp = new Datapath("overlay");
   pod = new Datapath("pod");
 });

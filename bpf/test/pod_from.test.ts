@@ -10,7 +10,7 @@ let dp: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("pf");
+  dev = await makeDevices();
   dp = new Datapath("pod");
 });
 afterAll(async () => {

@@ -9,7 +9,7 @@ let dp: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("pt");
+  dev = await makeDevices();
   dp = new Datapath("pod");
 });
 afterAll(async () => {
@@ -37,6 +37,15 @@ describe.each(families)("pod_to, $name", (f) => {
       [ID.B, CtPath.PEER],
     ]);
     expect(dp.counted(0, 0)).toBe(1n);
+  });
+
+  test("a connection of another device, or of a pod, is not settled for the host", () => {
+    guarded(dp, dev);
+    dp.policyRow({ policy: 2, dir: "ingress", peer: 1, rule: 70 });
+    for (const flags of [Tcp.SYN, Tcp.ACK, Tcp.ACK])
+      expect(toB(tcp({ ...probe, flags })).verdict).toBe(Verdict.PASS);
+    expect(dp.run("pod_to", tcp({ ...probe }), { ifindex: dev.a }).verdict).toBe(Verdict.DROP);
+    expect(dp.counted(0, 0)).toBe(3n);
   });
 
   test("policy applies to the host as to any other peer", () => {

@@ -1,16 +1,16 @@
-import { DropReason, EventFlags, EventType } from "@axoneme/abi";
+import { DropReason, EventFlags, EventType, PolicyVerdict } from "@axoneme/abi";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Datapath, text, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
 import { dissect } from "./dissect.ts";
 import { ip, Proto, Tcp, tcp, tcpSegment, udp, udpDatagram, unreachable } from "./packet.ts";
-import { families, guarded, peopled } from "./scene.ts";
+import { families, guarded, ID, peopled } from "./scene.ts";
 
 let dp: Datapath;
 let dev: Devices;
 
 beforeAll(async () => {
-  dev = await makeDevices("sv");
+  dev = await makeDevices();
   dp = new Datapath("pod");
 });
 afterAll(async () => {
@@ -108,6 +108,23 @@ describe.each(families)("services per packet, $name", (f) => {
     expect(allowed).toMatchObject({ type: EventType.POLICY_VERDICT, dport: 80, origDport: 8080 });
     expect(text(allowed?.origDaddr ?? new Uint8Array(16))).toBe(f.service);
     expect((allowed?.flags ?? 0) & EventFlags.TRANSLATED).toBe(EventFlags.TRANSLATED);
+  });
+
+  test("a backend of the host's network answers through the stack", () => {
+    guarded(dp, dev);
+    dp.endpoint(f.a, { ifindex: dev.a, identity: ID.A, id: 1, policyId: 3 });
+    dp.policyHead(3, "ingress", 1);
+    dp.policyHead(3, "egress", 1, PolicyVerdict.ALLOW);
+    dp.service(7, web, [{ ip: f.node, port: 6443 }]);
+    const there = fromA(tcp({ ...dial, flags: Tcp.SYN }));
+    expect(there.verdict).toBe(Verdict.PASS);
+    expect(dissect(there.out)).toMatchObject({ dst: f.node, dport: 6443, wrong: [] });
+    for (const flags of [Tcp.SYN | Tcp.ACK, Tcp.ACK, Tcp.ACK]) {
+      const answer = tcp({ src: f.node, dst: f.a, sport: 6443, dport: 40000, flags });
+      const back = dp.run("pod_to", answer, { ifindex: dev.a });
+      expect(back.verdict).toBe(Verdict.PASS);
+      expect(dissect(back.out)).toMatchObject({ src: f.service, sport: 8080, wrong: [] });
+    }
   });
 
   test("another port of the service's address is no service", () => {
