@@ -382,6 +382,7 @@ class Composition {
       await this.#watches.synced();
       this.#policy.open();
       await this.#endpoints.restore();
+      this.#endpoints.reconcilePublished(this.#remote.own());
       this.#policy.prune();
       this.#services.prune();
       this.#ipcacheWriter.prune();

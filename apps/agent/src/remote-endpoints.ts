@@ -40,6 +40,8 @@ export class RemoteEndpoints {
   readonly #wayTo: WayTo;
   /** By the node's address, since a node may become known, or change, after its pods. */
   readonly #byNode = new Map<string, Map<string, RemoteEndpoint>>();
+  /** What the API server says of this node's pods: an agent before us may have died while it wrote. */
+  readonly #own = new Map<string, RemoteEndpoint>();
 
   /** @param isOwn whether a node address is of this node: its pods are known first hand. */
   constructor(ipcache: Ipcache, policy: PolicyModule, isOwn: (ip: Ip) => boolean, wayTo: WayTo) {
@@ -56,14 +58,21 @@ export class RemoteEndpoints {
       onUpdate: (endpoint, before) => {
         for (const ip of before.ips) if (!endpoint.ips.includes(ip)) this.#forget(before, ip);
         if (before.node !== endpoint.node) this.#byNode.get(before.node)?.delete(keyOf(before));
+        this.#own.delete(keyOf(before));
         this.#upsert(endpoint);
       },
       onDelete: (endpoint) => {
         for (const ip of endpoint.ips) this.#forget(endpoint, ip);
         this.#byNode.get(endpoint.node)?.delete(keyOf(endpoint));
+        this.#own.delete(keyOf(endpoint));
         this.#policy.deletePeerPorts(keyOf(endpoint));
       },
     };
+  }
+
+  /** This node's pods as their CiliumEndpoints have them. */
+  own(): RemoteEndpoint[] {
+    return [...this.#own.values()];
   }
 
   /** A node became known or changed: the way to its pods may be another. */
@@ -76,9 +85,12 @@ export class RemoteEndpoints {
 
   #upsert(endpoint: RemoteEndpoint): void {
     const nodeIp = tryParseIp(endpoint.node);
-    // An identity of node scope cannot come from elsewhere: such an object is wrong and opens nothing.
-    if (!nodeIp || this.#isOwn(nodeIp) || endpoint.identity === 0 || isLocalIdentity(endpoint.identity))
+    if (nodeIp && this.#isOwn(nodeIp)) {
+      this.#own.set(keyOf(endpoint), endpoint);
       return;
+    }
+    // An identity of node scope cannot come from elsewhere: such an object is wrong and opens nothing.
+    if (!nodeIp || endpoint.identity === 0 || isLocalIdentity(endpoint.identity)) return;
     const ofNode = this.#byNode.get(endpoint.node) ?? new Map<string, RemoteEndpoint>();
     this.#byNode.set(endpoint.node, ofNode.set(keyOf(endpoint), endpoint));
     this.#policy.setPeerPorts(keyOf(endpoint), endpoint.identity, endpoint.namedPorts);

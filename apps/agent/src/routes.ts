@@ -4,6 +4,7 @@ import type { Kernel } from "@axoneme/datapath";
 import type { IdentityCache, Ipcache, LocalIdentities } from "@axoneme/identity";
 import {
   apiPath,
+  type FlowsQuery,
   mapNames,
   type Observer,
   type PolicyView,
@@ -77,7 +78,14 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     ],
     [
       apiPath.flows,
-      ({ query, signal }) => ({ lines: flows(sources.observer, query.get("q") ?? "{}", signal) }),
+      // Read before the answer begins: a query that makes no sense gets a status, not a broken stream.
+      ({ query, signal }) => ({
+        lines: flows(
+          sources.observer,
+          parse(() => parseFlowsQuery(query.get("q"))),
+          signal,
+        ),
+      }),
     ],
   ]);
 }
@@ -175,8 +183,7 @@ function oneMap({ kernel }: RouteSources, { rest, query }: ApiRequest) {
   return mapView(name, kernel.maps, limit);
 }
 
-async function* flows(observer: Observer, text: string, signal: AbortSignal) {
-  const request = parse(() => parseFlowsQuery(text));
+async function* flows(observer: Observer, request: FlowsQuery, signal: AbortSignal) {
   for await (const batch of observer.getFlowBatches(request, signal)) yield* batch;
 }
 

@@ -27,6 +27,7 @@ import {
 import { type Ipcache, type Labels, labelLines, reserved, reservedLabels } from "@axoneme/identity";
 import type { NodePool } from "@axoneme/ipam";
 import type { CniHandler } from "../cni-server.ts";
+import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { IdentityAllocator } from "../state/identities.ts";
 import type { IpcacheWriter } from "../state/ipcache.ts";
 import type { PolicyModule } from "../state/policy.ts";
@@ -207,6 +208,23 @@ export class EndpointManager implements CniHandler {
     this.#records.push(...unsettled);
     this.#deps.network.removeLeftovers();
     this.#pruneRows();
+  }
+
+  /**
+   * Makes the published endpoints of this node those that are here: an agent that was killed may have published one
+   * that is gone, or not published one that is here.
+   */
+  reconcilePublished(published: readonly RemoteEndpoint[]): void {
+    const seen = new Map(published.map((p) => [`${p.metadata.namespace}/${p.metadata.name}`, p]));
+    for (const [name, { metadata }] of seen) {
+      if (!this.#byPod.has(name)) this.#deps.publisher.retract(metadata.namespace, metadata.name);
+    }
+    for (const live of this.#live.values()) {
+      const { pod, ips } = live.record;
+      const known = pod && seen.get(`${pod.namespace}/${pod.name}`);
+      const isTrue = known?.identity === live.identity && ips.every((ip) => known.ips.includes(ip));
+      if (!isTrue) this.#publish(live);
+    }
   }
 
   async #restoreOne(record: EndpointRecord): Promise<void> {

@@ -1,6 +1,7 @@
 import type { HealthReporter, Module } from "@axoneme/app";
 import { delay, type Logger } from "@axoneme/base";
 import {
+  isNotFound,
   type KubeClient,
   type KubeObject,
   ListWatch,
@@ -27,6 +28,7 @@ export class Watches implements Module {
   readonly #log: Logger;
   readonly #watches: Watch[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #toldOfMissing = false;
 
   constructor(client: KubeClient, log: Logger) {
     this.#client = client;
@@ -39,7 +41,14 @@ export class Watches implements Module {
     handlers: ListWatchHandlers<S>,
     options: ListWatchOptions<T, S> = {},
   ): ListWatch<T, S> {
-    const lister = new ListWatch<T, S>(this.#client, resource, { ...options, log: this.#log });
+    const lister = new ListWatch<T, S>(this.#client, resource, {
+      ...options,
+      log: this.#log,
+      onError: (error) => {
+        this.#tellOfMissing(resource.plural, error);
+        options.onError?.(error);
+      },
+    });
     this.#watches.push({
       name: resource.plural,
       lister: lister as unknown as ListWatch<KubeObject, unknown>,
@@ -63,6 +72,13 @@ export class Watches implements Module {
   /** Resolves when every copy has been listed once: from then on, what is not in a copy does not exist. */
   async synced(): Promise<void> {
     await Promise.all(this.#watches.map(({ lister }) => lister.synced));
+  }
+
+  /** Our definitions come with the operator, often seconds later: one line, whatever is missing. */
+  #tellOfMissing(resource: string, error: unknown): void {
+    if (this.#toldOfMissing || !isNotFound(error)) return;
+    this.#toldOfMissing = true;
+    this.#log.info({ resource }, "waiting for custom resource definitions, which the operator installs");
   }
 
   #report(health: HealthReporter): void {
