@@ -65,7 +65,7 @@ struct ax_config {
 	struct ax_addr node_ip6;
 	__u16 nat_port_min;        /* host order, inclusive */
 	__u16 nat_port_max;
-	__u16 mtu;
+	__u16 mtu;                 /* of pods' packets that leave the node (less the tunnel); larger ones go to the stack, 0: no check */
 	__u8 aggregation;          /* enum ax_aggregation */
 	__u8 pad;
 	__u32 report_interval_s;   /* trace events of a live connection, per direction */
@@ -379,7 +379,12 @@ enum ax_event_flags {
 
 /*
  * One record, one size. A connection inside a node yields ONE verdict record
- * that carries both decisions; readers expand it to the field's two events.
+ * that carries both decisions; readers expand it to the field's two events, and to the
+ * trace event of a new connection (its subtype says where the packet went). Where
+ * no policy is enforced a new connection is a trace record. A refused packet is
+ * a drop record with AX_EVF_DENIED_*: readers derive the denied verdict from it.
+ * After a policy change a connection may be refused by a packet of its responder: then
+ * src is the responder, rule_egress still the initiator's. ICMP has ports 0.
  */
 struct ax_event {
 	__u64 time_ns;       /* CLOCK_MONOTONIC (bpf_ktime_get_ns) */
