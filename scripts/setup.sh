@@ -25,6 +25,8 @@ major=$(node -p 'process.versions.node.split(".")[0]')
 
 if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo "setup: installing npm packages"
-  npm ci --no-audit --no-fund --loglevel=error
+  # Not `npm ci`: it refuses a lock file without the optional packages of every platform, which registries that
+  # mirror only some platforms cannot give. Versions are pinned exactly, and the lock file is not written.
+  npm install --no-save --no-audit --no-fund --loglevel=error
   touch node_modules/.package-lock.json
 fi
