@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 need=()
 have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
-for package in gcc libc6-dev make clang-19 libbpf-dev libelf-dev zlib1g-dev iproute2 procps containernetworking-plugins; do
+for package in gcc libc6-dev make clang-19 libbpf-dev libelf-dev zlib1g-dev iproute2 iputils-ping openssl procps util-linux containernetworking-plugins; do
   have "$package" || need+=("$package")
 done
 command -v kubectl >/dev/null || need+=(kubernetes-client)
