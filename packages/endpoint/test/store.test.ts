@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -45,6 +45,29 @@ describe("EndpointStore", () => {
     expect(records).toEqual([record]);
     expect(unreadable).toEqual([join(dir, "bad_eth0.json")]);
     expect(readdirSync(dir).some((name) => name.endsWith(".tmp"))).toBe(false);
+  });
+
+  it("goes back to the last whole line when a full disk has cut one, and on from there", () => {
+    const store = new EndpointStore(dir);
+    store.write(record);
+    appendFileSync(join(dir, "abc_eth0.json"), '\n{"version":1,"state":"rea');
+    expect(store.load().records).toEqual([record]);
+    store.write({ ...record, state: "ready" });
+    expect(store.load().records).toEqual([{ ...record, state: "ready" }]);
+  });
+
+  it("takes a file without a line for a process that died before it did anything", () => {
+    const store = new EndpointStore(dir);
+    writeFileSync(join(dir, "abc_eth0.json"), "");
+    expect(store.load()).toEqual({ records: [], unreadable: [] });
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  it("does not grow without end", () => {
+    const store = new EndpointStore(dir);
+    for (let identity = 1; identity <= 500; identity++) store.write({ ...record, identity });
+    expect(statSync(join(dir, "abc_eth0.json")).size).toBeLessThan(32 * 1024);
+    expect(store.load().records).toEqual([{ ...record, identity: 500 }]);
   });
 
   it("forgets, also what it never knew", () => {

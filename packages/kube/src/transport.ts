@@ -93,6 +93,8 @@ export class Transport {
       path: this.#prefix + request.path,
       headers,
       body: request.body ?? null,
+      // Without this a DELETE with a body ends its connection, and the next call has to greet the server anew.
+      reset: false,
       // Deadlines and the watchdog are the caller's: one clock for the whole exchange.
       headersTimeout: 0,
       bodyTimeout: 0,
