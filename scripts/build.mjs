@@ -5,8 +5,9 @@
  * failure with the compiler's own words.
  */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
 
@@ -24,13 +25,21 @@ async function entryPoints() {
   return entries;
 }
 
-/** Bundles keep their CommonJS dependencies working by a `require` of their own. */
+/** Stands in every bundle for the build's id until all of them are known; as long as an id. */
+const idMark = "@axon-build@";
+
+/**
+ * Bundles keep their CommonJS dependencies working by a `require` of their own. All of them carry one id, the hash of
+ * what was bundled: programs that start one another can tell that they are of one build.
+ */
 async function bundle() {
-  await build({
+  const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
+  const { outputFiles } = await build({
     entryPoints: await entryPoints(),
     outdir: join(root, "dist"),
     outExtension: { ".js": ".mjs" },
     bundle: true,
+    write: false,
     platform: "node",
     target: "node20",
     format: "esm",
@@ -38,13 +47,25 @@ async function bundle() {
     logLevel: "warning",
     legalComments: "none",
     external: ["*.node", "bufferutil", "utf-8-validate"],
+    define: { AXON_VERSION: JSON.stringify(version), AXON_BUILD: JSON.stringify(idMark) },
     banner: {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
+    footer: { js: `// axon-build ${idMark}` },
   });
+  const hash = createHash("sha256");
+  for (const { contents } of outputFiles) hash.update(contents);
+  const id = hash.digest("hex").slice(0, idMark.length);
+  await mkdir(join(root, "dist"), { recursive: true });
+  // Written beside and renamed: whoever starts a program meanwhile reads the old one or the new one, whole.
+  for (const { path, text } of outputFiles) {
+    const whole = path.endsWith(".map") ? text : text.replaceAll(idMark, id);
+    await writeFile(`${path}.new`, whole);
+  }
+  for (const { path } of outputFiles) await rename(`${path}.new`, path);
 }
 
-/** `bin/axon` starts the CLI of this checkout. */
+/** `bin/axon` starts the CLI of this checkout; npm links it where a package is installed (package.json, `bin`). */
 async function launcher() {
   await mkdir(join(root, "bin"), { recursive: true });
   const file = join(root, "bin/axon");

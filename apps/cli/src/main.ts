@@ -3,8 +3,9 @@ import type { Writable } from "node:stream";
 import type { Context, Output } from "./context.ts";
 import { run } from "./run.ts";
 
-/** Version of this build. */
-const version = "0.1.0";
+declare const AXON_VERSION: string | undefined;
+/** Version of this build; the build sets it. */
+const version = typeof AXON_VERSION === "string" ? AXON_VERSION : "dev";
 
 function outputOf(stream: Writable & { isTTY?: boolean }): Output {
   return {

@@ -13,7 +13,7 @@ import type { Context } from "./context.ts";
 
 const footer = `
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 agent or API unreachable, 130 interrupted.
-Environment: AXON_LAB (which lab), NO_COLOR, FORCE_COLOR.
+Environment: AXON_LAB (which lab), AXON_RUN_DIR (where labs are, /run/axon), NO_COLOR, FORCE_COLOR.
 `;
 
 /** The whole command tree. Commands act on the context only; errors are thrown to `run`. */

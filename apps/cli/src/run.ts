@@ -20,9 +20,14 @@ function configure(command: Command, captured: Captured): void {
     getOutHelpWidth: () => 110,
     getErrHelpWidth: () => 110,
   });
-  command.showHelpAfterError("  fix: see the help (--help)");
+  command.showHelpAfterError(`  fix: see ${pathOf(command)} --help`);
   command.showSuggestionAfterError(true);
   for (const child of command.commands) configure(child, captured);
+}
+
+/** A command with those above it, as it is typed: "axon lab up". */
+function pathOf(command: Command): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 }
 
 /**

@@ -138,6 +138,20 @@ describe("axon hubble observe", () => {
     });
   });
 
+  it("a filter that makes no sense is the user's mistake: told once, nobody is asked", async () => {
+    const { labs, nodes } = await setUp("node1", "node2");
+    for (const filter of [
+      ["--ip", "10.0.0"],
+      ["--label", "("],
+    ]) {
+      const { code, err } = await labs.axon("hubble", "observe", ...filter);
+      expect(code).toBe(2);
+      expect(err).toContain(filter[1] ?? "");
+      expect(err.match(/Error/g)).toHaveLength(1);
+    }
+    expect(nodes.flatMap(({ queries }) => queries)).toEqual([]);
+  });
+
   it("says which policy decided", async () => {
     const { labs, nodes } = await setUp("node1");
     nodes[0]?.add({ port: 80, type: 1, subtype: 133, flags: 2 | 64, ruleIngress: 7 });

@@ -4,12 +4,13 @@ import {
   backoff,
   childLogger,
   Deferred,
+  errorText,
   type Logger,
   silentLogger,
 } from "@axoneme/base";
 import type { Selectors } from "./call.ts";
 import type { KubeClient } from "./client.ts";
-import { isGone, KubeError } from "./errors.ts";
+import { isGone, isNotFound, KubeError } from "./errors.ts";
 import { pause } from "./pause.ts";
 import { type KubeObject, type Resource, resourceName } from "./resources.ts";
 import { type Change, compareVersions, ObjectStore, type StoreReader } from "./store.ts";
@@ -327,7 +328,13 @@ export class ListWatch<T extends KubeObject, S = T> {
     }
     this.#health.failures++;
     this.#health.staleSince ??= Date.now();
-    this.#log.warn({ err: error, step, waitMs: Math.round(waitMs) }, "list and watch interrupted");
+    // A definition that is not installed yet is no fault: whoever waits for it says so, once.
+    if (isNotFound(error)) this.#log.debug({ err: errorText(error), step }, "the resource is not served");
+    else
+      this.#log.warn(
+        { err: errorText(error), step, waitMs: Math.round(waitMs) },
+        "list and watch interrupted",
+      );
     this.#report(error);
     return waitMs;
   }

@@ -76,7 +76,7 @@ async function printMaps(
   }
   const several = answers.length > 1;
   const columns = [...new Set(answers.flatMap(({ value }) => value.columns))];
-  const header = columns.map((column) => column.toUpperCase());
+  const header = columns.map((column) => column.replace(/(?<=[a-z])(?=[A-Z])/g, "-").toUpperCase());
   const rows = answers.flatMap(({ node, value }) =>
     value.rows.map((row) => {
       const cells = columns.map((column) => orDash(row[column] === undefined ? undefined : `${row[column]}`));

@@ -31,7 +31,9 @@ function nameOption(context: Context): Option {
   return new Option("--name <name>", "name of the lab (default: $AXON_LAB, else default)")
     .argParser((text: string) => {
       if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(text)) {
-        throw new InvalidArgumentError("It must be lower-case letters, digits and dashes.");
+        throw new InvalidArgumentError(
+          "It must be 1 to 32 lower-case letters, digits and dashes, without a dash at its ends.",
+        );
       }
       return text;
     })
@@ -75,6 +77,7 @@ function upCommand(context: Context): Command {
     .action(async (options: UpOptions) => {
       const lab = await loadLab();
       const say = (message: string): void => void context.stderr.write(`${message}\n`);
+      const wasThere = lab.labNames().includes(options.name);
       try {
         const up = await lab.labUp({
           name: options.name,
@@ -89,15 +92,21 @@ function upCommand(context: Context): Command {
         );
       } catch (error) {
         if (context.signal.aborted) {
-          say(`interrupted: removing the lab ${options.name}`);
-          await lab.labDown({ name: options.name });
+          // Whoever only waited for a lab that was there must not lose it, nor the pods in it.
+          if (wasThere) say(`interrupted: the lab ${options.name} was there before and stays`);
+          else {
+            say(`interrupted: removing the lab ${options.name}`);
+            await lab.labDown({ name: options.name });
+          }
           throw error;
         }
         throw labError(
           "the lab does not come up",
           options.name,
           error,
-          `axon lab down --name ${options.name}, then try again`,
+          (error as { code?: unknown }).code === "lab.exists"
+            ? `another name (--name), or: axon lab down --name ${options.name}`
+            : `axon lab down --name ${options.name}, then try again`,
         );
       }
     });

@@ -1,3 +1,4 @@
+import { errorText } from "@axoneme/base";
 import {
   flowCells,
   flowColumns,
@@ -8,7 +9,7 @@ import {
   type Paint,
   type PrintOptions,
 } from "@axoneme/flow";
-import { apiPath, queryOf } from "@axoneme/observe";
+import { apiPath, checkFlowsQuery, queryOf } from "@axoneme/observe";
 import { Command, Option } from "commander";
 import { type AgentOptions, addAgentOptions, findAgents } from "../agents.ts";
 import { AgentClient, type AgentRef } from "../client.ts";
@@ -118,7 +119,7 @@ function requestOf(options: ObserveOptions, builder: FilterBuilder): GetFlowsReq
   if (given.length > 1) throw usageError(`${given.join(" and ")} cannot be combined`);
   if (first !== undefined && follow === true) throw usageError("--first and --follow cannot be combined");
   if (until !== undefined && follow === true) throw usageError("--until and --follow cannot be combined");
-  const filters = builder.build();
+  const filters = checked(builder.build());
   const request: GetFlowsRequest = { ...(follow === true ? { follow } : {}), ...filters };
   if (since !== undefined) request.since = since;
   if (until !== undefined) request.until = until;
@@ -128,6 +129,16 @@ function requestOf(options: ObserveOptions, builder: FilterBuilder): GetFlowsReq
   } else if (last !== undefined) request.number = last;
   else if (follow !== true && all !== true && since === undefined && until === undefined) request.number = 20;
   return request;
+}
+
+/** Filters that no agent would take are the user's mistake: told once, before anybody is asked. */
+function checked<T extends Pick<GetFlowsRequest, "whitelist" | "blacklist">>(filters: T): T {
+  try {
+    checkFlowsQuery(filters);
+    return filters;
+  } catch (error) {
+    throw usageError(errorText(error), "see: axon hubble observe --help");
+  }
 }
 
 /** Every node sends its last N: of all nodes together, the last N are wanted. */

@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { AxonError } from "@axoneme/base";
+import { AxonError, delay } from "@axoneme/base";
 
 /** A lock that is held; released once. */
 export interface Lock {
@@ -30,6 +30,19 @@ export function takeLock(path: string, what: string): Lock {
       );
     }
     rmSync(path, { force: true });
+  }
+}
+
+/** As takeLock, but waits for a holder that needs it for a moment only. Throws `lab.locked` after ten seconds. */
+export async function waitForLock(path: string, what: string): Promise<Lock> {
+  const until = Date.now() + 10_000;
+  for (;;) {
+    try {
+      return takeLock(path, what);
+    } catch (error) {
+      if (!(error instanceof AxonError) || error.code !== "lab.locked" || Date.now() >= until) throw error;
+    }
+    await delay(20);
   }
 }
 

@@ -132,10 +132,33 @@ export class Service {
   }
 }
 
-/** The last lines of a file, for error messages; "" when there is none. */
+/** Of a log line of ours, what a person reads: time, level, message and the error's words. Others as they are. */
+export function readableLine(line: string): string {
+  let entry: Record<string, unknown>;
+  try {
+    entry = JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return line.slice(0, longestLine);
+  }
+  if (typeof entry !== "object" || entry === null || typeof entry["msg"] !== "string") {
+    return line.slice(0, longestLine);
+  }
+  const error = entry["err"] as { message?: unknown } | string | undefined;
+  const why = typeof error === "string" ? error : error?.message;
+  const subject = ["service", "module", "resource", "node", "pod"].flatMap((field) =>
+    typeof entry[field] === "string" ? [`${field} ${entry[field]}`] : [],
+  );
+  const what = [entry["time"], entry["level"], entry["msg"]].filter((part) => typeof part === "string");
+  const about = subject.length === 0 ? "" : ` (${subject.join(", ")})`;
+  return `${what.join(" ")}${about}${typeof why === "string" ? `: ${why}` : ""}`.slice(0, longestLine);
+}
+
+const longestLine = 400;
+
+/** The last lines of a log, for error messages; "" when there is none. */
 export function lastLines(file: string, count: number): string {
   if (!existsSync(file)) return "";
-  const size = statSync(file).size;
-  const text = readFileSync(file, "utf8").slice(-Math.min(size, 64 * 1024));
-  return text.trimEnd().split("\n").slice(-count).join("\n");
+  const text = readFileSync(file, "utf8").slice(-64 * 1024);
+  if (text.trim() === "") return "";
+  return text.trimEnd().split("\n").slice(-count).map(readableLine).join("\n");
 }

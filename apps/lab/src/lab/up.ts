@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { AxonError, delay, errorText } from "@axoneme/base";
 import { KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
 import { builtFile } from "@axoneme/netlink";
 import { condition, nameOf, sameJson } from "../controllers/objects.ts";
+import { bundle } from "./build.ts";
 import { cgroupPids, createCgroup } from "./cgroup.ts";
 import {
   type CniTemplate,
@@ -18,7 +18,7 @@ import {
   writeConfig,
 } from "./config.ts";
 import { removeLab } from "./down.ts";
-import { takeLock } from "./lock.ts";
+import { takeLock, waitForLock } from "./lock.ts";
 import { type HostRoots, type LabPaths, labPaths } from "./paths.ts";
 import { readReport } from "./progress.ts";
 import { lastLines } from "./service.ts";
@@ -98,15 +98,45 @@ async function settleConfig(
   if (isSupervised(paths)) {
     throw new AxonError(
       "lab.exists",
-      `the lab ${paths.lab} runs already with other settings: take it down first (axon lab down --name ${paths.lab})`,
+      `the lab ${paths.lab} runs already with other settings (${differences(stored, wanted)}): take it down first`,
     );
   }
   if (existsSync(paths.state) || existsSync(paths.cgroup)) {
     say(`clearing what a former lab ${paths.lab} left`);
     await removeLab(paths, roots, () => undefined);
   }
-  writeConfig(paths.config, wanted);
-  return wanted;
+  if (stored !== undefined) {
+    writeConfig(paths.config, wanted);
+    return wanted;
+  }
+  return await claimNumber(paths, roots, wanted);
+}
+
+/** Which settings differ, as "nodes is 2, not 3", for people. */
+function differences(stored: LabConfig | undefined, wanted: LabConfig): string {
+  if (stored === undefined) return "its lab.json is damaged";
+  const told = (value: unknown): string => (Array.isArray(value) ? value.join(",") : JSON.stringify(value));
+  const keys = Object.keys(wanted) as (keyof LabConfig)[];
+  return keys
+    .filter((key) => !sameJson(stored[key], wanted[key]))
+    .map((key) =>
+      key === "nodes" || key === "routingMode"
+        ? `${key} ${told(stored[key])}, not ${told(wanted[key])}`
+        : key,
+    )
+    .join("; ");
+}
+
+/** Two labs that come up at once must not choose the same number: choosing and writing it down are one step. */
+async function claimNumber(paths: LabPaths, roots: HostRoots, wanted: LabConfig): Promise<LabConfig> {
+  const lock = await waitForLock(join(roots.run, ".numbers.lock"), `choosing a number for ${paths.lab}`);
+  try {
+    const config = { ...wanted, number: freeNumber(roots.run) };
+    writeConfig(paths.config, config);
+    return config;
+  } finally {
+    lock.release();
+  }
 }
 
 function storedConfig(paths: LabPaths): LabConfig | undefined {
@@ -148,17 +178,6 @@ function axonCni(): CniTemplate {
     path: [dirname(builtFile("bin/axon-exec"))],
     runInNode: false,
   };
-}
-
-/** The bundle of an app, looked for upwards from here: from a checkout's sources and from dist/ itself. */
-function bundle(file: string): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (folder !== dirname(folder)) {
-    const path = join(folder, "dist", file);
-    if (existsSync(path)) return path;
-    folder = dirname(folder);
-  }
-  throw new AxonError("lab.not-built", `dist/${file} is missing: run "npm run build"`);
 }
 
 function nodeCommand(file: string, args: readonly string[]): readonly string[] {

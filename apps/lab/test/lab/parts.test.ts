@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { checkBuild } from "../../src/lab/build.ts";
 import { cgroup2Root } from "../../src/lab/cgroup.ts";
 import { freeNumber, type LabConfig, nodeNames, substitute, writeConfig } from "../../src/lab/config.ts";
 import { labPins } from "../../src/lab/leftovers.ts";
-import { takeLock } from "../../src/lab/lock.ts";
+import { takeLock, waitForLock } from "../../src/lab/lock.ts";
 import { labPaths } from "../../src/lab/paths.ts";
+import { lastLines } from "../../src/lab/service.ts";
 import { mountsBelow } from "../../src/network/mounts.ts";
 import { planNetwork, staticPodCidrs } from "../../src/network/plan.ts";
 
@@ -64,6 +66,59 @@ describe("files", () => {
     takeLock(file, "fourth").release();
     writeFileSync(file, "garbage");
     takeLock(file, "fifth").release();
+  });
+
+  it("a lock that is needed for a moment is waited for", async () => {
+    const file = join(dir, "lock");
+    const lock = takeLock(file, "first");
+    let taken = false;
+    const second = waitForLock(file, "second").then((held) => {
+      taken = true;
+      held.release();
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(taken).toBe(false);
+    lock.release();
+    await second;
+    expect(taken).toBe(true);
+  });
+
+  it("of a log, a person gets time, level, message and the error's words", () => {
+    const file = join(dir, "agent.log");
+    const err = { type: "KubeError", message: "cannot list nodes", stack: "KubeError: ...\n  at x" };
+    const line = {
+      level: "warn",
+      time: "T",
+      pid: 1,
+      name: "agent",
+      resource: "nodes",
+      err,
+      msg: "interrupted",
+    };
+    writeFileSync(
+      file,
+      `first\n${JSON.stringify(line)}\n${JSON.stringify({ ...line, err: "no route" })}\nplain\n`,
+    );
+    expect(lastLines(file, 3).split("\n")).toEqual([
+      "T warn interrupted (resource nodes): cannot list nodes",
+      "T warn interrupted (resource nodes): no route",
+      "plain",
+    ]);
+    expect(lastLines(join(dir, "none"), 3)).toBe("");
+    writeFileSync(file, `${"x".repeat(5000)}\n`);
+    expect(lastLines(file, 3).length).toBe(400);
+  });
+
+  it("a bundle of another build is refused by name, one of the same build is not", () => {
+    const file = join(dir, "agent.mjs");
+    writeFileSync(file, "code();\n// axon-build 0123456789ab\n//# sourceMappingURL=agent.mjs.map\n");
+    expect(() => checkBuild(file, "0123456789ab")).not.toThrow();
+    expect(() => checkBuild(file, undefined)).not.toThrow();
+    expect(() => checkBuild(file, "ba9876543210")).toThrow(
+      `${file} is of build 0123456789ab, this program of build ba9876543210: run "make build"`,
+    );
+    writeFileSync(file, "");
+    expect(() => checkBuild(file, "ba9876543210")).toThrow("an unknown build");
   });
 
   it("the lowest free lab number is found, damaged configurations aside", () => {
