@@ -1,6 +1,6 @@
 # Everything a person needs is here; `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint format clean
+.PHONY: help setup build demo test bench lint format docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ lint: setup ## style, types and layers
 
 format: setup ## format the sources
 	@npm run --silent format
+
+docs: setup ## write docs/reference from the sources
+	@node scripts/gen-docs.mjs
 
 clean: ## remove what was built
 	@rm -rf build dist bin

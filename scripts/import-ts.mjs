@@ -10,7 +10,18 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 export async function importTs(path) {
   const outfile = join(root, "build/scripts", `${path.replace(/[^a-z0-9]+/gi, "-")}-${process.pid}.mjs`);
   mkdirSync(dirname(outfile), { recursive: true });
-  const options = { bundle: true, platform: "node", target: "node20", format: "esm", logLevel: "error" };
+  // CommonJS dependencies need a require.
+  const banner = {
+    js: 'import { createRequire as makeRequire } from "node:module"; const require = makeRequire(import.meta.url);',
+  };
+  const options = {
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    logLevel: "error",
+    banner,
+  };
   await build({ ...options, entryPoints: [join(root, path)], outfile });
   try {
     return await import(pathToFileURL(outfile).href);

@@ -1,0 +1,9 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+
+it("docs/reference is what the sources say (else: make docs)", () => {
+  const script = join(import.meta.dirname, "../../../scripts/gen-docs.mjs");
+  const { status, stderr } = spawnSync(process.execPath, [script, "--check"], { encoding: "utf8" });
+  expect([status, stderr]).toEqual([0, ""]);
+}, 60_000);
