@@ -196,6 +196,7 @@ class Composition {
   readonly #ready = new Deferred<void>();
   readonly #reaper = LinkReaper.open({}, gatherLinksMs);
   readonly #routes: PodRoutes;
+  readonly #collector: ConntrackCollector;
   #peers: Peers | undefined;
 
   constructor(
@@ -226,6 +227,12 @@ class Composition {
     this.#endpointPublisher = new EndpointPublisher(client, log);
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
     this.#routes = new PodRoutes(netlink, log);
+    this.#collector = new ConntrackCollector(
+      kernel,
+      config.conntrackGCInterval * 1000,
+      config.conntrackMax,
+      log,
+    );
     this.#endpoints = this.#createEndpoints();
     this.#remote = this.#createRemote();
     this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
@@ -288,6 +295,7 @@ class Composition {
       log: this.#log,
       nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
       gateways,
+      addressFreed: (ip) => this.#collector.flush(ip),
       timeoutMs: cniTimeout * 1000,
     });
     this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
@@ -296,13 +304,7 @@ class Composition {
 
   compose(): Lifecycle {
     const lifecycle = new Lifecycle(this.#log);
-    const collector = new ConntrackCollector(
-      this.#kernel,
-      this.#config.conntrackGCInterval * 1000,
-      this.#config.conntrackMax,
-      this.#log,
-    );
-    const registry = this.#createRegistry(lifecycle, collector);
+    const registry = this.#createRegistry(lifecycle, this.#collector);
     const observer = this.#createObserver();
     const flowMetrics = new FlowMetrics({
       registry,
@@ -347,7 +349,7 @@ class Composition {
         ),
       )
       .add(this.#watches)
-      .add(collector)
+      .add(this.#collector)
       .add(new CniServer(join(this.#config.runDir, "cni.sock"), this.#endpoints, this.#log))
       .add({
         name: "node",

@@ -1,10 +1,12 @@
 import type { HealthReporter, Module } from "@axoneme/app";
-import { errorText, type Logger } from "@axoneme/base";
+import { errorText, formatIp, type Ip, type Logger } from "@axoneme/base";
 import type { Kernel, SweepResult } from "@axoneme/datapath";
 
 /** Above this share of the connection table the sweep runs at its fastest. */
 const pressureShare = 0.5;
 const fastSweepMs = 1000;
+/** Pause between two walks of the table for freed addresses. */
+const flushEveryMs = 10;
 
 /** Removes expired connections on a beat that quickens when the table fills; reports how full it is. */
 export class ConntrackCollector implements Module {
@@ -13,7 +15,9 @@ export class ConntrackCollector implements Module {
   readonly #intervalMs: number;
   readonly #capacity: number;
   readonly #log: Logger;
+  readonly #freed: Ip[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #flushTimer: NodeJS.Timeout | undefined;
   #last: SweepResult = { ctSeen: 0, ctDeleted: 0, natSeen: 0, natDeleted: 0 };
 
   constructor(kernel: Kernel, intervalMs: number, capacity: number, log: Logger) {
@@ -42,6 +46,28 @@ export class ConntrackCollector implements Module {
 
   stop(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#flushTimer);
+  }
+
+  /**
+   * Forgets the connections of an address that was given up, before its next owner can meet them. One walk of the
+   * table each, so a burst is spread out; a freed address rests for longer than that takes.
+   */
+  flush(ip: Ip): void {
+    this.#freed.push(ip);
+    this.#flushTimer ??= setTimeout(() => this.#flushNext(), flushEveryMs).unref();
+  }
+
+  #flushNext(): void {
+    this.#flushTimer = undefined;
+    const ip = this.#freed.shift();
+    if (!ip) return;
+    try {
+      this.#kernel.sweep(monotonicSeconds(), ip);
+    } catch (error) {
+      this.#log.error({ err: error, ip: formatIp(ip) }, "connections of a freed address were not removed");
+    }
+    if (this.#freed.length > 0) this.#flushTimer = setTimeout(() => this.#flushNext(), flushEveryMs).unref();
   }
 
   #sweep(health: HealthReporter): void {

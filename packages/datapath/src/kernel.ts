@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Config } from "@axoneme/abi";
-import type { Logger } from "@axoneme/base";
+import type { Ip, Logger } from "@axoneme/base";
 import { mountBpffs, type Program, RingBuffer } from "@axoneme/bpf";
 import { Attachments } from "./attachments.ts";
 import { type DatapathMaps, openMaps } from "./maps.ts";
@@ -77,11 +77,14 @@ export class Kernel {
     return RingBuffer.open(this.maps.events);
   }
 
-  /** Removes expired connections and mappings, inside the kernel. `nowS`: CLOCK_MONOTONIC seconds. */
-  sweep(nowS: number): SweepResult {
+  /**
+   * Removes expired connections and mappings, inside the kernel, and with `flush` those of that address.
+   * `nowS`: CLOCK_MONOTONIC seconds.
+   */
+  sweep(nowS: number, flush?: Ip): SweepResult {
     const program = this.#programs.get("ct_gc");
     if (!program) throw new Error("the gc object has no program ct_gc");
-    return sweep(program, nowS);
+    return sweep(program, nowS, flush);
   }
 
   /** Forgets programs that no link uses any more. */

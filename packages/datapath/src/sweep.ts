@@ -1,4 +1,5 @@
 import { decodeGcCtx, encodeGcCtx, gcCtxSize } from "@axoneme/abi";
+import type { Ip } from "@axoneme/base";
 import type { Program } from "@axoneme/bpf";
 
 /** What one sweep over the connection and NAT maps saw and removed. */
@@ -9,11 +10,12 @@ export interface SweepResult {
   readonly natDeleted: number;
 }
 
-/** Runs the syscall program `ct_gc` once. */
-export function sweep(program: Program, nowS: number): SweepResult {
+/** Runs the syscall program `ct_gc` once; with `flush` it also removes whatever touches that address. */
+export function sweep(program: Program, nowS: number, flush?: Ip): SweepResult {
   const ctx = new Uint8Array(gcCtxSize);
   const view = new DataView(ctx.buffer);
-  encodeGcCtx({ ...decodeGcCtx(view, 0), nowS }, view, 0);
+  const blank = decodeGcCtx(view, 0);
+  encodeGcCtx({ ...blank, nowS, flush: flush ?? blank.flush.slice() }, view, 0);
   const { ctxOut } = program.testRun({ ctx });
   return decodeGcCtx(new DataView(ctxOut.buffer, ctxOut.byteOffset, ctxOut.byteLength), 0);
 }

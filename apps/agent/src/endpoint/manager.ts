@@ -56,6 +56,8 @@ export interface EndpointDeps {
   readonly log: Logger;
   readonly nodeIp: () => string;
   readonly gateways: () => { v4: Ip | undefined; v6: Ip | undefined };
+  /** Told of every address that is given up: what the datapath remembers of it has to go. */
+  readonly addressFreed: (ip: Ip) => void;
   /** Milliseconds an ADD may wait for the agent, the pod and its identity. */
   readonly timeoutMs: number;
 }
@@ -424,6 +426,7 @@ export class EndpointManager implements CniHandler {
     for (const ip of record.ips.map(parseIp)) {
       if (kernel.maps.endpoints.get(ip)?.id === record.id) kernel.maps.endpoints.delete(ip);
       ipcache.delete(hostPrefix(ip), "local", key);
+      this.#deps.addressFreed(ip);
     }
     ipcacheWriter.flush();
     kernel.changed();

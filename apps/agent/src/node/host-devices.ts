@@ -6,8 +6,10 @@ export const hostDeviceName = "axon_host";
 const hostDevicePeer = "axon_net";
 /** The VXLAN device in tunnel mode. */
 export const tunnelDeviceName = "axon_vxlan";
-/** Bytes VXLAN over IPv4 adds: outer Ethernet, IP, UDP, VXLAN. */
-export const tunnelOverhead = 50;
+/** Bytes VXLAN adds (outer Ethernet, IP, UDP, VXLAN): the outer IP is IPv4 where the node has it. */
+export function tunnelOverhead(overIPv4: boolean): number {
+  return overIPv4 ? 50 : 70;
+}
 
 /** What a node that forwards for pods needs of the kernel. Reverse path filters would drop what eBPF redirects. */
 const nodeSysctls = {

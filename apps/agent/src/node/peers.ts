@@ -4,7 +4,9 @@ import {
   type Ip,
   ipKey,
   isV4,
+  isV4Prefix,
   type Prefix,
+  parseIp,
   parsePrefix,
   tryParseIp,
 } from "@axoneme/base";
@@ -14,6 +16,9 @@ import type { ListWatchHandlers } from "@axoneme/kube";
 import type { CiliumNodeObject } from "../state/objects.ts";
 import { addressFor, isOnLink, type NativeDevice } from "./local-node.ts";
 import type { PodRoute, PodRoutes } from "./pod-routes.ts";
+
+/** Stands for every other end of the tunnel: the datapath knows where packets really go. */
+const tunnelGateway6 = parseIp("fe80::1");
 
 /** What the agent knows of another node. */
 export interface Peer {
@@ -166,7 +171,8 @@ export class Peers {
         ? { cidr, gateway: nodeIp, oif: device.index, src: undefined, tunnel: false }
         : undefined;
     }
-    const gateway = addressFor(peer.gateways, cidr);
+    // IPv6 refuses a gateway that another route leads to; every link has room for a link-local one.
+    const gateway = isV4Prefix(cidr) ? addressFor(peer.gateways, cidr) : tunnelGateway6;
     return gateway && { cidr, gateway, oif: tunnelIndex, src: addressFor(gateways, cidr), tunnel: true };
   }
 }

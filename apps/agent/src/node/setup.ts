@@ -55,7 +55,7 @@ export async function setUpNode(
 /** The MTU of pods: what the native device carries, less what the tunnel adds. */
 export function podMtu(config: AgentConfig, device: NativeDevice): number {
   const base = config.mtu > 0 ? config.mtu : device.mtu;
-  return config.routingMode === "tunnel" ? base - tunnelOverhead : base;
+  return config.routingMode === "tunnel" ? base - tunnelOverhead(device.v4 !== undefined) : base;
 }
 
 /** Destinations that are never masqueraded: configured ones and this node's own pods. */
