@@ -25,12 +25,16 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	if (known(skb, w, 0))
 		return deliver_known(skb, w);
 	resolve(w, &w->pkt.daddr, &w->dst);
-	if (!w->dst.local)
+	/* what the stack will put into the tunnel gets its identity by its source: no less checked */
+	if (!w->dst.local && w->dst.path != AX_PATH_TUNNEL)
 		return TC_ACT_OK;
 	resolve(w, &w->pkt.saddr, &w->src);
 	note_parties(w);
-	if (w->src.local || w->src.ep_flags & AX_EP_HOST)
+	/* our own addresses are not out there; pods of other nodes come through the tunnel where there is one */
+	if (w->src.local || w->src.ep_flags & AX_EP_HOST || w->src.path == AX_PATH_TUNNEL)
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_INGRESS);
+	if (!w->dst.local)
+		return TC_ACT_OK;
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return deliver_error(skb, w);
 	return deliver_new(skb, w);
@@ -45,7 +49,8 @@ int node_from(struct __sk_buff *skb)
 	__u32 epoch, now, device;
 	int parsed;
 
-	if (!cfg)
+	/* tagged: of another network than this device's; the stack knows which */
+	if (!cfg || skb->vlan_present)
 		return TC_ACT_OK;
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();

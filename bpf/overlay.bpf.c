@@ -13,6 +13,13 @@ AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct a
 	return id == AX_ID_WORLD ? world_identity(cfg, saddr) : id;
 }
 
+/* Only nodes of the cluster are believed when they say who sends. */
+AX_INLINE bool is_peer(struct ax_work *w, struct ax_addr *node)
+{
+	resolve(w, node, &w->dst);
+	return w->dst.identity == AX_ID_REMOTE_NODE || w->dst.identity == AX_ID_KUBE_APISERVER;
+}
+
 /* Who sent it, and the way back: the node at the tunnel's other end. */
 AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
@@ -28,6 +35,8 @@ AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const stru
 		__builtin_memcpy(&w->src.nexthop, key.remote_ipv6, 16);
 	else
 		return AX_DROP_NO_TUNNEL_ENDPOINT;
+	if (!is_peer(w, &w->src.nexthop))
+		return AX_DROP_ENCAP_PROHIBITED;
 	identity = identity_from_tunnel(cfg, &w->pkt.saddr, key.tunnel_id);
 	if (identity)
 		w->src.identity = identity;

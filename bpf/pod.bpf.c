@@ -77,11 +77,12 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	note_parties(w);
 	if (!w->src.local || w->src.ifindex != skb->ifindex)
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_EGRESS);
-	if (is_encapsulation(w, cfg))
-		return drop(skb, w, AX_DROP_ENCAP_PROHIBITED, AX_M_EGRESS);
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return pod_error(skb, w);
 	r = service(skb, w);
+	/* the backend's port counts: a service may stand before a node's tunnel */
+	if (!r && is_encapsulation(w, cfg))
+		r = AX_DROP_ENCAP_PROHIBITED;
 	if (r)
 		return drop(skb, w, r, AX_M_EGRESS);
 	w->side = ct_key(&w->pkt, &w->key);
@@ -123,6 +124,9 @@ int pod_from(struct __sk_buff *skb)
 
 	if (!cfg)
 		return TC_ACT_SHOT;
+	/* a tag of the pod's choice would leave with the packet, into another network than decided about */
+	if (unlikely(skb->vlan_present))
+		return drop_silently(skb, AX_DROP_UNKNOWN_L3, AX_M_EGRESS);
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();
 	parsed = parse_plain(skb, &p);

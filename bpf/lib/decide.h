@@ -201,6 +201,15 @@ AX_GLOBAL int known(struct __sk_buff *skb, struct ax_work *w, __u32 device)
 }
 
 /*
+ * Between the same endpoints as ever? Who gets the address of a pod that is gone inherits nothing: a
+ * packet on its tuple is a new connection, judged in its own direction.
+ */
+AX_INLINE bool ct_is_theirs(const struct ax_ct *ct, const struct ax_work *w)
+{
+	return ct->side[w->side & 1].ep_id == w->src.ep_id && ct->side[(w->side ^ 1) & 1].ep_id == w->dst.ep_id;
+}
+
+/*
  * Needs w->pkt, src, dst, key, side, epoch, now_s. Returns 0 and leaves the entry's
  * row in w->ct, or a drop reason.
  */
@@ -215,7 +224,7 @@ AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 		return AX_DROP_NO_CONFIG;
 	note_parties(w);
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
-	if (ct && ct_is_over(ct, w->side, &w->pkt, w->now_s))
+	if (ct && (ct_is_over(ct, w->side, &w->pkt, w->now_s) || !ct_is_theirs(ct, w)))
 		ct = NULL;
 	src_starts = !ct || ct_from_initiator(ct, w->side);
 	if (ct)

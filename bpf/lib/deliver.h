@@ -22,6 +22,8 @@ AX_INLINE int deliver_error(struct __sk_buff *skb, struct ax_work *w)
 {
 	int r = related(skb, w);
 
+	if (!r && w->ct.side[w->side & 1].ep_id != w->dst.ep_id)
+		r = AX_DROP_STALE_OR_UNROUTABLE;
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
 	emit(skb, &w->pkt, &w->note);

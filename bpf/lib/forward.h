@@ -61,16 +61,20 @@ AX_INLINE int to_neighbour(__u32 ifindex, const struct ax_addr *nexthop)
 AX_GLOBAL int set_tunnel(struct __sk_buff *skb, struct ax_addr *nexthop, __u32 identity)
 {
 	struct bpf_tunnel_key key = {};
+	struct ax_config *cfg = config();
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
 
-	if (!nexthop)
+	if (!nexthop || !cfg)
 		return AX_DROP_NO_TUNNEL_ENDPOINT;
 	key.tunnel_id = identity_to_tunnel(identity);
 	key.tunnel_ttl = 64;
 	if (addr_is4(nexthop)) {
 		key.remote_ipv4 = bpf_ntohl(nexthop->w[3]);
+		/* the address the others know this node by, whatever else the device has */
+		key.local_ipv4 = bpf_ntohl(cfg->node_ip4.w[3]);
 	} else {
 		__builtin_memcpy(key.remote_ipv6, nexthop, 16);
+		__builtin_memcpy(key.local_ipv6, &cfg->node_ip6, 16);
 		flags |= BPF_F_TUNINFO_IPV6;
 	}
 	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags))
