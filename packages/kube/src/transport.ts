@@ -1,3 +1,4 @@
+import { createSecureContext, type SecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
 import Pool from "undici/lib/dispatcher/pool.js";
 import type { ClusterConfig } from "./config.ts";
@@ -111,9 +112,7 @@ export class Transport {
       keepAliveInitialDelay: 15_000,
       timeout: this.#options.connectTimeoutMs ?? 10_000,
       rejectUnauthorized: this.#config.insecure !== true,
-      ...(ca === undefined ? {} : { ca }),
-      ...(credentials.certificate === undefined ? {} : { cert: credentials.certificate }),
-      ...(credentials.key === undefined ? {} : { key: credentials.key }),
+      ...trustOf(ca, credentials),
       ...(this.#config.tlsServerName === undefined ? {} : { servername: this.#config.tlsServerName }),
     };
     const shared = { connect, pipelining: 1, keepAliveTimeout: 30_000 };
@@ -130,6 +129,32 @@ export class Transport {
     this.#retired.add(pools);
     const forget = (): void => void this.#retired.delete(pools);
     Promise.all([pools.calls.close(), pools.streams.close()]).then(forget, forget);
+  }
+}
+
+interface Trust {
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+/**
+ * What a connection trusts and shows, read once for all of them: reading a key takes milliseconds, and a copy for
+ * each of a dozen watches takes memory. What cannot be read is left to fail with the connection it is for.
+ */
+function trustOf(
+  ca: string | undefined,
+  { certificate, key }: Credentials,
+): Trust & { secureContext?: SecureContext } {
+  const trust: Trust = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(certificate === undefined ? {} : { cert: certificate }),
+    ...(key === undefined ? {} : { key }),
+  };
+  try {
+    return { secureContext: createSecureContext(trust) };
+  } catch {
+    return trust;
   }
 }
 
