@@ -56,7 +56,7 @@ buildPerf(root);
 const lab = await BenchLab.up(root, "bench-agent", ["--nodes", "1"]);
 const peer = await ptpSubject();
 try {
-  const node = await BenchNode.join(root, lab.name, findCgroup2());
+  const node = await BenchNode.join(lab.name, findCgroup2());
   try {
     await node.createPods(manyPods);
     say("first start");

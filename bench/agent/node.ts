@@ -23,12 +23,10 @@ export class BenchNode {
   readonly runDir: string;
   readonly netns: string;
   readonly #paths: ReturnType<typeof labPaths>;
-  readonly #root: string;
   readonly #client: KubeClient;
   #agent: ChildProcess | undefined;
 
-  private constructor(root: string, lab: string, cgroup2: string) {
-    this.#root = root;
+  private constructor(lab: string, cgroup2: string) {
     this.#paths = labPaths(lab, { run: "/run/axon", cgroup2, bpffs: "/sys/fs/bpf" });
     this.runDir = this.#paths.nodeDir(nodeName);
     this.netns = this.#paths.netns(nodeName);
@@ -36,8 +34,8 @@ export class BenchNode {
   }
 
   /** Joins a lab that is up: a namespace on its bridge, a Node object, an agent's configuration. */
-  static async join(root: string, lab: string, cgroup2: string): Promise<BenchNode> {
-    const node = new BenchNode(root, lab, cgroup2);
+  static async join(lab: string, cgroup2: string): Promise<BenchNode> {
+    const node = new BenchNode(lab, cgroup2);
     await node.#connect();
     await node.#register();
     node.#configure();
@@ -82,12 +80,9 @@ export class BenchNode {
     const cgroup = join(this.#paths.cgroup, nodeName, "agent");
     mkdirSync(cgroup, { recursive: true });
     const log = openSync(join(this.runDir, "agent.log"), "a");
-    const command = [process.execPath, join(this.#root, "dist/agent.mjs")];
-    const { file, args } = launch({ netns: this.netns, cgroups: [cgroup] }, [
-      ...command,
-      "--config",
-      join(this.runDir, "agent.json"),
-    ]);
+    const config = join(this.runDir, "agent.json");
+    const command = this.#labConfig().agentCommand.map((word) => word.replace("{{config}}", config));
+    const { file, args } = launch({ netns: this.netns, cgroups: [cgroup] }, command);
     this.#agent = spawn(file, args, { stdio: ["ignore", log, log] });
     closeSync(log);
   }
@@ -144,11 +139,16 @@ export class BenchNode {
     await this.#client.close();
   }
 
+  /** What the lab was made from: its agents are started in the same way as ours. */
+  #labConfig(): { number: number; agentCommand: string[] } {
+    return JSON.parse(readFileSync(this.#paths.config, "utf8")) as { number: number; agentCommand: string[] };
+  }
+
   async #connect(): Promise<void> {
     await Netns.create(this.netns, {
       sysctls: { "net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1 },
     });
-    const number = (JSON.parse(readFileSync(this.#paths.config, "utf8")) as { number: number }).number;
+    const { number } = this.#labConfig();
     const wire = Netlink.open({ netnsPath: this.#paths.netns("net") });
     const inside = Netlink.open({ netnsPath: this.netns });
     const netnsFd = openNetns(this.netns);

@@ -22,16 +22,14 @@ export {
   modes,
   type PairOptions,
   type PairResult,
-  tuneClient,
 } from "./perf.ts";
-export { comparisonTable, formatTable, machine, writeReport } from "./report.ts";
+export { comparisonTable, formatTable, writeReport } from "./report.ts";
 export {
   type CompareOptions,
   type Comparison,
   compare,
   type Figure,
   median,
-  rate,
   type Subject,
 } from "./rounds.ts";
 export {

@@ -6,13 +6,16 @@
 import {
   bareVethPair,
   buildPerf,
+  type Comparison,
   compare,
   comparisonTable,
+  type Mode,
   measureMode,
   routedHops,
   type Subject,
   writeReport,
 } from "../net/index.ts";
+import { type Measure, writeSummary } from "../summary.ts";
 import { BenchLab } from "./lab.ts";
 
 const root = process.cwd();
@@ -42,6 +45,36 @@ spec:
 function subject(name: string, clientNs: string, serverNs: string, serverIp: string): Subject {
   return { name, measure: (mode) => measureMode(mode, { clientNs, serverNs, serverIp, seconds, cpu: 1 }) };
 }
+
+const titles: Readonly<Record<Mode, string>> = {
+  "tcp-rr": "TCP request/response",
+  "tcp-crr": "connections",
+  "udp-rr": "UDP request/response",
+  "tcp-stream": "TCP throughput",
+};
+
+/** A subject against the baseline of its comparison. */
+function measuresOf(
+  { baseline, figures }: Comparison,
+  name: string,
+  bars: Readonly<Record<Mode, number>>,
+): Measure[] {
+  const text = (mode: Mode, rate: number) =>
+    mode === "tcp-stream" ? `${(rate / 1e9).toFixed(1)} Gbit/s` : `${(rate / 1000).toFixed(1)}k/s`;
+  return figures
+    .filter(({ subject }) => subject === name)
+    .map(({ mode, rate, ratio }) => ({
+      measure: `${titles[mode]}, ${name}, against ${baseline}`,
+      ours: text(mode, rate),
+      peer: text(mode, figures.find((f) => f.subject === baseline && f.mode === mode)?.rate ?? Number.NaN),
+      value: ratio,
+      bar: { atLeast: bars[mode] },
+    }));
+}
+
+const sameNodeBars = { "tcp-rr": 0.93, "tcp-crr": 0.85, "udp-rr": 0.95, "tcp-stream": 0.95 };
+/** Across nodes the connect rate may be 0.80 of the same hops without us, everything else is to be 0.90. */
+const otherNodeBars = { "tcp-rr": 0.9, "tcp-crr": 0.8, "udp-rr": 0.9, "tcp-stream": 0.9 };
 
 buildPerf(root);
 const progress = (text: string) => console.error(text);
@@ -75,6 +108,11 @@ try {
   );
   console.log(comparisonTable(across));
   console.log(`written to ${writeReport(root, "pods-across-nodes", across)}`);
+  writeSummary(root, "pods", [
+    ...measuresOf(same, "same node", sameNodeBars),
+    ...measuresOf(same, "same node, IPv6", sameNodeBars),
+    ...measuresOf(across, "other node", otherNodeBars),
+  ]);
 } finally {
   await bare.close();
   await hops.close();

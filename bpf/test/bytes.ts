@@ -26,10 +26,6 @@ export function read16(bytes: Uint8Array, at: number): number {
   return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
-export function read32(bytes: Uint8Array, at: number): number {
-  return read16(bytes, at) * 65536 + read16(bytes, at + 2);
-}
-
 /** The one's complement sum of 16-bit words, folded: 0xffff over bytes that carry a right checksum. */
 export function sum16(...parts: readonly Uint8Array[]): number {
   let sum = 0;

@@ -166,8 +166,3 @@ export function solicit(f: {
   const option = concat(u8(1, 1), parseMac(podMac));
   return icmp({ src: f.src, dst, dmac, ttl: f.hops ?? 255, type: 135, payload: concat(target, option) });
 }
-
-/** The Ethernet type of a frame. */
-export function etherType(frame: Uint8Array): number {
-  return read16(frame, 12);
-}

@@ -9,6 +9,10 @@ import type { FlowMetrics, Observer } from "@axoneme/observe";
  * record) but only when much has gathered; what is left is fetched on this beat.
  */
 const beatMs = 50;
+/** A steady stream wakes us no more often than this. */
+const pauseMs = 20;
+/** How often the programs' counter of records that found no room is read: it is a row of a map that is read whole. */
+const lossEveryMs = 1000;
 /** Records of one drain. */
 const batchRecords = 4096;
 /** Drains in a row before other work gets its turn. */
@@ -24,7 +28,8 @@ export class EventPump implements Module {
   readonly #log: Logger;
   readonly #batch = new Uint8Array(batchRecords * eventSize);
   #ring: RingBuffer | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #beat: NodeJS.Timeout | undefined;
+  #lossBeat: NodeJS.Timeout | undefined;
   #lost = 0n;
 
   /** @param lostCounter events the programs could not put into the ring buffer, since it exists. */
@@ -53,19 +58,17 @@ export class EventPump implements Module {
         return;
       }
       this.#drain(ring);
-      ring.arm();
+      ring.arm(pauseMs);
     });
     ring.unref();
-    this.#timer = setInterval(() => {
-      this.#drain(ring);
-      this.#countLoss();
-    }, beatMs);
-    this.#timer.unref();
+    this.#beat = setInterval(() => this.#drain(ring), beatMs).unref();
+    this.#lossBeat = setInterval(() => this.#countLoss(), lossEveryMs).unref();
     health.ok(`ring buffer of ${ring.size >> 20} MiB`);
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    clearInterval(this.#beat);
+    clearInterval(this.#lossBeat);
     if (this.#ring) this.#drain(this.#ring);
     this.#ring?.close();
   }

@@ -1,4 +1,4 @@
-import { AxonError, formatIp, type Ip, isV4, isV4Prefix, type Prefix, prefixContains } from "@axoneme/base";
+import { AxonError, type Ip, isV4, isV4Prefix, type Prefix, prefixContains } from "@axoneme/base";
 import { type Address, type Link, type Netlink, Scope } from "@axoneme/netlink";
 
 /** The node's device to the outside, and its addresses. */
@@ -52,11 +52,6 @@ export function addressFor(addresses: readonly Ip[], prefix: Prefix): Ip | undef
 /** The addresses of a device, IPv4 first. */
 export function addressesOf(device: NativeDevice): Ip[] {
   return [device.v4, device.v6].filter((ip) => ip !== undefined);
-}
-
-/** One line for status and logs. */
-export function describeDevice(device: NativeDevice): string {
-  return `${device.name} (${addressesOf(device).map(formatIp).join(", ")}, MTU ${device.mtu})`;
 }
 
 async function linkOfDefaultRoute(netlink: Netlink): Promise<Link> {

@@ -10,6 +10,8 @@ import {
   type Resource,
 } from "@axoneme/kube";
 
+/** Longest pause after a failure: a node that was there before the operator installed the CRDs comes up soon after. */
+const maxBackoffMs = 3000;
 /** How often the health of the watches is looked at. */
 const healthEveryMs = 1000;
 /** A copy that could not be refreshed for this long is worth a word in `axon status`. */
