@@ -8,6 +8,7 @@ import { IdentityGc } from "./identitygc.ts";
 import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
 import { NodeGc } from "./nodegc.ts";
 import type { OperatorConfig } from "./options.ts";
+import { PolicyValidity } from "./policyvalidity.ts";
 import { Sources } from "./sources.ts";
 import { Sweeper } from "./sweeper.ts";
 
@@ -43,6 +44,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
+    new PolicyValidity(around),
   ];
   for (const module of modules) lifecycle.add(module);
   return { lifecycle, health, nodeCidrs, identityGc, endpointGc };

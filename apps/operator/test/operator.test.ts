@@ -138,7 +138,7 @@ test("in Kubernetes mode nothing is handed out", async () => {
   await ready(operator);
   expect(operator.term?.nodeCidrs).toBeUndefined();
   await makeNode("a");
-  expect(operator.term?.health.modules().map((module) => module.name)).toEqual(["crds", "sources"]);
+  expect(operator.term?.health.modules().map((module) => module.name)).toEqual(["crds", "sources", "policy-validity"]);
 });
 
 test("only one leads; the other takes over at once when it stops", async () => {
@@ -219,4 +219,29 @@ describe("what is left over is removed", () => {
     expect(kept.metadata?.annotations?.["io.cilium.heartbeat"]).toBeUndefined();
     expect(operator.term?.identityGc.counts.failures).toBe(0);
   }, 15_000);
+});
+
+describe("validity of policies", () => {
+  const policies = () => cluster.client.resource(resources.ciliumnetworkpolicies);
+  const validOf = async (name: string) =>
+    (await policies().get(name, { namespace: "default" })).status?.conditions?.find(
+      ({ type }) => type === "Valid",
+    );
+
+  test("what the schema cannot refuse is told in the condition Valid, with the field; mending clears it", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    const metadata = { name: "mixed", namespace: "default" };
+    const rule = { toEndpoints: [{}], toCIDR: ["10.0.0.0/8"] };
+    await policies().create({ metadata, spec: { endpointSelector: {}, egress: [rule] } });
+    await policies().create({
+      metadata: { ...metadata, name: "good" },
+      spec: { endpointSelector: {}, egress: [{ toEntities: ["world"] }] },
+    });
+    const invalid = await waitFor(() => validOf("mixed"), { what: "the condition of mixed" });
+    expect(invalid).toMatchObject({ status: "False", message: expect.stringContaining("spec.egress[0]: ") });
+    expect(await waitFor(() => validOf("good"))).toMatchObject({ status: "True", message: "" });
+    await policies().patch("mixed", { spec: { egress: [{ toEndpoints: [{}] }] } }, { namespace: "default" });
+    await waitFor(async () => (await validOf("mixed"))?.status === "True", { what: "mixed to become valid" });
+  });
 });

@@ -101,6 +101,11 @@ test("kubectl exec runs over a WebSocket through the server", { timeout: 20_000 
   expect(typed.stdout).toBe("echo abc");
 });
 
+test("a container that is not there is named, though kubectl turns to SPDY after the refusal", async () => {
+  const { stderr } = await server.kubectl(["exec", "p", "-c", "nope", "--", "x"]);
+  expect(stderr).toMatch(/container nope is not valid for pod p/);
+});
+
 test("an upgrade without credentials, or to something else than WebSocket, is refused", async () => {
   const upgrade = (protocol: string, headers: Record<string, string>) =>
     new Promise<{ status: number; text: string }>((resolve, reject) => {

@@ -125,14 +125,11 @@ export function proxyUpgrade(
   const resource = cluster.registry.find(info.group, info.version, info.resource);
   if (verb === undefined || resource === undefined || info.resource !== "pods")
     throw badRequest("this path takes no upgrade");
-  if (!/websocket/i.test(request.headers.upgrade ?? "")) {
-    throw badRequest(
-      `${info.subresource} over ${request.headers.upgrade ?? "no upgrade"} is not supported: use WebSocket (kubectl 1.30 or later)`,
-    );
-  }
   const pod = requireObject(cluster, resource, info.namespace, info.name);
   const container = verb === "portForward" ? "" : containerOf(pod, query);
   const address = kubeletOf(cluster, pod);
+  // kubectl turns to SPDY when the WebSocket was refused: what is wrong with pod or container was to be said first.
+  if (!/websocket/i.test(request.headers.upgrade ?? "")) throw notSupported(info, request);
   const upstream = connect("socketPath" in address ? { path: address.socketPath } : address);
   const path = kubeletPath(verb, pod, container, query);
   upstream.once("connect", () => {
@@ -152,6 +149,12 @@ export function proxyUpgrade(
   upstream.once("close", () => socket.end());
   socket.once("error", close);
   socket.once("close", () => upstream.destroy());
+}
+
+function notSupported({ subresource }: RequestInfo, request: IncomingMessage): ApiError {
+  if (subresource !== "exec") return badRequest(`the lab does not support ${subresource}: use exec`);
+  const how = request.headers.upgrade ?? "no upgrade";
+  return badRequest(`exec over ${how} is not supported: use WebSocket (kubectl 1.30 or later)`);
 }
 
 /** The handshake as the client sent it, for the kubelet's path, without the client's credentials. */
