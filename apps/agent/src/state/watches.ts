@@ -44,6 +44,7 @@ export class Watches implements Module {
     options: ListWatchOptions<T, S> = {},
   ): ListWatch<T, S> {
     const lister = new ListWatch<T, S>(this.#client, resource, {
+      maxBackoffMs,
       ...options,
       log: this.#log,
       onError: (error) => {

@@ -158,7 +158,9 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
     routingMode: options.routingMode ?? "native",
     agentConfig: options.agentConfig ?? {},
     agentCommand:
-      agentCommand === undefined ? nodeCommand("agent.mjs", ["--config", "{{config}}"]) : agentCommand,
+      agentCommand === undefined
+        ? nodeCommand("agent.mjs", ["--config", "{{config}}"], agentFlags)
+        : agentCommand,
     operatorCommand:
       operatorCommand === undefined
         ? nodeCommand("operator.mjs", ["--config", "{{config}}", "--kubeconfig", "{{kubeconfig}}"])
@@ -180,8 +182,15 @@ function axonCni(): CniTemplate {
   };
 }
 
-function nodeCommand(file: string, args: readonly string[]): readonly string[] {
-  return [process.execPath, bundle(file), ...args];
+/** An agent lives on every node: a small nursery keeps its memory near to what it holds. */
+const agentFlags = ["--max-semi-space-size=2"];
+
+function nodeCommand(
+  file: string,
+  args: readonly string[],
+  flags: readonly string[] = [],
+): readonly string[] {
+  return [process.execPath, ...flags, bundle(file), ...args];
 }
 
 function defaultSupervisor(): readonly string[] {
