@@ -7,6 +7,7 @@ import {
   Deferred,
   errorText,
   formatIp,
+  formatPrefix,
   hostPrefix,
   type Ip,
   ipEqual,
@@ -234,6 +235,7 @@ class Composition {
       log,
     );
     this.#endpoints = this.#createEndpoints();
+    this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
     this.#remote = this.#createRemote();
     this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
   }
@@ -394,7 +396,7 @@ class Composition {
       this.#kernel.settle();
       this.#kernel.dropOldBuilds();
       health.ok(
-        `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map((p) => formatIp(p.ip)).join(", ")}`,
+        `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map(formatPrefix).join(", ")}`,
       );
       this.#ready.resolve();
       this.#log.info({ ms: Math.round(performance.now()) }, "ready to add pods");

@@ -62,15 +62,13 @@ const endpoint: EndpointView = {
   created: ago(65),
 };
 
-const host: EndpointView = {
+const other: EndpointView = {
   ...endpoint,
   id: 1,
-  kind: "host",
-  namespace: "",
-  pod: "",
-  identity: 1,
+  namespace: "kube-system",
+  pod: "dns",
+  identity: 2001,
   enforcement: "none",
-  labels: ["reserved:host"],
 };
 
 const identities: IdentityView[] = [
@@ -144,7 +142,7 @@ const conntrack: MapDumpView = {
 export function routesOf(node: string): Record<string, unknown> {
   return {
     "/v1/status": statusOf(node),
-    "/v1/endpoints": [host, endpoint],
+    "/v1/endpoints": [other, endpoint],
     "/v1/endpoints/default/web-0": {
       ...endpoint,
       policy: [

@@ -120,8 +120,8 @@ export interface PolicyRowView {
 export interface EndpointView {
   /** 1..65535. */
   id: number;
-  /** `pod` or `host`. */
-  kind: "pod" | "host";
+  /** What it is: endpoints are pods. The node itself has an identity (1), no policy of its own and no row here. */
+  kind: "pod";
   namespace: string;
   pod: string;
   containerId?: string;

@@ -1,3 +1,4 @@
+import { ConfigFlags } from "@axoneme/abi";
 import { formatIp, formatMac, formatPrefix, type Ip } from "@axoneme/base";
 import type { DatapathMaps } from "@axoneme/datapath";
 import { readMetrics } from "@axoneme/datapath";
@@ -19,6 +20,10 @@ const isSet = (ip: Ip) => ip.some((byte) => byte !== 0);
 const paths = ["?", "peer", "stack", "neighbour", "tunnel", "direct"];
 const tcpFlagNames = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
 const flagText = (flags: number) => tcpFlagNames.filter((_, bit) => flags & (1 << bit)).join(",");
+/** The kernel's rows say when they end on the clock since boot; people ask how long they last. */
+const remaining = (expiresS: number) => Math.max(0, expiresS - monotonicS());
+/** Seconds of CLOCK_MONOTONIC, the datapath's clock. */
+const monotonicS = () => Number(process.hrtime.bigint() / 1_000_000_000n);
 const verdicts = ["allow", "deny", "default-deny", "audit"];
 
 /** Reads and decodes one of the datapath's maps. */
@@ -77,14 +82,14 @@ function dumps(maps: DatapathMaps): Record<MapName, Dump> {
         "identityB",
         "tcpA",
         "tcpB",
-        "expires",
+        "expiresInS",
         "epoch",
       ],
       rows: ctRows,
     },
     nat: {
       maps: [maps.nat.raw],
-      columns: ["protocol", "kind", "from", "to", "becomes", "expires"],
+      columns: ["protocol", "kind", "from", "to", "becomes", "expiresInS"],
       rows: natRows,
     },
     lb: {
@@ -172,7 +177,7 @@ function ctRows(maps: DatapathMaps): MapEntryView[] {
       identityB: b?.identity ?? 0,
       tcpA: flagText(a?.tcpFlags ?? 0),
       tcpB: flagText(b?.tcpFlags ?? 0),
-      expires: ct.expiresS,
+      expiresInS: remaining(ct.expiresS),
       epoch: ct.epoch,
     };
   });
@@ -185,7 +190,7 @@ function natRows(maps: DatapathMaps): MapEntryView[] {
     from: at(key.saddr, key.sport),
     to: at(key.daddr, key.dport),
     becomes: at(nat.addr, nat.port),
-    expires: nat.expiresS,
+    expiresInS: remaining(nat.expiresS),
   }));
 }
 
@@ -232,6 +237,18 @@ function configRows(maps: DatapathMaps): MapEntryView[] {
   if (!config) return [];
   return Object.entries(config).map(([option, value]) => ({
     option,
-    value: value instanceof Uint8Array ? (isSet(value) ? formatIp(value) : "") : Number(value),
+    value:
+      option === "flags"
+        ? configFlagText(Number(value))
+        : value instanceof Uint8Array
+          ? isSet(value)
+            ? formatIp(value)
+            : ""
+          : Number(value),
   }));
+}
+
+function configFlagText(flags: number): string {
+  const names = Object.entries(ConfigFlags).filter(([, bit]) => flags & bit);
+  return names.map(([name]) => name.toLowerCase()).join(",");
 }

@@ -14,7 +14,7 @@ const what = "cannot read the endpoints";
 /** `axon endpoint list|get`. */
 export function endpointCommand(context: Context): Command {
   const list = listCommand<EndpointView>(context, {
-    command: new Command("list").alias("ls").description("list the endpoints (pods and the node itself)"),
+    command: new Command("list").alias("ls").description("list the endpoints: the pods on a node"),
     path: apiPath.endpoints,
     what,
     header: ["ID", "POD", "STATE", "IDENTITY", "POLICY", "IPV4", "IPV6", "INTERFACE", "AGE"],
@@ -105,7 +105,7 @@ async function find(context: Context, name: string, options: AgentOptions): Prom
 }
 
 function nameOf(endpoint: EndpointView): string {
-  return endpoint.kind === "host" ? "(host)" : `${endpoint.namespace}/${endpoint.pod}`;
+  return `${endpoint.namespace}/${endpoint.pod}`;
 }
 
 function endpointText(node: string, endpoint: EndpointView, now: number): string {
