@@ -461,7 +461,10 @@ class Composition {
     watches.add(ciliumNodes, {
       onAdd: (node) => this.#nodeChanged(node),
       onUpdate: (node) => this.#nodeChanged(node),
-      onDelete: (node) => this.#peers?.handlers().onDelete?.(node),
+      onDelete: (node) => {
+        this.#nodesSeen.delete(node.metadata?.name ?? "");
+        this.#peers?.handlers().onDelete?.(node);
+      },
     });
     if (this.#config.ipamMode === "kubernetes") {
       const learn = (node: Node) => this.#podCidrs.learn(node.spec?.podCIDRs ?? []);

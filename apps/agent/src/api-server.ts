@@ -97,14 +97,31 @@ export class ApiServer implements Module {
   #route(req: IncomingMessage, signal: AbortSignal): ApiAnswer | Promise<ApiAnswer> {
     if (req.method !== "GET")
       throw new HttpError(405, "method_not_allowed", `${req.method} is not supported: use GET`);
-    const url = new URL(req.url ?? "/", "http://agent");
+    const url = parseTarget(req.url ?? "/");
     for (let path = url.pathname; path !== ""; path = path.slice(0, path.lastIndexOf("/"))) {
       const handler = this.#routes.get(path);
       if (!handler) continue;
-      const rest = decodeURIComponent(url.pathname.slice(path.length + 1));
+      const rest = decode(url.pathname.slice(path.length + 1));
       return handler({ rest, query: url.searchParams, signal });
     }
     throw new HttpError(404, "not_found", `no such path: ${url.pathname}`);
+  }
+}
+
+/** What a client cannot spell is its fault, and no line in our log. */
+function parseTarget(target: string): URL {
+  try {
+    return new URL(target, "http://agent");
+  } catch {
+    throw new HttpError(400, "bad_target", "the request's target is no path");
+  }
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new HttpError(400, "bad_target", "the path is not well encoded: use UTF-8 in %XX");
   }
 }
 

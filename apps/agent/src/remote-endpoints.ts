@@ -1,5 +1,5 @@
 import { formatIp, hostPrefix, type Ip, type Prefix, tryParseIp } from "@axoneme/base";
-import { type Ipcache, isLocalIdentity } from "@axoneme/identity";
+import { clusterScope, type Ipcache, isLocalIdentity, reserved } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
 import type { NamedPort } from "./endpoint/pods.ts";
 import type { CiliumEndpointObject } from "./state/objects.ts";
@@ -89,8 +89,7 @@ export class RemoteEndpoints {
       this.#own.set(keyOf(endpoint), endpoint);
       return;
     }
-    // An identity of node scope cannot come from elsewhere: such an object is wrong and opens nothing.
-    if (!nodeIp || endpoint.identity === 0 || isLocalIdentity(endpoint.identity)) return;
+    if (!nodeIp || !isOfPod(endpoint.identity)) return;
     const ofNode = this.#byNode.get(endpoint.node) ?? new Map<string, RemoteEndpoint>();
     this.#byNode.set(endpoint.node, ofNode.set(keyOf(endpoint), endpoint));
     this.#policy.setPeerPorts(keyOf(endpoint), endpoint.identity, endpoint.namedPorts);
@@ -111,6 +110,15 @@ export class RemoteEndpoints {
     const ip = tryParseIp(text);
     if (ip) this.#ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
   }
+}
+
+/**
+ * Whether an identity can be a pod's. An object that claims another one (the host, the API server, a CIDR of some
+ * node) is wrong and opens nothing.
+ */
+function isOfPod(identity: number): boolean {
+  if (identity === reserved.init || identity === reserved.health) return true;
+  return identity >= clusterScope.first && !isLocalIdentity(identity);
 }
 
 function keyOf({ metadata }: RemoteEndpoint): string {

@@ -74,14 +74,16 @@ class IdentityInfos {
   get(id: number): IdentityInfo | undefined {
     const known = this.#made.get(id);
     if (known) return known;
-    const labels = this.#sources.identities.get(id)?.labels ?? this.#localLabels(id);
+    const shared = this.#sources.identities.get(id)?.labels;
+    const labels = shared ?? this.#localLabels(id);
     if (!labels) return undefined;
     const namespace = labels[`k8s:${labelKeys.namespace}`];
     const info: IdentityInfo = {
       labels: labelLines(labels),
       ...(namespace === undefined ? {} : { namespace }),
     };
-    this.#made.set(id, info);
+    // Nobody tells when the number of a CIDR is given up or means another one.
+    if (shared) this.#made.set(id, info);
     return info;
   }
 

@@ -62,6 +62,9 @@ export interface EndpointDeps {
   readonly timeoutMs: number;
 }
 
+/** Pause before an endpoint that could not follow its Pod tries again. */
+const refreshRetryMs = 1000;
+
 /** Endpoint ids, 1..65535. */
 const maxEndpointId = 65_535;
 
@@ -165,9 +168,10 @@ export class EndpointManager implements CniHandler {
     const valid = new Set(
       (request.validAttachments ?? []).map((a) => attachmentKey(a.containerID, a.ifname)),
     );
-    const stale = [...this.#live.values()].filter(({ record }) => !valid.has(keyOf(record)));
+    const known = [...[...this.#live.values()].map(({ record }) => record), ...this.#records];
+    const stale = known.filter((record) => !valid.has(keyOf(record)));
     await Promise.all(
-      stale.map(({ record }) => this.#queue.run(keyOf(record), () => this.#removeIfPresent(record))),
+      stale.map((record) => this.#queue.run(keyOf(record), () => this.#removeIfPresent(record))),
     );
   }
 
@@ -233,7 +237,9 @@ export class EndpointManager implements CniHandler {
     const { log, network } = this.#deps;
     if (record.state === "ready") {
       const problems = record.chained
-        ? []
+        ? (await this.#hasDevice(record))
+          ? []
+          : [`the device ${record.hostIfname} that another plugin made is gone`]
         : await network.check(record).catch((error: unknown) => [errorText(error)]);
       if (problems.length === 0) {
         await this.#adopt(record);
@@ -244,9 +250,17 @@ export class EndpointManager implements CniHandler {
     await this.#undo(record);
   }
 
+  /** Whether the device a chained endpoint was put behind is still that one: its index may be another pod's now. */
+  async #hasDevice(record: EndpointRecord): Promise<boolean> {
+    return (await this.#deps.network.findVeth([record.hostIfname]))?.index === record.hostIfindex;
+  }
+
   async #adopt(record: EndpointRecord): Promise<void> {
     const facts = await this.#factsOrUnknown(record);
-    const identity = await this.#identityOf(facts).catch(() => record.identity);
+    const identity = await this.#identityOf(facts).catch(() => {
+      this.#refreshLater(keyOf(record));
+      return record.identity;
+    });
     this.#install({ record: { ...record, identity }, facts, identity });
     const { attachments } = this.#deps.kernel;
     if (!attachments.isPodAttached(record.hostIfindex)) attachments.attachPod(record.hostIfindex);
@@ -284,8 +298,28 @@ export class EndpointManager implements CniHandler {
     this.#queue
       .run(key, () => this.#refresh(key))
       .catch((err: unknown) => {
-        this.#deps.log.error({ err, pod: `${namespace}/${name}` }, "the endpoint could not follow its pod");
+        this.#deps.log.error(
+          { err, pod: `${namespace}/${name}` },
+          "the endpoint could not follow its pod yet",
+        );
+        this.#refreshLater(key);
       });
+  }
+
+  /** Endpoints that are not yet what their Pod asks for, since the API did not give them an identity. */
+  readonly #behind = new Set<string>();
+  #behindTimer: NodeJS.Timeout | undefined;
+
+  #refreshLater(key: string): void {
+    this.#behind.add(key);
+    this.#behindTimer ??= setTimeout(() => {
+      this.#behindTimer = undefined;
+      for (const late of this.#behind) {
+        const pod = this.#live.get(late)?.record.pod;
+        if (pod) this.podChanged(pod.namespace, pod.name);
+        else this.#behind.delete(late);
+      }
+    }, refreshRetryMs).unref();
   }
 
   /** A namespace's labels are part of its pods' identities. */
@@ -304,8 +338,9 @@ export class EndpointManager implements CniHandler {
   async #refresh(key: string): Promise<void> {
     const live = this.#live.get(key);
     const facts = live?.record.pod && this.#deps.pods.known(live.record.pod);
-    if (!live || !facts || sameFacts(facts, live.facts)) return;
+    if (!live || !facts || (sameFacts(facts, live.facts) && !this.#behind.has(key))) return;
     const identity = await this.#identityOf(facts);
+    this.#behind.delete(key);
     const record = { ...live.record, identity };
     this.#deps.store.write(record);
     this.#install({ record, facts, identity });
@@ -319,14 +354,16 @@ export class EndpointManager implements CniHandler {
     const creating = request.prevResult
       ? await this.#adoptLink(request, request.prevResult)
       : this.#allocate(request);
-    this.#deps.store.write(creating);
+    let made = creating;
     try {
+      this.#deps.store.write(creating);
       const [hostIfindex, facts] = await Promise.all([
         chained ? creating.hostIfindex : this.#deps.network.create(creating),
         this.#factsOf(request),
       ]);
       const identity = await this.#identityOf(facts);
       const record: EndpointRecord = { ...creating, state: "ready", hostIfindex, identity };
+      made = record;
       this.#isolate({ record, facts, identity });
       if (!chained) await this.#deps.network.connect(record);
       this.#deps.store.write(record);
@@ -335,8 +372,18 @@ export class EndpointManager implements CniHandler {
         ? request.prevResult
         : resultOf(request, record, this.#deps.gateways());
     } catch (error) {
-      await this.#undo(creating);
+      await this.#abandon(made);
       throw error;
+    }
+  }
+
+  /** What a failed ADD left goes at once, or else with the DEL or GC that follows it. */
+  async #abandon(record: EndpointRecord): Promise<void> {
+    try {
+      await this.#undo(record);
+    } catch (err) {
+      this.#deps.log.error({ err, endpoint: record.id }, "a failed ADD could not be undone: kept for DEL");
+      if (!this.#live.has(keyOf(record))) this.#records.push(record);
     }
   }
 
@@ -421,8 +468,8 @@ export class EndpointManager implements CniHandler {
   async #undo(record: EndpointRecord): Promise<void> {
     const { kernel, network, policy, ipcache, ipcacheWriter, store, publisher } = this.#deps;
     const key = keyOf(record);
-    if (record.chained) kernel.attachments.detachPod(record.hostIfindex);
-    else await network.destroy(record);
+    if (!record.chained) await network.destroy(record);
+    else if (await this.#hasDevice(record)) kernel.attachments.detachPod(record.hostIfindex);
     for (const ip of record.ips.map(parseIp)) {
       if (kernel.maps.endpoints.get(ip)?.id === record.id) kernel.maps.endpoints.delete(ip);
       ipcache.delete(hostPrefix(ip), "local", key);
@@ -449,7 +496,7 @@ export class EndpointManager implements CniHandler {
     return {
       version: 1,
       state: "creating",
-      id: this.#freeId(),
+      id: this.#idOrRelease(key),
       containerId: request.containerId,
       ifname: request.ifname,
       netns: request.netns,
@@ -465,7 +512,8 @@ export class EndpointManager implements CniHandler {
 
   async #adoptLink(request: CniRequest, result: CniResult): Promise<EndpointRecord> {
     const host = await this.#deps.network.findVeth(hostDevicesOf(result));
-    return adopt(request, this.#freeId(), host);
+    // The id last: what is wrong with the request must not cost one.
+    return { ...adopt(request, 0, host), id: this.#freeId() };
   }
 
   #addresses(key: string): { v4?: Ip; v6?: Ip } {
@@ -500,6 +548,15 @@ export class EndpointManager implements CniHandler {
       await withDeadline(this.#ready, this.#deps.timeoutMs, "the first sync with the API server");
     } catch (cause) {
       throw new CniError(CniCode.tryAgainLater, errorText(cause), "", { cause });
+    }
+  }
+
+  #idOrRelease(key: string): number {
+    try {
+      return this.#freeId();
+    } catch (error) {
+      this.#pool?.release(key);
+      throw error;
     }
   }
 

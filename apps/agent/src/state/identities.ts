@@ -1,8 +1,10 @@
 import { AxonError, errorText, type Logger } from "@axoneme/base";
 import {
+  clusterScope,
   type IdentityCache,
   identityKey,
   identityObject,
+  isLocalIdentity,
   type Labels,
   parseIdentityObject,
 } from "@axoneme/identity";
@@ -36,6 +38,10 @@ export class IdentityAllocator {
   handlers(): ListWatchHandlers<CiliumIdentityObject> {
     const upsert = (object: CiliumIdentityObject) => {
       const { id, labels } = parseIdentityObject(object);
+      if (!isGivenOut(id)) {
+        this.#log.warn({ identity: id }, "CiliumIdentity of a number that is not given out: passed over");
+        return;
+      }
       this.#cache.upsert(id, labels);
       this.#noteMark(id, object.metadata?.annotations?.[heartbeatAnnotation] !== undefined);
     };
@@ -93,6 +99,7 @@ export class IdentityAllocator {
   /** One that is in use here is not let go: the endpoints' rows and those of other nodes name it. */
   #deleted(object: CiliumIdentityObject): void {
     const { id, labels } = parseIdentityObject(object);
+    if (!isGivenOut(id)) return;
     this.#marked.delete(id);
     if (!this.isUsed(id)) {
       this.#cache.delete(id);
@@ -137,4 +144,9 @@ export class IdentityAllocator {
     this.#cache.upsert(id, labels);
     return true;
   }
+}
+
+/** Reserved numbers and those of CIDRs mean the same on every agent, whatever an object says. */
+function isGivenOut(id: number): boolean {
+  return id >= clusterScope.first && !isLocalIdentity(id);
 }
