@@ -45,6 +45,28 @@ describe("tables", () => {
     ).toEqual(["node1", "node2"]);
     expect((await labs.axon("ip", "list", "--node", "node2")).out).not.toContain("NODE ");
   });
+
+  it("several nodes: rows about the same identity stand together, in the order of their numbers", async () => {
+    const of = (endpoints: number) =>
+      [1000, 90, 20_000].map((id) => ({
+        id,
+        scope: "cluster",
+        labels: ["k8s:a=b"],
+        endpoints: id === 90 ? 1 : endpoints,
+      }));
+    const labs = new FakeLabs();
+    await labs.node("default", "node1", { "/v1/identities": of(0) });
+    await labs.node("default", "node2", { "/v1/identities": of(5) });
+    const { out } = await labs.axon("identity", "list");
+    const rows = out.trim().split("\n").slice(1);
+    expect(rows.map((row) => row.split(/ +/).slice(0, 2).join(" "))).toEqual([
+      "all 90",
+      "node1 1000",
+      "node2 1000",
+      "node1 20000",
+      "node2 20000",
+    ]);
+  });
 });
 
 describe("-o", () => {

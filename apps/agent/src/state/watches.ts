@@ -31,6 +31,7 @@ export class Watches implements Module {
   readonly #watches: Watch[] = [];
   #timer: NodeJS.Timeout | undefined;
   #toldOfMissing = false;
+  #health: HealthReporter | undefined;
 
   constructor(client: KubeClient, log: Logger) {
     this.#client = client;
@@ -61,6 +62,7 @@ export class Watches implements Module {
   }
 
   start(health: HealthReporter): void {
+    this.#health = health;
     for (const watch of this.#watches) watch.start();
     this.#report(health);
     this.#timer = setInterval(() => this.#report(health), healthEveryMs);
@@ -75,6 +77,8 @@ export class Watches implements Module {
   /** Resolves when every copy has been listed once: from then on, what is not in a copy does not exist. */
   async synced(): Promise<void> {
     await Promise.all(this.#watches.map(({ lister }) => lister.synced));
+    // At once: pods are served from here on, and nobody is to be told that we wait.
+    if (this.#health) this.#report(this.#health);
   }
 
   /** Our definitions come with the operator, often seconds later: one line, whatever is missing. */

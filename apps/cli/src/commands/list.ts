@@ -11,6 +11,8 @@ export interface ListSpec<T> {
   readonly what: string;
   readonly header: readonly string[];
   readonly row: (item: T, context: Context) => readonly string[];
+  /** Rows of several nodes that are about the same thing (an identity, a prefix) stand together, in this order. */
+  readonly orderBy?: (item: T) => string;
   readonly empty: string;
 }
 
@@ -34,7 +36,7 @@ export async function printAnswers<T extends object>(
   context: Context,
   options: OutputOptions,
   answers: readonly Answer<readonly T[]>[],
-  view: Pick<ListSpec<T>, "header" | "row" | "empty">,
+  view: Pick<ListSpec<T>, "header" | "row" | "orderBy" | "empty">,
 ): Promise<void> {
   if (options.output !== "table") {
     await printData(
@@ -44,7 +46,12 @@ export async function printAnswers<T extends object>(
     );
     return;
   }
-  const rows = collapse(answers, (item: T) => view.row(item, context));
+  const rows = collapse(answers, (item: T) => ({
+    cells: view.row(item, context),
+    order: view.orderBy?.(item) ?? "",
+  }));
+  // Stable: without an order, nodes follow one another as they were asked.
+  rows.sort((a, b) => a.order.localeCompare(b.order, "en", { numeric: true }));
   const several = answers.length > 1;
   await print(context, options, rows, {
     header: several ? ["NODE", ...view.header] : view.header,
@@ -59,24 +66,25 @@ export function withNode<T extends object>(node: string, item: T): T | ({ node: 
   return node === "" ? item : { node, ...item };
 }
 
-interface Row {
-  nodes: string[];
+interface Cells {
   cells: readonly string[];
+  order: string;
 }
 
-function collapse<T>(
-  answers: readonly Answer<readonly T[]>[],
-  cellsOf: (item: T) => readonly string[],
-): Row[] {
+interface Row extends Cells {
+  nodes: string[];
+}
+
+function collapse<T>(answers: readonly Answer<readonly T[]>[], cellsOf: (item: T) => Cells): Row[] {
   const rows = new Map<string, Row>();
   for (const { node, value } of answers) {
     for (const [i, item] of value.entries()) {
-      const cells = cellsOf(item);
-      const text = cells.join("\u0000");
+      const made = cellsOf(item);
+      const text = made.cells.join("\u0000");
       const known = rows.get(text);
       // The same row twice from one node is two rows.
       if (known !== undefined && !known.nodes.includes(node)) known.nodes.push(node);
-      else rows.set(known === undefined ? text : `${text}\u0000${node}${i}`, { nodes: [node], cells });
+      else rows.set(known === undefined ? text : `${text}\u0000${node}${i}`, { nodes: [node], ...made });
     }
   }
   return [...rows.values()];

@@ -20,6 +20,7 @@ export function serviceCommand(context: Context): Command {
       backendsText(service),
       service.message === undefined ? service.status : `${service.status}: ${service.message}`,
     ],
+    orderBy: (service) => `${service.namespace}/${service.name}`,
     empty: "no services",
   }).addHelpText(
     "after",
@@ -61,6 +62,7 @@ export function identityCommand(context: Context): Command {
       `${identity.endpoints}`,
       labelsText(identity.labels),
     ],
+    orderBy: (identity) => `${identity.id}`,
     empty: "no identities",
   }).addHelpText("after", examples(["axon identity list", "numbers as flows and policy rows show them"]));
   return new Command("identity")
@@ -84,6 +86,8 @@ export function ipCommand(context: Context): Command {
       orDash(entry.pod),
       entry.source,
     ],
+    // IPv4 before IPv6, as the agents sort.
+    orderBy: ({ prefix }) => `${prefix.includes(":") ? 6 : 4} ${prefix}`,
     empty: "the ipcache is empty",
   }).addHelpText(
     "after",

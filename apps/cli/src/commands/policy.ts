@@ -43,6 +43,7 @@ export function policyCommand(context: Context): Command {
           `${policy.endpoints.length}`,
           policy.message === undefined ? policy.status : `${policy.status}: ${policy.message}`,
         ],
+        orderBy: (policy) => `${policy.namespace}/${policy.name} ${policy.kind}`,
         empty: "no policies: everything is allowed",
       });
     });
