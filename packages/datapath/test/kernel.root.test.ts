@@ -1,0 +1,318 @@
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { PolicyVerdict } from "@axoneme/abi";
+import { parseIp, silentLogger } from "@axoneme/base";
+import { findCgroup2, queryTcx } from "@axoneme/bpf";
+import { Netlink } from "@axoneme/netlink";
+import { type PolicyChange, PolicyEngine } from "@axoneme/policy";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  applyPolicyChanges,
+  applyServiceChanges,
+  hooks,
+  Kernel,
+  lockPolicy,
+  type NodeConfig,
+  nextPolicyIds,
+  prunePolicy,
+  readServiceRows,
+} from "../src/index.ts";
+
+const bpffs = `/sys/fs/bpf/axdp-${process.pid}`;
+const cgroup = join(findCgroup2(), `axdp-${process.pid}`);
+const objectDir = join(import.meta.dirname, "../../../build/bpf");
+/** Small tables: what is tested is what is written, not how much fits. */
+const options = { objectDir, bpffs, maxEntries: { ax_ct: 1024, ax_nat: 1024 } };
+
+const opened: Kernel[] = [];
+function open(maxEntries = options.maxEntries): Kernel {
+  const kernel = Kernel.open({ ...options, maxEntries }, silentLogger);
+  opened.push(kernel);
+  return kernel;
+}
+
+let netlink: Netlink;
+let ifindex = 0;
+const device = `axdp${process.pid}`.slice(0, 14);
+
+beforeAll(async () => {
+  netlink = Netlink.open();
+  await netlink.linkAdd({ kind: "veth", name: device, peer: { name: `${device}p` } });
+  ifindex = (await netlink.linkGet(device)).index;
+  mkdirSync(cgroup);
+});
+afterAll(async () => {
+  await netlink.linkDel(device);
+  netlink.close();
+  rmSync(cgroup, { recursive: true, force: true });
+});
+beforeEach(() => {
+  opened.length = 0;
+});
+afterEach(() => {
+  for (const kernel of opened) {
+    kernel.attachments.detachPod(ifindex);
+    kernel.attachments.detachSockets();
+    kernel.close();
+  }
+  rmSync(bpffs, { recursive: true, force: true });
+});
+
+const config: NodeConfig = {
+  flags: 3,
+  deviceIfindex: 1,
+  tunnelIfindex: 0,
+  nodeIp4: parseIp("172.30.0.11"),
+  nodeIp6: parseIp("fd00::11"),
+  natPortMin: 61_000,
+  natPortMax: 65_535,
+  mtu: 1500,
+  aggregation: 3,
+  reportIntervalS: 5,
+  ctTimeoutTcpS: 8000,
+  ctTimeoutTcpSynS: 60,
+  ctTimeoutTcpFinS: 10,
+  ctTimeoutAnyS: 60,
+  ctTimeoutSvcS: 8000,
+  tunnelPort: 8472,
+};
+
+const epochOf = (kernel: Kernel) => kernel.maps.config.get(0)?.epoch ?? 0;
+
+describe("programs", () => {
+  it("are verified once and taken over by the next agent of the same build, with the maps and their rows", () => {
+    const first = open();
+    first.maps.nomasq.put({ prefixlen: 104, addr: parseIp("10.0.0.0") }, 1);
+    const second = open();
+    expect([first.fresh, second.fresh]).toEqual([true, false]);
+    expect(second.build).toBe(first.build);
+    expect(second.maps.nomasq.entries()).toHaveLength(1);
+    expect(second.sweep(1)).toMatchObject({ ctSeen: 0, ctDeleted: 0, natSeen: 0, natDeleted: 0 });
+  });
+
+  it("that were not all pinned when their agent died are loaded again", () => {
+    const first = open();
+    rmSync(join(bpffs, "progs", first.build, "complete"), { recursive: true });
+    const second = open();
+    expect(second.fresh).toBe(true);
+    expect(readdirSync(join(bpffs, "progs", first.build))).toContain("pod_from");
+  });
+
+  it("of another build are forgotten when asked, and only those", () => {
+    const kernel = open();
+    mkdirSync(join(bpffs, "progs/0123456789abcdef/complete"), { recursive: true });
+    kernel.dropOldBuilds();
+    expect(readdirSync(join(bpffs, "progs"))).toEqual([kernel.build]);
+  });
+
+  it("that are missing are named with what to do", () => {
+    const missing = { ...options, objectDir: "/nonexistent" };
+    expect(() => Kernel.open(missing, silentLogger)).toThrow(
+      expect.objectContaining({ code: "datapath.object" }),
+    );
+  });
+});
+
+describe("attachments", () => {
+  it("of the node's device outlive the agent and are replaced in place by the next", () => {
+    const first = open();
+    first.attachments.attachDevice("dev", ifindex, hooks.node);
+    first.close();
+    opened.length = 0;
+    const before = queryTcx({ ifindex, direction: "ingress" });
+    expect(before).toHaveLength(1);
+    open().attachments.attachDevice("dev", ifindex, hooks.node);
+    const after = queryTcx({ ifindex, direction: "ingress" });
+    expect(after.map(({ linkId }) => linkId)).toEqual(before.map(({ linkId }) => linkId));
+    for (const kernel of opened) kernel.attachments.detach("dev", hooks.node);
+    expect(queryTcx({ ifindex, direction: "ingress" })).toEqual([]);
+  });
+
+  it("of a pod outlive the agent, follow its build, and can be taken off", () => {
+    const first = open();
+    expect(first.attachments.isPodAttached(ifindex)).toBe(false);
+    first.attachments.attachPod(ifindex);
+    expect(first.attachments.isPodAttached(ifindex)).toBe(true);
+    first.close();
+    opened.length = 0;
+    expect(open().attachments.isPodAttached(ifindex)).toBe(true);
+    for (const kernel of opened) kernel.close();
+    opened.length = 0;
+    rmSync(join(bpffs, "progs"), { recursive: true });
+    // Loaded anew, as those of another build would be: what is attached is not them.
+    const other = open();
+    expect(other.attachments.isPodAttached(ifindex)).toBe(false);
+    other.attachments.attachPod(ifindex);
+    expect(other.attachments.isPodAttached(ifindex)).toBe(true);
+    other.attachments.detachPod(ifindex);
+    expect(other.attachments.isPodAttached(ifindex)).toBe(false);
+  });
+
+  it("of a pod whose device is gone are no matter", () => {
+    const { attachments } = open();
+    expect(attachments.isPodAttached(0x7ffffff0)).toBe(false);
+    attachments.detachPod(0x7ffffff0);
+  });
+
+  it("of sockets are pinned under their cgroup's name", () => {
+    const kernel = open();
+    kernel.attachments.attachSockets(cgroup);
+    kernel.attachments.attachSockets(cgroup);
+    expect(readdirSync(join(bpffs, "links")).filter((name) => name.startsWith("cgroup_"))).toHaveLength(8);
+    kernel.attachments.detachSockets();
+    expect(readdirSync(join(bpffs, "links"))).toEqual([]);
+  });
+});
+
+describe("the epoch", () => {
+  it("rises once for all changes of a turn, at once when settled, and goes on over a restart", async () => {
+    const kernel = open();
+    kernel.changed();
+    await Promise.resolve();
+    expect(epochOf(kernel), "nothing is decided before the node is configured").toBe(0);
+    kernel.configure(config);
+    const start = epochOf(kernel);
+    expect(start).toBeGreaterThan(0);
+    kernel.changed();
+    kernel.changed();
+    expect(epochOf(kernel)).toBe(start);
+    await Promise.resolve();
+    expect(epochOf(kernel)).toBe(start + 1);
+    kernel.changed();
+    kernel.settle();
+    kernel.settle();
+    expect(epochOf(kernel)).toBe(start + 2);
+    const next = open();
+    next.configure(config);
+    expect(epochOf(next)).toBe(start + 3);
+  });
+
+  it("goes round without ever being 0, which marks what was never decided", () => {
+    const kernel = open();
+    kernel.configure(config);
+    kernel.maps.config.put(0, { ...config, epoch: 0xffffffff });
+    const next = open();
+    next.changed();
+    next.settle();
+    expect(epochOf(next)).toBe(1);
+  });
+});
+
+const row = { precedence: 5, ruleId: 70, proxyPort: 0, verdict: PolicyVerdict.ALLOW } as const;
+const head = {
+  shapesExact: 1,
+  shapesAny: 0,
+  defaultRule: 71,
+  defaultVerdict: PolicyVerdict.DEFAULT_DENY,
+} as const;
+const keyOf = (policyId: number, port: number) =>
+  ({ policyId, direction: 0, identity: 5000, port, proto: 6, shape: 24 }) as const;
+
+describe("policy", () => {
+  it("is written in the order of its changes, endpoints in their place", () => {
+    const { maps } = open();
+    const seen: string[] = [];
+    const see = (endpointId: number) =>
+      seen.push(
+        `${endpointId}: ${maps.policy.entries().length} rows, ${maps.policyHeads.entries().length} heads`,
+      );
+    const changes: PolicyChange[] = [
+      { op: "setEndpoint", endpointId: 1, policyId: 9 },
+      ...Array.from({ length: 20 }, (_, i) => ({ op: "putRow" as const, key: keyOf(9, 80 + i), row })),
+      { op: "setEndpoint", endpointId: 2, policyId: 9 },
+      { op: "putHead", policyId: 9, direction: 0, head },
+      { op: "setEndpoint", endpointId: 3, policyId: 9 },
+      { op: "deleteRow", key: keyOf(9, 80) },
+      { op: "setEndpoint", endpointId: 4, policyId: 9 },
+    ];
+    applyPolicyChanges(maps, changes, see);
+    expect(seen).toEqual([
+      "1: 0 rows, 0 heads",
+      "2: 20 rows, 0 heads",
+      "3: 20 rows, 1 heads",
+      "4: 19 rows, 1 heads",
+    ]);
+    expect(maps.policy.get({ policyId: 9, identity: 5000, port: 81, proto: 6, shape: 24 })).toEqual(row);
+  });
+
+  it("of an earlier agent is pruned, and its numbers are not given again", () => {
+    const { maps } = open();
+    applyPolicyChanges(
+      maps,
+      [
+        { op: "putRow", key: keyOf(9, 80), row },
+        { op: "putHead", policyId: 9, direction: 0, head },
+      ],
+      () => undefined,
+    );
+    expect(nextPolicyIds(maps)).toEqual({ policyId: 10, ruleId: 72 });
+    const families = { ipv4: true, ipv6: true };
+    const engine = new PolicyEngine({
+      enforcement: "default",
+      audit: false,
+      families,
+      firstPolicyId: 10,
+      firstRuleId: 72,
+    });
+    expect(prunePolicy(maps, engine)).toBe(2);
+    expect(maps.policy.entries()).toEqual([]);
+    expect(prunePolicy(maps, engine)).toBe(0);
+  });
+
+  it("that is locked has no head in either direction", () => {
+    const { maps } = open();
+    const heads = ([0, 1] as const).map((direction) => ({
+      op: "putHead" as const,
+      policyId: 9,
+      direction,
+      head,
+    }));
+    applyPolicyChanges(maps, heads, () => undefined);
+    expect(maps.policyHeads.entries()).toHaveLength(2);
+    lockPolicy(maps, 9);
+    expect(maps.policyHeads.entries()).toEqual([]);
+  });
+});
+
+describe("Services", () => {
+  const key = { addr: parseIp("10.96.0.10"), port: 80, proto: 6, scope: 0 };
+  const backend = { addr: parseIp("10.0.0.5"), port: 8080, proto: 6, state: 0 };
+  const service = { frontendId: 3, slotsId: 4, count: 1, affinityTimeoutS: 0, flags: 0 };
+
+  it("are read back as they were written, and go without a rest", () => {
+    const { maps } = open();
+    applyServiceChanges(maps, [
+      { op: "put-backend", id: 1, row: backend },
+      { op: "put-slot", slotsId: 4, slot: 0, backendId: 1 },
+      { op: "put-frontend", id: 3, key },
+      { op: "put-service", key, row: service },
+    ]);
+    const rows = readServiceRows(maps);
+    expect(rows.services.map((entry) => entry.row)).toEqual([expect.objectContaining(service)]);
+    expect(rows.slots).toEqual([{ slotsId: 4, slot: 0, backendId: 1 }]);
+    expect(rows.backends).toEqual([{ id: 1, row: expect.objectContaining({ port: 8080, proto: 6 }) }]);
+    expect(rows.frontends).toEqual([
+      { id: 3, key: expect.objectContaining({ port: 80, proto: 6, scope: 0 }) },
+    ]);
+    applyServiceChanges(maps, [
+      { op: "delete-service", key },
+      { op: "delete-frontend", id: 3 },
+      { op: "delete-slots", slotsId: 4, count: 1 },
+      { op: "delete-backend", id: 1 },
+    ]);
+    expect(readServiceRows(maps)).toEqual({ services: [], slots: [], backends: [], frontends: [] });
+  });
+});
+
+describe("a row that does not fit", () => {
+  it("is named with its map", () => {
+    const { slots } = open().maps;
+    const rows = Array.from(
+      { length: slots.raw.maxEntries + 1 },
+      (_, slot) => [{ slotsId: 1, slot }, 1] as const,
+    );
+    expect(() => slots.putAll(rows)).toThrow(
+      expect.objectContaining({ code: "map.write", message: expect.stringContaining("ax_svc_slots") }),
+    );
+  });
+});
