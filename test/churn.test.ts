@@ -46,7 +46,7 @@ describe("pods come and go", () => {
       nodeGraceMs: 3_600_000,
     });
     // From here on the test is the runtime of this node.
-    process.kill(Number(readFileSync(join(lab.paths.nodeDir(node), "kubelet.pid"), "utf8")), "SIGSTOP");
+    process.kill(lab.runnerPid(node), "SIGSTOP");
     runtime = new Runtime(lab, node);
   });
 

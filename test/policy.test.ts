@@ -72,20 +72,14 @@ describe.each(["native", "tunnel"] as const)("policy, %s routing", (routingMode)
 
   /** These reach the server, in both families. */
   async function open(...from: Place[]): Promise<void> {
-    for (const one of from) {
-      await the().reached(one, ask(server));
-      await the().reached(one, ask(server, "v6"));
-    }
+    const families = ["v4", "v6"] as const;
+    await Promise.all(from.flatMap((one) => families.map((f) => the().reached(one, ask(server, f)))));
   }
 
   /** These do not, in both families and by TCP, UDP and ping. */
   async function shut(...from: Place[]): Promise<void> {
-    for (const one of from) {
-      await the().cutOff(one, ask(server));
-      await the().cutOff(one, ask(server, "v6"));
-      await the().cutOff(one, ["udp", server.v4, port]);
-      await the().cutOff(one, ["ping", server.v6]);
-    }
+    const questions = [ask(server), ask(server, "v6"), ["udp", server.v4, port], ["ping", server.v6]];
+    await Promise.all(from.flatMap((one) => questions.map((question) => the().cutOff(one, question))));
   }
 
   describe("ingress", () => {
@@ -189,11 +183,9 @@ describe.each(["native", "tunnel"] as const)("policy, %s routing", (routingMode)
   describe("egress", () => {
     it("default deny keeps the pod in, and lets answers out", async () => {
       await apply(np("deny-out", { policyTypes: ["Egress"] }));
-      for (const to of [near, far, the().world, the().node("node2")]) {
-        await the().cutOff(server, ask(to));
-        await the().cutOff(server, ["udp", to.v6, port]);
-        await the().cutOff(server, ["ping", to.v4]);
-      }
+      const all = [near, far, the().world, the().node("node2")];
+      const questions = all.flatMap((to) => [ask(to), ["udp", to.v6, port], ["ping", to.v4]]);
+      await Promise.all(questions.map((question) => the().cutOff(server, question)));
       await open(near, far);
     });
 

@@ -101,6 +101,11 @@ export class TestLab {
     return readFileSync(group, "utf8").split("\n").includes(String(pid)) ? pid : undefined;
   }
 
+  /** The process that runs a node's pods, as a kubelet does. */
+  runnerPid(node: string): number {
+    return Number(readFileSync(join(this.paths.nodeDir(node), "kubelet.pid"), "utf8"));
+  }
+
   // ---- objects ----------------------------------------------------------------------------------------------------
 
   /** Creates or replaces objects as `kubectl apply` would. */
