@@ -63,7 +63,8 @@ export class ConntrackCollector implements Module {
     const ip = this.#freed.shift();
     if (!ip) return;
     try {
-      this.#kernel.sweep(monotonicSeconds(), ip);
+      // Given out again already: what is there may be of its new owner, who inherits nothing of the old in any case.
+      if (!this.#kernel.maps.endpoints.get(ip)) this.#kernel.sweep(monotonicSeconds(), ip);
     } catch (error) {
       this.#log.error({ err: error, ip: formatIp(ip) }, "connections of a freed address were not removed");
     }

@@ -135,15 +135,19 @@ export class Peers {
   /** Takes back what `peer` had and `now` no longer has. */
   #forget(peer: Peer, now: Peer | undefined): void {
     const owner = `node/${peer.name}`;
-    for (const ip of peer.addresses) this.#byAddress.delete(ipKey(ip));
+    for (const ip of peer.addresses) {
+      if (this.#byAddress.get(ipKey(ip)) === peer) this.#byAddress.delete(ipKey(ip));
+    }
     const kept = new Set([...(now?.addresses ?? []), ...(now?.gateways ?? [])].map(String));
     for (const ip of [...peer.addresses, ...peer.gateways]) {
       if (!kept.has(String(ip))) this.#ipcache.delete(hostPrefix(ip), "custom-resource", owner);
     }
-    const keptCidrs = new Set((now?.podCidrs ?? []).map(formatPrefix));
+    // A CIDR may be another node's by now: a list tells of new nodes before it tells of those that went.
+    const keptCidrs = new Set(this.podCidrs().map(formatPrefix));
+    const own = new Set((now?.podCidrs ?? []).map(formatPrefix));
     for (const cidr of peer.podCidrs) {
+      if (!own.has(formatPrefix(cidr))) this.#ipcache.delete(cidr, "k8s", owner);
       if (keptCidrs.has(formatPrefix(cidr))) continue;
-      this.#ipcache.delete(cidr, "k8s", owner);
       this.#kernel.maps.nomasq.delete({ prefixlen: cidr.length, addr: cidr.ip });
       this.#routes.drop(cidr);
     }

@@ -15,6 +15,7 @@ export class IpcacheWriter {
   readonly #log: Logger;
   readonly #pending = new Map<string, Prefix>();
   #queued = false;
+  #retryTimer: NodeJS.Timeout | undefined;
   /** The last write that failed, while it has not been made good. */
   problem: string | undefined;
 
@@ -49,7 +50,10 @@ export class IpcacheWriter {
       // They stay pending: written with the next change, or after a while without one.
       this.problem = errorText(error);
       this.#log.error({ err: error, rows: puts.length }, "ipcache rows could not be written");
-      setTimeout(() => this.flush(), retryMs).unref();
+      this.#retryTimer ??= setTimeout(() => {
+        this.#retryTimer = undefined;
+        this.flush();
+      }, retryMs).unref();
     }
     this.#kernel.changed();
   }

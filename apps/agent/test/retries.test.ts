@@ -1,0 +1,93 @@
+import { formatPrefix, type Ip, type Prefix, parseIp, parsePrefix, waitFor } from "@axoneme/base";
+import type { Kernel } from "@axoneme/datapath";
+import { Ipcache } from "@axoneme/identity";
+import { expect, test, vi } from "vitest";
+import { ConntrackCollector } from "../src/collector.ts";
+import type { NativeDevice } from "../src/node/local-node.ts";
+import { Peers } from "../src/node/peers.ts";
+import type { PodRoutes } from "../src/node/pod-routes.ts";
+import { IpcacheWriter } from "../src/state/ipcache.ts";
+import { quiet } from "./logger.ts";
+
+/** What is repeated, put off, or told in an unusual order. */
+
+test("a full ipcache is tried again at one pace, however many changes meet it", async () => {
+  vi.useFakeTimers();
+  try {
+    let puts = 0;
+    const putAll = () => {
+      puts++;
+      throw new Error("no space");
+    };
+    const kernel = { changed: () => undefined, maps: { ipcache: { delete: () => true, putAll } } };
+    const ipcache = new Ipcache();
+    const writer = new IpcacheWriter(ipcache, kernel as unknown as Kernel, quiet);
+    for (let i = 1; i <= 20; i++) {
+      ipcache.upsert(parsePrefix(`10.0.0.${i}/32`), "local", "x", { identity: 300 });
+      writer.flush();
+    }
+    await Promise.resolve();
+    expect(vi.getTimerCount()).toBe(1);
+    const before = puts;
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([puts, vi.getTimerCount()]).toEqual([before + 1, 1]);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("an address that is in use again keeps its connections", async () => {
+  const [reused, free] = [parseIp("10.0.0.1"), parseIp("10.0.0.2")];
+  const flushed: (Ip | undefined)[] = [];
+  const kernel = {
+    maps: { endpoints: { get: (ip: Ip) => (ip === reused ? { id: 5 } : undefined) } },
+    sweep: (_: number, ip?: Ip) => void flushed.push(ip),
+  } as unknown as Kernel;
+  const collector = new ConntrackCollector(kernel, 60_000, 1024, quiet);
+  collector.flush(reused);
+  collector.flush(free);
+  await waitFor(() => flushed.length > 0, { timeoutMs: 5000, what: "the walk" });
+  expect(flushed).toEqual([free]);
+});
+
+test("a pod CIDR that moved stays, though the node that had it goes later", () => {
+  const routes = new Set<string>();
+  const nomasq = new Set<string>();
+  const text = (p: { addr: Ip; prefixlen: number }) => formatPrefix({ ip: p.addr, length: p.prefixlen });
+  const podRoutes = {
+    want: ({ cidr }: { cidr: Prefix }) => void routes.add(formatPrefix(cidr)),
+    drop: (cidr: Prefix) => void routes.delete(formatPrefix(cidr)),
+  } as unknown as PodRoutes;
+  const kernel = {
+    changed: () => undefined,
+    maps: {
+      nomasq: {
+        put: (key: { addr: Ip; prefixlen: number }) => void nomasq.add(text(key)),
+        delete: (key: { addr: Ip; prefixlen: number }) => nomasq.delete(text(key)),
+        entries: () => [],
+      },
+    },
+  } as unknown as Kernel;
+  const device: NativeDevice = {
+    name: "eth0",
+    index: 2,
+    mtu: 1500,
+    v4: parseIp("172.30.0.1"),
+    v6: undefined,
+    prefixes: [parsePrefix("172.30.0.0/24")],
+  };
+  const options = { nodeName: "me", device, tunnelIndex: undefined, gateways: [] };
+  const peers = new Peers(options, podRoutes, new Ipcache(), kernel);
+  const node = (name: string, ip: string) => ({
+    apiVersion: "cilium.io/v2",
+    kind: "CiliumNode",
+    metadata: { name },
+    spec: { addresses: [{ type: "InternalIP", ip }], ipam: { podCIDRs: ["10.5.0.0/24"] } },
+  });
+  const handlers = peers.handlers();
+  handlers.onAdd?.(node("old", "172.30.0.2"));
+  handlers.onAdd?.(node("new", "172.30.0.3"));
+  handlers.onDelete?.(node("old", "172.30.0.2"));
+  expect([...routes]).toEqual(["10.5.0.0/24"]);
+  expect([...nomasq]).toEqual(["10.5.0.0/24"]);
+});
