@@ -1,14 +1,16 @@
-import { hostPrefix, type Ip } from "@axoneme/base";
+import { hostPrefix } from "@axoneme/base";
 import type { FlowResolver, IdentityInfo, PeerInfo, RuleInfo } from "@axoneme/flow";
 import {
   type IdentityCache,
   type Ipcache,
+  type IpcacheEntry,
   type LocalIdentities,
   labelKeys,
   labelLines,
 } from "@axoneme/identity";
 import type { ServiceCompiler } from "@axoneme/loadbalancer";
 import type { EndpointManager, LiveEndpoint } from "./endpoint/manager.ts";
+import { GonePods } from "./gone-pods.ts";
 
 /** Where the names in flows come from. */
 export interface ResolverSources {
@@ -27,14 +29,22 @@ export interface ResolverSources {
 export function createResolver(sources: ResolverSources): FlowResolver {
   const { endpoints, ipcache, services, clusterName, nodeName } = sources;
   const identities = new IdentityInfos(sources);
+  const gone = new GonePods(ipcache);
   return {
     nodeName: clusterName === "default" ? nodeName : `${clusterName}/${nodeName}`,
-    endpointById: (id) => {
+    endpointById: (id, identity) => {
       const live = endpoints.get(id);
-      return live && peerOfEndpoint(live, clusterName);
+      // Another identity: its labels changed, or the number was another pod's. The address knows which.
+      if (!live || (identity !== 0 && live.identity !== identity)) return undefined;
+      return peerOfEndpoint(live, clusterName);
     },
     identityById: (id) => identities.get(id),
-    byIp: (ip) => peerOfAddress(ip, ipcache, clusterName),
+    byIp: (ip, identity) => {
+      const current = ipcache.get(hostPrefix(ip));
+      const entry =
+        current?.pod && current.identity === identity ? current : (gone.get(ip, identity) ?? current);
+      return peerOfEntry(entry ?? ipcache.lookup(ip), clusterName);
+    },
     serviceByAddr: (addr, port, proto) => services.serviceAt({ addr, port, proto, scope: 0 }),
     ruleById: sources.ruleById,
     interfaceName: sources.interfaceName,
@@ -51,8 +61,7 @@ function peerOfEndpoint({ record, identity, facts }: LiveEndpoint, clusterName: 
   };
 }
 
-function peerOfAddress(ip: Ip, ipcache: Ipcache, clusterName: string): PeerInfo | undefined {
-  const entry = ipcache.get(hostPrefix(ip)) ?? ipcache.lookup(ip);
+function peerOfEntry(entry: IpcacheEntry | undefined, clusterName: string): PeerInfo | undefined {
   if (!entry) return undefined;
   const pod = entry.pod;
   return {

@@ -13,7 +13,8 @@ export function endpointOf(
   identity: number,
 ): FlowEndpoint {
   const peer =
-    endpointId === 0 ? resolver.byIp(ip) : (resolver.endpointById(endpointId) ?? resolver.byIp(ip));
+    (endpointId === 0 ? undefined : resolver.endpointById(endpointId, identity)) ??
+    resolver.byIp(ip, identity);
   const endpoint: FlowEndpoint = {};
   const id = endpointId === 0 ? (peer?.endpointId ?? 0) : endpointId;
   if (id !== 0) endpoint.ID = id;

@@ -40,9 +40,10 @@ export interface FlowResolver {
   /** `<cluster>/<node>`, or `<node>` for the cluster "default". */
   readonly nodeName: string;
   readonly nodeLabels?: readonly string[];
-  endpointById(id: number): PeerInfo | undefined;
+  /** `identity`: what the record says, 0 when nothing. Numbers and addresses are used again: it tells whose they were. */
+  endpointById(id: number, identity: number): PeerInfo | undefined;
   identityById(identity: number): IdentityInfo | undefined;
-  byIp(ip: Ip): PeerInfo | undefined;
+  byIp(ip: Ip, identity: number): PeerInfo | undefined;
   /** The Service whose frontend is at ip:port (any protocol when 0). */
   serviceByAddr(ip: Ip, port: number, proto: number): { name: string; namespace: string } | undefined;
   ruleById(rule: number): RuleInfo | undefined;
