@@ -1,5 +1,6 @@
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
+import buildConnector from "undici/lib/core/connect.js";
 import Pool from "undici/lib/dispatcher/pool.js";
 import type { ClusterConfig } from "./config.ts";
 import { type Credentials, materialText } from "./credentials.ts";
@@ -107,14 +108,15 @@ export class Transport {
     const identity = `${ca ?? ""}\n${credentials.certificate ?? ""}\n${credentials.key ?? ""}`;
     if (this.#pools?.identity === identity) return this.#pools;
     if (this.#pools !== undefined) this.#retire(this.#pools);
-    const connect = {
+    // One for both pools: watches then resume the TLS sessions of the lists before them.
+    const connect = buildConnector({
       keepAlive: true,
       keepAliveInitialDelay: 15_000,
       timeout: this.#options.connectTimeoutMs ?? 10_000,
       rejectUnauthorized: this.#config.insecure !== true,
       ...trustOf(ca, credentials),
       ...(this.#config.tlsServerName === undefined ? {} : { servername: this.#config.tlsServerName }),
-    };
+    });
     const shared = { connect, pipelining: 1, keepAliveTimeout: 30_000 };
     this.#pools = {
       identity,

@@ -6,3 +6,11 @@ declare module "undici/lib/dispatcher/pool.js" {
   import { Pool } from "undici";
   export default Pool;
 }
+
+/** Makes the function that opens connections, with a cache of TLS sessions. */
+declare module "undici/lib/core/connect.js" {
+  import type { buildConnector } from "undici";
+
+  const connector: (options?: buildConnector.BuildOptions) => buildConnector.connector;
+  export default connector;
+}

@@ -55,6 +55,20 @@ describe("requests", () => {
     expect(await pods().find("a", { namespace: "n" })).toBeUndefined();
   });
 
+  test("calls after each other share a connection, deletions too", async () => {
+    let connections = 0;
+    api.server.on("connection", () => {
+      connections++;
+    });
+    for (const name of ["a", "b", "c"]) {
+      await pods().create(pod(name));
+      await pods().delete(name, { namespace: "n" });
+      expect(await pods().deleteIfExists(name, { namespace: "n" })).toBe(false);
+    }
+    // A second one is opened when the next call comes before the end of the last answer was seen.
+    expect(connections).toBeLessThanOrEqual(2);
+  });
+
   test.each([
     ["merge", "application/merge-patch+json"],
     ["json", "application/json-patch+json"],
