@@ -48,13 +48,23 @@ function cases(nodes: readonly Node[]): string {
     .join("\n");
 }
 
+/** What may stand after a flag: "" when only the user knows, undefined when it takes no value. */
+function valuesOf(option: Option): string | undefined {
+  if (option.argChoices !== undefined) return option.argChoices.join(" ");
+  if (option.long === "--lab" || option.long === "--name") return labs;
+  return option.required ? "" : undefined;
+}
+
+/** The labs of this machine; the shell asks when it completes. */
+const labs = '$(ls "${AXON_RUN_DIR:-/run/axon}" 2>/dev/null)';
+
 function choiceCases(nodes: readonly Node[]): string {
   const lines = new Set<string>();
   for (const node of nodes) {
     for (const option of node.options) {
-      if (option.argChoices === undefined) continue;
-      for (const flag of flagsOf(option))
-        lines.add(`    "${node.path} ${flag}") words="${option.argChoices.join(" ")}" ;;`);
+      const values = valuesOf(option);
+      if (values === undefined) continue;
+      for (const flag of flagsOf(option)) lines.add(`    "${node.path} ${flag}") words="${values}" ;;`);
     }
   }
   return [...lines].join("\n");

@@ -96,6 +96,8 @@ COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.l
     expect(complete("axon status -o ")).toEqual(["table", "json", "yaml"]);
     expect(complete("axon bpf ct list --l")).toEqual(expect.arrayContaining(["--lab", "--limit"]));
     expect(complete("axon status --lab x -")).toContain("--verbose");
+    // After a flag that wants a value, other flags would be wrong.
+    expect(complete("axon hubble observe --verdict ")).toEqual([]);
   });
 
   it.each(["bash", "zsh", "fish"] as const)("%s knows every command and flag", (shell) => {

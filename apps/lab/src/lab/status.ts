@@ -69,15 +69,17 @@ export async function labStatus(options: { name: string }): Promise<LabStatus> {
   const report = readReport(paths.status);
   if (!isSupervised(paths)) {
     const problem = report?.error ?? "the supervisor is not running: `axon lab up` takes it up again";
-    return { ...status, state: report?.state === "failed" ? "failed" : "crashed", problem };
+    const nodes = nodesOf(paths, config);
+    return { ...status, nodes, state: report?.state === "failed" ? "failed" : "crashed", problem };
   }
   status.state = report?.state ?? "starting";
   return fillNodes(status, paths, config);
 }
 
-async function fillNodes(status: LabStatus, paths: LabPaths, config: LabConfig): Promise<LabStatus> {
+/** What is known of the nodes without asking the API: agents go on when the supervisor has died. */
+function nodesOf(paths: LabPaths, config: LabConfig): LabNodeStatus[] {
   const plan = planNetwork(config.number, config.nodes);
-  const nodes = plan.nodes.map((node): LabNodeStatus => {
+  return plan.nodes.map((node): LabNodeStatus => {
     const dir = paths.nodeDir(node.name);
     const pid = readPid(join(dir, "agent.pid"));
     const isAlive = pid !== undefined && cgroupPids(join(paths.nodeCgroup(node.name), "agent")).includes(pid);
@@ -90,6 +92,10 @@ async function fillNodes(status: LabStatus, paths: LabPaths, config: LabConfig):
       pods: 0,
     };
   });
+}
+
+async function fillNodes(status: LabStatus, paths: LabPaths, config: LabConfig): Promise<LabStatus> {
+  const nodes = nodesOf(paths, config);
   let client: KubeClient | undefined;
   try {
     client = new KubeClient(loadKubeconfig({ path: paths.kubeconfig }), { deadlineMs: 3_000 });
