@@ -1,7 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "@axoneme/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { lockState } from "../../src/apiserver/storage/lock.ts";
 import { checkBuild } from "../../src/lab/build.ts";
 import { cgroup2Root } from "../../src/lab/cgroup.ts";
 import { freeNumber, type LabConfig, nodeNames, substitute, writeConfig } from "../../src/lab/config.ts";
@@ -66,6 +70,26 @@ describe("files", () => {
     takeLock(file, "fourth").release();
     writeFileSync(file, "garbage");
     takeLock(file, "fifth").release();
+  });
+
+  it("locks of a killed process that nobody has noticed yet are taken over", async () => {
+    // The shell leaves its child unnoticed: it execs a program that never asks for it.
+    const script = "sleep 100 & echo $!; kill -9 $!; exec sleep 100";
+    const parent = spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "ignore"] });
+    try {
+      const [line] = (await once(parent.stdout, "data")) as [Buffer];
+      const pid = Number(line.toString());
+      const fields = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+      await waitFor(() => fields()[0] === "Z", { what: "the child to be dead and unnoticed" });
+      const start = fields()[19];
+      const file = join(dir, "lock");
+      writeFileSync(file, JSON.stringify({ pid, start, what: "dead" }));
+      takeLock(file, "next").release();
+      writeFileSync(file, `${pid} ${start}`);
+      lockState(dir)();
+    } finally {
+      parent.kill("SIGKILL");
+    }
   });
 
   it("a lock that is needed for a moment is waited for", async () => {

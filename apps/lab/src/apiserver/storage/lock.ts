@@ -7,7 +7,10 @@ function identity(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     // The name in brackets may hold blanks; the start time is the twentieth field after it.
-    return `${pid} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}`;
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    // One that was killed and waits for its parent to notice writes nothing any more.
+    if (fields[0] === "Z" || fields[0] === "X") return undefined;
+    return `${pid} ${fields[19]}`;
   } catch {
     return undefined;
   }
