@@ -9,6 +9,7 @@ import {
   type Comparison,
   compare,
   comparisonTable,
+  ipOf,
   type Mode,
   measureMode,
   routedHops,
@@ -93,12 +94,20 @@ try {
     [
       subject("bare veth", bare.client.netns, bare.server.netns, bare.server.ipv4),
       subject("same node", client.netns, near.netns, near.ipv4),
-      subject("same node, IPv6", client.netns, near.netns, near.ipv6),
     ],
     { rounds, progress },
   );
   console.log(comparisonTable(same));
   console.log(`written to ${writeReport(root, "pods-same-node", same)}`);
+  const same6 = await compare(
+    [
+      subject("bare veth, IPv6", bare.client.netns, bare.server.netns, ipOf(bare.server, 6)),
+      subject("same node, IPv6", client.netns, near.netns, near.ipv6),
+    ],
+    { rounds, progress },
+  );
+  console.log(comparisonTable(same6));
+  console.log(`written to ${writeReport(root, "pods-same-node-ipv6", same6)}`);
   const across = await compare(
     [
       subject("routed hops", hops.client.netns, hops.server.netns, hops.server.ipv4),
@@ -110,7 +119,7 @@ try {
   console.log(`written to ${writeReport(root, "pods-across-nodes", across)}`);
   writeSummary(root, "pods", [
     ...measuresOf(same, "same node", sameNodeBars),
-    ...measuresOf(same, "same node, IPv6", sameNodeBars),
+    ...measuresOf(same6, "same node, IPv6", sameNodeBars),
     ...measuresOf(across, "other node", otherNodeBars),
   ]);
 } finally {
