@@ -177,13 +177,9 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
     for (const to of [pods.near.v4, pods.far.v6]) await the().reached(pods.client, ["tcp", to, port]);
     await labUp({ name, routingMode, timeoutMs: 60_000 });
     await restarted("node1", former);
-    const [fresh] = (await the().pods({ name: "after-all", node: "node1", labels: { role: "server" } })) as [
-      TestPod,
-    ];
-    await the().reached(pods.client, ["tcp", fresh.v4, port]);
     expect(await intruder.stop()).toBeGreaterThan(1);
     await release(connections);
-  });
+  }, 120_000);
 });
 
 function readControl(lab: TestLab): string[] {
