@@ -56,7 +56,7 @@ function valuesOf(option: Option): string | undefined {
 }
 
 /** The labs of this machine; the shell asks when it completes. */
-const labs = '$(ls "${AXON_RUN_DIR:-/run/axon}" 2>/dev/null)';
+const labs = `$(ls "\${AXON_RUN_DIR:-/run/axon}" 2>/dev/null)`;
 
 function choiceCases(nodes: readonly Node[]): string {
   const lines = new Set<string>();

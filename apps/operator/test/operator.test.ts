@@ -138,7 +138,11 @@ test("in Kubernetes mode nothing is handed out", async () => {
   await ready(operator);
   expect(operator.term?.nodeCidrs).toBeUndefined();
   await makeNode("a");
-  expect(operator.term?.health.modules().map((module) => module.name)).toEqual(["crds", "sources", "policy-validity"]);
+  expect(operator.term?.health.modules().map((module) => module.name)).toEqual([
+    "crds",
+    "sources",
+    "policy-validity",
+  ]);
 });
 
 test("only one leads; the other takes over at once when it stops", async () => {
