@@ -8,7 +8,7 @@ import { delay, waitFor } from "@axoneme/base";
 import { resources } from "@axoneme/kube";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { root } from "./support/command.ts";
-import { podObject, TestLab } from "./support/lab.ts";
+import { labName, podObject, TestLab } from "./support/lab.ts";
 import { Random } from "./support/random.ts";
 import {
   type AddResult,
@@ -20,7 +20,7 @@ import {
   Runtime,
 } from "./support/runtime.ts";
 
-const name = "it-churn";
+const name = labName("it-churn");
 const node = "node1";
 const seed = Number(process.env["AXON_TEST_SEED"] ?? 20_261_121);
 

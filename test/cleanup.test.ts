@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { waitFor } from "@axoneme/base";
 import { isClean, labDown, leftovers } from "@axoneme/lab";
 import { afterEach, describe, expect, it } from "vitest";
-import { port, TestLab, type TestPod } from "./support/lab.ts";
+import { labName, port, TestLab, type TestPod } from "./support/lab.ts";
 
-const name = "it-clean";
+const name = labName("it-clean");
 const nothing = { namespaces: [], mounts: [], links: [], cgroups: [], pins: [], processes: [], files: [] };
 
 describe.each(["native", "tunnel"] as const)("cleaning up a lab with agents, %s routing", (routingMode) => {

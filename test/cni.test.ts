@@ -4,10 +4,10 @@ import { waitFor } from "@axoneme/base";
 import { type KubeObject, resources } from "@axoneme/kube";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { built, type Outcome, run } from "./support/command.ts";
-import { podObject, port, TestLab, type TestPod } from "./support/lab.ts";
+import { labName, podObject, port, TestLab, type TestPod } from "./support/lab.ts";
 import { type AddResult, addressesOf, type PodName, Runtime, type Sandbox } from "./support/runtime.ts";
 
-const name = "it-cni";
+const name = labName("it-cni");
 const node = "node2";
 
 describe("CNI", () => {

@@ -1,7 +1,7 @@
 import { waitFor } from "@axoneme/base";
 import { type KubeObject, resources } from "@axoneme/kube";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Place, port, TestLab, type TestPod, world } from "./support/lab.ts";
+import { labName, type Place, port, TestLab, type TestPod, world } from "./support/lab.ts";
 
 type Family = "v4" | "v6";
 type Protocol = "tcp" | "udp" | "ping";
@@ -86,7 +86,7 @@ function service(name: string): KubeObject {
 }
 
 describe.each(["native", "tunnel"] as const)("connectivity, %s routing", (routingMode) => {
-  const name = `it-${routingMode}`;
+  const name = labName(`it-${routingMode}`);
   let lab: TestLab | undefined;
   const places = new Map<string, Place>();
   const services = new Map<string, Record<Family, string>>();

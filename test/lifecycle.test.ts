@@ -6,7 +6,7 @@ import type { KubeObject } from "@axoneme/kube";
 import { labUp } from "@axoneme/lab";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Running } from "./support/command.ts";
-import { type Place, port, TestLab, type TestPod } from "./support/lab.ts";
+import { labName, type Place, port, TestLab, type TestPod } from "./support/lab.ts";
 
 const serverOnlyFromClient = {
   apiVersion: "networking.k8s.io/v1",
@@ -20,7 +20,7 @@ const serverOnlyFromClient = {
 } as KubeObject;
 
 describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMode) => {
-  const name = `it-life-${routingMode}`;
+  const name = labName(`it-life-${routingMode}`);
   let lab: TestLab | undefined;
   let pods: { client: TestPod; intruder: TestPod; near: TestPod; far: TestPod };
   const held: Running[] = [];

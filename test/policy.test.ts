@@ -4,7 +4,7 @@ import type { KubeObject } from "@axoneme/kube";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { SeenFlow } from "./support/agent.ts";
 import type { Running } from "./support/command.ts";
-import { type Place, port, TestLab, type TestPod, world } from "./support/lab.ts";
+import { labName, type Place, port, TestLab, type TestPod, world } from "./support/lab.ts";
 
 /** A NetworkPolicy on the pods with `app: server` (or others). */
 function np(name: string, spec: object, app = "server"): KubeObject {
@@ -26,7 +26,7 @@ function cnp(name: string, spec: object, app = "server"): KubeObject {
 }
 
 describe.each(["native", "tunnel"] as const)("policy, %s routing", (routingMode) => {
-  const name = `it-policy-${routingMode}`;
+  const name = labName(`it-policy-${routingMode}`);
   let lab: TestLab | undefined;
   let server: TestPod;
   let near: TestPod;

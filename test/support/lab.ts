@@ -1,9 +1,9 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AxonError, waitFor } from "@axoneme/base";
 import { findCgroup2 } from "@axoneme/bpf";
 import { KubeClient, type KubeObject, loadKubeconfig, type Pod, resources } from "@axoneme/kube";
-import { type LabPaths, type LabUpOptions, labDown, labPaths, labUp } from "@axoneme/lab";
+import { type LabPaths, type LabUpOptions, labDown, labNames, labPaths, labUp } from "@axoneme/lab";
 import { AgentApi } from "./agent.ts";
 import { built, type CommandOptions, type Outcome, Running } from "./command.ts";
 
@@ -60,7 +60,7 @@ export class TestLab {
 
   /** Brings a lab up on clear ground. */
   static async up(name: string, options: Omit<LabUpOptions, "name"> = {}): Promise<TestLab> {
-    await labDown({ name });
+    await clearStale();
     const paths = pathsOf(name);
     const lab = await labUp({ timeoutMs: 100_000, ...options, name });
     const client = new KubeClient(loadKubeconfig({ path: lab.kubeconfig }));
@@ -224,6 +224,19 @@ export class TestLab {
       },
       { timeoutMs: 15_000, everyMs: 20, what: `${from.name} to be cut off from ${what}` },
     );
+  }
+}
+
+/** A lab's name for one test file: two runs at one time do not meet. */
+export function labName(prefix: string): string {
+  return `${prefix}-${process.pid}`;
+}
+
+/** Takes down the labs of test runs that were killed before they could. */
+async function clearStale(): Promise<void> {
+  for (const name of labNames()) {
+    const [, pid] = /^it-[a-z-]+-(\d+)$/.exec(name) ?? [];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) await labDown({ name });
   }
 }
 
