@@ -46,7 +46,7 @@ export async function setUpNode(
   const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
   await ensureHostDevice(netlink, own);
   const tunnelIndex = await setUpTunnel(kernel, netlink, config, device);
-  for (const ip of [...addressesOf(device), ...own]) kernel.maps.endpoints.put(ip, hostRow);
+  writeHostRows(kernel, [...addressesOf(device), ...own]);
   kernel.configure(nodeConfig(config, device, tunnelIndex));
   kernel.attachments.attachDevice(`dev${device.index}`, device.index, hooks.node);
   return tunnelIndex;
@@ -71,6 +71,15 @@ export function pruneNonMasquerade(kernel: Kernel, config: AgentConfig, podCidrs
   for (const [{ addr, prefixlen }] of kernel.maps.nomasq.entries()) {
     const kept = wanted.some(({ ip, length }) => length === prefixlen && ipEqual(ip, addr));
     if (!kept) kernel.maps.nomasq.delete({ prefixlen, addr });
+  }
+}
+
+/** The addresses of the node itself: those it has, and none it only had. */
+function writeHostRows(kernel: Kernel, addresses: readonly Ip[]): void {
+  for (const ip of addresses) kernel.maps.endpoints.put(ip, hostRow);
+  for (const [ip, { flags }] of kernel.maps.endpoints.entries()) {
+    const isOld = (flags & EpFlags.HOST) !== 0 && !addresses.some((address) => ipEqual(address, ip));
+    if (isOld) kernel.maps.endpoints.delete(ip);
   }
 }
 
