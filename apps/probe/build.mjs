@@ -8,5 +8,7 @@ const source = join(import.meta.dirname, "native/axon-probe.c");
 const target = join(import.meta.dirname, "../../build/bin/axon-probe");
 if (!existsSync(target) || statSync(source).mtimeMs > statSync(target).mtimeMs) {
   mkdirSync(join(target, ".."), { recursive: true });
-  execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", target, source], { stdio: "inherit" });
+  execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", target, source], {
+    stdio: "inherit",
+  });
 }

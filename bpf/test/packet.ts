@@ -1,5 +1,5 @@
 import { type Ip, isV4, parseIp, parseMac } from "@axoneme/base";
-import { checksum, concat, read16, u8, u16, u32 } from "./bytes.ts";
+import { checksum, concat, u8, u16, u32 } from "./bytes.ts";
 
 /** Builds packets, from Ethernet up, with right checksums unless told otherwise. */
 
