@@ -18,7 +18,7 @@ import {
 import { findCgroup2 } from "@axoneme/bpf";
 import { Kernel, nextPolicyIds, readMetrics } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
-import { RawStore } from "@axoneme/flow";
+import { type FlowResolver, RawStore } from "@axoneme/flow";
 import {
   IdentityCache,
   Ipcache,
@@ -48,6 +48,7 @@ import { EndpointManager } from "./endpoint/manager.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
+import { HubbleModule, HubblePeers } from "./hubble.ts";
 import { createRegistry } from "./metrics.ts";
 import { prepareKernel } from "./node/host-devices.ts";
 import { addressesOf, findDevice, type NativeDevice } from "./node/local-node.ts";
@@ -198,6 +199,7 @@ class Composition {
   readonly #reaper = LinkReaper.open({}, gatherLinksMs);
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
+  readonly #hubblePeers: HubblePeers;
   #peers: Peers | undefined;
 
   constructor(
@@ -220,6 +222,7 @@ class Composition {
     this.#dualStack = config.enableIPv4 && config.enableIPv6;
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
+    this.#hubblePeers = new HubblePeers(config);
     this.#services = new ServiceModule(new ServiceCompiler({ nodeName: this.#nodeName }), kernel, log);
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
@@ -307,7 +310,8 @@ class Composition {
   compose(): Lifecycle {
     const lifecycle = new Lifecycle(this.#log);
     const registry = this.#createRegistry(lifecycle, this.#collector);
-    const observer = this.#createObserver();
+    const resolver = this.#createResolver();
+    const observer = this.#createObserver(resolver);
     const flowMetrics = new FlowMetrics({
       registry,
       resolver: { ruleById: (id) => flowRule(this.#policy, id) },
@@ -368,6 +372,9 @@ class Composition {
         },
       });
     if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
+    const { clusterName } = this.#config;
+    const hubble = { observer, resolver, clusterName, version, peers: this.#hubblePeers, log: this.#log };
+    lifecycle.add(new HubbleModule(this.#config, hubble));
     return lifecycle;
   }
 
@@ -463,6 +470,7 @@ class Composition {
       onUpdate: (node) => this.#nodeChanged(node),
       onDelete: (node) => {
         this.#nodesSeen.delete(node.metadata?.name ?? "");
+        this.#hubblePeers.remove(node.metadata?.name ?? "");
         this.#peers?.handlers().onDelete?.(node);
       },
     });
@@ -480,6 +488,7 @@ class Composition {
 
   #nodeChanged(node: CiliumNodeObject): void {
     const name = node.metadata?.name ?? "";
+    this.#hubblePeers.upsert(node);
     if (name === this.#nodeName) {
       if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(node.spec?.ipam?.podCIDRs ?? []);
       return;
@@ -509,10 +518,14 @@ class Composition {
 
   // ---- observation ------------------------------------------------------------------------------------------------
 
-  #createObserver(): Observer {
+  #createObserver(resolver: FlowResolver): Observer {
     const store = new RawStore({ capacity: this.#config.flowBufferCapacity });
+    return new Observer({ store, resolver, version });
+  }
+
+  #createResolver(): FlowResolver {
     const names = new Map<number, string>([[this.#device.index, this.#device.name]]);
-    const resolver = createResolver({
+    return createResolver({
       nodeName: this.#nodeName,
       clusterName: this.#config.clusterName,
       endpoints: this.#endpoints,
@@ -523,7 +536,6 @@ class Composition {
       ruleById: (id) => flowRule(this.#policy, id),
       interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
     });
-    return new Observer({ store, resolver, version });
   }
 
   #createRegistry(lifecycle: Lifecycle, collector: ConntrackCollector): Registry {

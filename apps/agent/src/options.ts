@@ -121,6 +121,23 @@ export const agentOptions = {
     doc: "host:port of /healthz and /metrics; empty: UNIX socket only",
     liveness: "restart",
   },
+  hubbleSocketPath: {
+    default: "",
+    doc: "UNIX socket that serves flows over gRPC; empty: hubble.sock in runDir",
+    liveness: "restart",
+  },
+  hubbleListenAddress: {
+    default: "",
+    doc: "host:port that serves flows to relays, mutual TLS only; empty: UNIX socket only",
+    liveness: "restart",
+  },
+  hubbleTlsCert: { default: "", doc: "PEM file of this node's certificate for flows", liveness: "restart" },
+  hubbleTlsKey: { default: "", doc: "PEM file of its key", liveness: "restart" },
+  hubbleTlsClientCa: {
+    default: "",
+    doc: "PEM file of the CA that signs certificates of readers",
+    liveness: "restart",
+  },
   logLevel: { default: "info", doc: "least severe line logged", liveness: "restart", oneOf: logLevels },
 } as const satisfies OptionSet;
 

@@ -1,4 +1,5 @@
 export * from "./api.ts";
+export * from "./grpc/lazy.ts";
 export { FlowMetrics, type FlowMetricsOptions } from "./metrics.ts";
 export { Observer, type ObserverOptions } from "./observer.ts";
 export { checkFlowsQuery, parseFlowsQuery, parseMonitorQuery } from "./query.ts";

@@ -12,6 +12,8 @@ export interface TestRecord {
   len?: number;
   srcEp?: number;
   dstEp?: number;
+  srcIdentity?: number;
+  dstIdentity?: number;
   /** Milliseconds of CLOCK_MONOTONIC. */
   ms?: number;
 }
@@ -33,6 +35,8 @@ export function batchOf(records: readonly TestRecord[]): Uint8Array {
     view.setUint32(o + at.len, record.len ?? 100, true);
     view.setUint16(o + at.srcEp, record.srcEp ?? 0, true);
     view.setUint16(o + at.dstEp, record.dstEp ?? 0, true);
+    view.setUint32(o + at.srcIdentity, record.srcIdentity ?? 0, true);
+    view.setUint32(o + at.dstIdentity, record.dstIdentity ?? 0, true);
     // v4-mapped 10.0.0.1 and 10.0.0.2
     bytes.set([0xff, 0xff, 10, 0, 0, 1], o + at.saddr + 10);
     bytes.set([0xff, 0xff, 10, 0, 0, 2], o + at.daddr + 10);

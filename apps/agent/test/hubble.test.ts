@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Health, parseOptions } from "@axoneme/app";
+import { silentLogger } from "@axoneme/base";
+import { emptyResolver, RawStore } from "@axoneme/flow";
+import { Observer, type PeerChange } from "@axoneme/observe";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { HubbleModule, HubblePeers } from "../src/hubble.ts";
+import { type AgentConfig, agentOptions } from "../src/options.ts";
+import type { CiliumNodeObject } from "../src/state/objects.ts";
+
+const node = (name: string, ...ips: string[]): CiliumNodeObject =>
+  ({
+    metadata: { name },
+    spec: { addresses: ips.map((ip) => ({ type: "InternalIP", ip })) },
+  }) as CiliumNodeObject;
+
+const configOf = (raw: Record<string, unknown> = {}): AgentConfig => parseOptions(agentOptions, raw);
+
+function follow(peers: HubblePeers): string[] {
+  const seen: string[] = [];
+  peers.changes.on(({ type, peer }: PeerChange) => seen.push(`${type} ${peer.name} ${peer.address}`));
+  return seen;
+}
+
+describe("the peers of the flow API", () => {
+  it("are the nodes that have an address, as they change", () => {
+    const peers = new HubblePeers(configOf());
+    const seen = follow(peers);
+    peers.upsert(node("a"));
+    peers.upsert(node("a", "192.0.2.1"));
+    peers.upsert(node("a", "192.0.2.1"));
+    peers.upsert(node("a", "2001:db8::1"));
+    peers.remove("a");
+    peers.remove("a");
+    expect(seen).toEqual([
+      "PEER_ADDED a 192.0.2.1:4244",
+      "PEER_UPDATED a [2001:db8::1]:4244",
+      "PEER_DELETED a [2001:db8::1]:4244",
+    ]);
+    expect(peers.list()).toEqual([]);
+  });
+
+  it("have the cluster in their names, and the names of certificates", () => {
+    const peers = new HubblePeers(configOf({ clusterName: "eu.1", hubbleListenAddress: "[::]:4000" }));
+    peers.upsert(node("a.example", "192.0.2.1"));
+    expect(peers.list()).toEqual([
+      {
+        name: "eu.1/a.example",
+        address: "192.0.2.1:4000",
+        serverName: "a-example.eu-1.hubble-grpc.cilium.io",
+      },
+    ]);
+  });
+});
+
+describe("the module", () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "axon-hubble-"));
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  function create(raw: Record<string, unknown>): HubbleModule {
+    const resolver = emptyResolver("a");
+    const config = configOf({ runDir: dir, ...raw });
+    return new HubbleModule(config, {
+      observer: new Observer({ store: new RawStore({ capacity: 16 }), resolver, version: "1" }),
+      resolver,
+      clusterName: "default",
+      version: "1",
+      peers: new HubblePeers(config),
+      log: silentLogger,
+    });
+  }
+
+  async function stateAfterStart(module: HubbleModule): Promise<string> {
+    const health = new Health();
+    await module.start(health.reporter("hubble"));
+    return health
+      .modules()
+      .map(({ state, message }) => `${state}: ${message}`)
+      .join();
+  }
+
+  it("listens in the run directory, or where it is told", async () => {
+    for (const socket of [join(dir, "hubble.sock"), join(dir, "other.sock")]) {
+      const module = create(socket.endsWith("other.sock") ? { hubbleSocketPath: socket } : {});
+      expect(await stateAfterStart(module)).toBe(`ok: listening on ${socket}`);
+      expect(statSync(socket).mode & 0o777).toBe(0o600);
+      await module.stop();
+      expect(() => statSync(socket)).toThrow();
+    }
+  });
+
+  it("does not serve strangers: without certificates it does not listen, and says so", async () => {
+    const module = create({ hubbleListenAddress: "127.0.0.1:0" });
+    expect(await stateAfterStart(module)).toMatch(/^degraded: .*hubbleTlsCert "" cannot be read/);
+    await module.stop();
+  });
+});

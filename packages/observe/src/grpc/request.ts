@@ -1,0 +1,44 @@
+import { AxonError } from "@axoneme/base";
+import type { FlowFilter, GetFlowsRequest } from "@axoneme/flow";
+import { FlowFilterSchema, type GetFlowsRequest as WireRequest } from "@axoneme/proto";
+import { toJson } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
+
+function timeOf(field: string, time: Timestamp | undefined): string | undefined {
+  if (time === undefined) return undefined;
+  try {
+    return toJson(TimestampSchema, time);
+  } catch (cause) {
+    throw new AxonError("observe.query_invalid", `query of flows: ${field} is not a time`, { cause });
+  }
+}
+
+function filterOf(filter: WireRequest["whitelist"][number]): FlowFilter {
+  if ((filter.experimental?.celExpression.length ?? 0) > 0) {
+    throw new AxonError(
+      "observe.query_invalid",
+      "query of flows: cel_expression is not supported; use the other fields of the filter",
+    );
+  }
+  return toJson(FlowFilterSchema, filter, { useProtoFieldName: true }) as FlowFilter;
+}
+
+/**
+ * A request off the wire in the form the observer takes.
+ * @throws AxonError `observe.query_invalid`
+ */
+export function flowsRequest(wire: WireRequest): GetFlowsRequest {
+  const since = timeOf("since", wire.since);
+  const until = timeOf("until", wire.until);
+  return {
+    // More than can be counted is no limit.
+    number: wire.number > BigInt(Number.MAX_SAFE_INTEGER) ? 0 : Number(wire.number),
+    first: wire.first,
+    follow: wire.follow,
+    whitelist: wire.whitelist.map(filterOf),
+    blacklist: wire.blacklist.map(filterOf),
+    ...(since === undefined ? {} : { since }),
+    ...(until === undefined ? {} : { until }),
+  };
+}

@@ -1,0 +1,27 @@
+export { type FieldTree, fieldTree, JsonEncoder, type JsonEncoderOptions } from "./encoder.ts";
+export { FlowFilterSchema, FlowSchema } from "./gen/flow/flow.gen.ts";
+export {
+  Health,
+  type HealthCheckRequest,
+  HealthCheckRequestSchema,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+  HealthCheckResponseSchema,
+  HealthListResponseSchema,
+} from "./gen/grpc/health/v1/health.gen.ts";
+export {
+  ServerReflection,
+  type ServerReflectionRequest,
+  ServerReflectionRequestSchema,
+  type ServerReflectionResponse,
+  ServerReflectionResponseSchema,
+} from "./gen/grpc/reflection/v1/reflection.gen.ts";
+export { ServerReflection as ServerReflectionAlpha } from "./gen/grpc/reflection/v1alpha/reflection.gen.ts";
+export {
+  type GetFlowsRequest,
+  GetFlowsRequestSchema,
+  GetFlowsResponseSchema,
+  GetNamespacesResponseSchema,
+  Observer,
+  ServerStatusResponseSchema,
+} from "./gen/observer/observer.gen.ts";
+export { ChangeNotificationSchema, Peer } from "./gen/peer/peer.gen.ts";
