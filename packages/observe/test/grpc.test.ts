@@ -275,7 +275,7 @@ describe("GetFlows", () => {
     expect(observer.store.onAppend.listenerCount).toBe(0);
   });
 
-  it("a slow reader is told what it lost, and nothing piles up for it", async () => {
+  it("a slow reader is told what it lost, and nothing piles up for it", { timeout: 30_000 }, async () => {
     const stream = getFlows({ follow: true, since: at(0) });
     stream.pause();
     await until(() => server.streams === 1, "a stream");
