@@ -366,7 +366,7 @@ describe("the other methods", () => {
     await until(() => changes.listenerCount === 0, "a released reader");
   });
 
-  it("health, by the names that clients use, and its end", async () => {
+  it("health, by the names that clients use", async () => {
     const ask = (service: string) =>
       bytes(toBinary(HealthCheckRequestSchema, fromJson(HealthCheckRequestSchema, { service })));
     for (const name of ["", "hubble.server.Observer", "observer.Observer"]) {
