@@ -179,6 +179,11 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
     await restarted("node1", former);
     expect(await intruder.stop()).toBeGreaterThan(1);
     await release(connections);
+    const added = await the().pods(
+      { name: "later-near", node: "node1" },
+      { name: "later-far", node: "node2" },
+    );
+    for (const pod of added) await the().reached(pods.client, ["tcp", pod.v4, port]);
   }, 120_000);
 });
 

@@ -72,6 +72,8 @@ export interface ListWatchHealth {
   lastError: string | undefined;
 }
 
+/** So many watches in a row that end at once, without a word, make us list. */
+const idleEndsBeforeList = 3;
 /** A watch that stayed open this long counts as progress even if nothing happened. */
 const steadyMs = 5_000;
 
@@ -193,8 +195,11 @@ export class ListWatch<T extends KubeObject, S = T> {
     try {
       if (step === "list") return await this.#list(signal);
       await this.#watch(signal);
-      // Ended as agreed. At once again, unless the server keeps ending watches right away.
-      return this.#progressed(began) ? 0 : this.#backoff.next();
+      // Ended as agreed. At once again, unless the server keeps ending watches right away: then its reason may have
+      // been lost on the way (a version it no longer has), and only a list helps.
+      if (this.#progressed(began)) return 0;
+      if (this.#backoff.attempt >= idleEndsBeforeList) this.#next = "list";
+      return this.#backoff.next();
     } catch (error) {
       if (signal.aborted) return 0;
       if (step === "watch") this.#progressed(began);

@@ -179,6 +179,21 @@ describe("watch", () => {
     expect(recorder.log).toEqual(["add n/a@11", "synced", "delete n/a@11"]);
   });
 
+  test("watches that end at once without a word, an ERROR cut short say, lead to a list", async () => {
+    api.put("pods", "n", "a");
+    once(
+      isWatch,
+      (response) => {
+        api.remove("pods", "n", "a");
+        response.writeHead(200).end('{"type":"ERROR","object":{"kind":"Status","code":410}}'); // no newline
+      },
+      1000,
+    );
+    const { watch, recorder } = start();
+    await waitFor(() => watch.health().relists >= 1);
+    expect(recorder.log).toEqual(["add n/a@11", "synced", "delete n/a@11"]);
+  });
+
   test("a server that answers 410 for ever is not hammered", async () => {
     api.intercept = (seen, response) => isWatch(seen) && FakeApi.status(response, 410, "Expired");
     const { watch } = start({ backoffMs: 100, maxBackoffMs: 100 });

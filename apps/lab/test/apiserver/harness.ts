@@ -179,7 +179,8 @@ export class WatchStream {
   }
 
   end(): void {
-    if (this.#buffer.trim() !== "") this.#events.push(JSON.parse(this.#buffer) as WatchEvent);
+    // Clients take a line without its end for one that was cut, and drop it.
+    if (this.#buffer.trim() !== "") this.#events.push({ type: "CUT", object: this.#buffer });
     this.#buffer = "";
     this.#ended = true;
     this.#wake?.();

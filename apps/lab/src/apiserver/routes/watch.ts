@@ -83,7 +83,7 @@ export class Watch {
     const missed = start.initial ? [] : this.#bucket.since(start.since);
     if (missed === undefined) {
       const error = gone(`too old resource version: ${start.since} (${this.#bucket.floor})`);
-      this.#send(JSON.stringify({ type: "ERROR", object: error.toStatus() }));
+      this.#send(`${JSON.stringify({ type: "ERROR", object: error.toStatus() })}\n`);
       response.end();
       return;
     }
