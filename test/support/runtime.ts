@@ -201,9 +201,3 @@ function filesBelow(dir: string): string[] {
 export function openFiles(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
-
-/** Megabytes of memory a process holds. */
-export function residentMb(pid: number): number {
-  const [, kb = "0"] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return Number(kb) / 1024;
-}
