@@ -203,7 +203,25 @@ function controlGroup(paths: LabPaths): string {
 
 /** Whether the lab's supervisor is alive. */
 export function isSupervised(paths: LabPaths): boolean {
-  return cgroupPids(controlGroup(paths)).length > 0;
+  return cgroupPids(controlGroup(paths)).some((pid) => !isEnding(pid));
+}
+
+/** A bit of field 9 of a process's stat (PF_EXITING), and of the pending signals in its status (SIGKILL). */
+const exitingFlag = 0x4;
+const killSignal = 0x100n;
+
+/** Whether a process was killed: it stays in its cgroup until its last thread has ended. */
+function isEnding(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    if (fields[0] === "Z" || fields[0] === "X" || (Number(fields[6]) & exitingFlag) !== 0) return true;
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    const pending = [...status.matchAll(/^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)$/gm)];
+    return pending.some(([, mask = "0"]) => (BigInt(`0x${mask}`) & killSignal) !== 0n);
+  } catch {
+    return true;
+  }
 }
 
 async function startSupervisor(paths: LabPaths, command: readonly string[]): Promise<void> {
