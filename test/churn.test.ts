@@ -2,7 +2,7 @@
  * Pods by the thousand, and an agent that dies again and again meanwhile. The test plays the container runtime with the
  * real plugin; the Pods are in the API, bound to a node whose own runner is stopped.
  */
-import { readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { delay, waitFor } from "@axoneme/base";
 import { resources } from "@axoneme/kube";
@@ -238,7 +238,12 @@ async function killAgent(lab: TestLab): Promise<void> {
     what: "an agent process",
   });
   process.kill(pid, "SIGKILL");
-  await waitFor(() => findAgent(lab) !== pid, { timeoutMs: 15_000, everyMs: 2, what: "the agent to die" });
+  // Gone altogether: while its threads end, its socket still takes calls that nobody will answer.
+  await waitFor(() => !existsSync(`/proc/${pid}`), {
+    timeoutMs: 15_000,
+    everyMs: 2,
+    what: "the agent to be gone",
+  });
 }
 
 /** The agent's own process: the shell that starts it again lives in the same cgroup. */
