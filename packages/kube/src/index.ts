@@ -2,6 +2,8 @@ export type { Call, CallOptions, Query, Selectors } from "./call.ts";
 export { KubeClient, type KubeClientOptions } from "./client.ts";
 export { type ClusterConfig, inCluster } from "./config.ts";
 export type * from "./coretypes.ts";
+export type { StatusCondition } from "./crds/condition.ts";
+export { type EdgeDenyList, maxDeniedPrefixes } from "./crds/edgedeny.ts";
 export type {
   CiliumEndpoint,
   EndpointState,
@@ -9,6 +11,18 @@ export type {
 } from "./crds/endpoint.ts";
 export type { CiliumIdentity } from "./crds/identity.ts";
 export { crdManifests } from "./crds/index.ts";
+export type { CiliumL2AnnouncementPolicy, L2AnnouncementPolicySpec } from "./crds/l2announcement.ts";
+export {
+  type CiliumLoadBalancerIPPool,
+  type LoadBalancerIPBlock,
+  type LoadBalancerIPPoolSpec,
+  poolConditions,
+} from "./crds/loadbalancerpool.ts";
+export type {
+  CiliumLocalRedirectPolicy,
+  LocalRedirectPolicySpec,
+  RedirectPort,
+} from "./crds/localredirect.ts";
 export type { CiliumNode, CiliumNodeSpec, CiliumNodeStatus } from "./crds/node.ts";
 export type { CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, PolicyStatus } from "./crds/policy.ts";
 export type { ICMPRule, L7Rules, PortDenyRule, PortProtocol, PortRule, PortRuleHTTP } from "./crds/ports.ts";

@@ -86,6 +86,10 @@ test("names and short names are the field's", () => {
     CiliumIdentity: ["ciliumid"],
     CiliumEndpoint: ["cep", "ciliumep"],
     CiliumNode: ["cn", "ciliumn"],
+    CiliumLoadBalancerIPPool: ["ippools", "ippool", "lbippool", "lbippools"],
+    CiliumL2AnnouncementPolicy: ["l2announcement"],
+    CiliumLocalRedirectPolicy: ["clrp"],
+    EdgeDenyList: ["edl"],
   });
 });
 
@@ -217,4 +221,87 @@ test("our status objects fit their schemas", () => {
   const identity = ajv.compile(schemaOf("ciliumidentities"));
   expect(identity({ metadata: {}, "security-labels": { "k8s:a": "b" } })).toBe(true);
   expect(identity({ metadata: {} })).toBe(false);
+});
+
+describe("load balancing kinds", () => {
+  const of = (plural: string) => {
+    const validate = ajv.compile(schemaOf(plural));
+    return (spec: object): boolean => validate({ metadata: { name: "x" }, spec }) === true;
+  };
+  const pool = of("ciliumloadbalancerippools");
+  const withBlock = (block: object): object => ({ blocks: [block] });
+
+  test.each([
+    ["no block", {}, true],
+    ["a prefix", withBlock({ cidr: "10.0.10.0/24" }), true],
+    ["an IPv6 prefix", withBlock({ cidr: "2001:db8::/64" }), true],
+    ["a range", withBlock({ start: "20.0.20.100", stop: "20.0.20.200" }), true],
+    ["one address", withBlock({ start: "1.2.3.4" }), true],
+    ["the pseudo labels", { serviceSelector: { matchLabels: { "io.kubernetes.service.name": "a" } } }, true],
+    ["prefix and range", withBlock({ cidr: "10.0.0.0/8", start: "10.0.0.1" }), false],
+    ["prefix and end of a range", withBlock({ cidr: "10.0.0.0/8", stop: "10.0.0.1" }), false],
+    ["the end of a range alone", withBlock({ stop: "10.0.0.1" }), false],
+    ["a bare address as prefix", withBlock({ cidr: "10.0.0.1" }), false],
+    ["a prefix as start", withBlock({ start: "10.0.0.0/24" }), false],
+    ["an empty block", withBlock({}), false],
+    ["a word that is neither Yes nor No", { allowFirstLastIPs: "Maybe" }, false],
+  ])("pool with %s", (_title, spec, accepted) => {
+    expect(pool(spec)).toBe(accepted);
+  });
+
+  const redirect = of("ciliumlocalredirectpolicies");
+  const backend = {
+    localEndpointSelector: { matchLabels: { app: "dns" } },
+    toPorts: [{ port: "53", protocol: "UDP" }],
+  };
+  const address = { ip: "169.254.20.10", toPorts: [{ port: "53", protocol: "UDP", name: "dns" }] };
+  const service = { serviceName: "kube-dns", namespace: "kube-system" };
+  const withFrontend = (redirectFrontend: object): object => ({ redirectFrontend, redirectBackend: backend });
+
+  test.each([
+    ["an address", withFrontend({ addressMatcher: address }), true],
+    ["a Service", withFrontend({ serviceMatcher: service }), true],
+    ["both", withFrontend({ addressMatcher: address, serviceMatcher: service }), false],
+    ["neither", withFrontend({}), false],
+    ["no backend", { redirectFrontend: { serviceMatcher: service } }, false],
+    [
+      "port 0",
+      withFrontend({ addressMatcher: { ...address, toPorts: [{ port: "0", protocol: "TCP" }] } }),
+      false,
+    ],
+    [
+      "SCTP",
+      withFrontend({ addressMatcher: { ...address, toPorts: [{ port: "1", protocol: "SCTP" }] } }),
+      false,
+    ],
+    ["no port of an address", withFrontend({ addressMatcher: { ip: "1.2.3.4", toPorts: [] } }), false],
+  ])("redirect of %s", (_title, spec, accepted) => {
+    expect(redirect(spec)).toBe(accepted);
+  });
+
+  const deny = of("edgedenylists");
+
+  test("a deny list takes prefixes up to its bound, and nothing else", () => {
+    const some = (n: number): object => ({
+      cidrs: Array.from({ length: n }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`),
+    });
+    expect(deny(some(16_384))).toBe(true);
+    expect(deny(some(16_385))).toBe(false);
+    expect(deny({ cidrs: ["10.0.0.1"] })).toBe(false);
+    expect(deny({})).toBe(false);
+  });
+
+  test("a pool is also served under its former version, with the warning that names the new one", () => {
+    const crd = crdManifests.find(({ spec }) => spec.names.kind === "CiliumLoadBalancerIPPool");
+    expect(crd?.spec.versions).toMatchObject([
+      { name: "v2", storage: true },
+      {
+        name: "v2alpha1",
+        storage: false,
+        served: true,
+        deprecated: true,
+        deprecationWarning: expect.stringContaining("cilium.io/v2"),
+      },
+    ]);
+  });
 });

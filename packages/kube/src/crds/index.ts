@@ -1,7 +1,11 @@
 import type { CustomResourceDefinition } from "kubernetes-types/apiextensions/v1";
 import { defineResource } from "../resources.ts";
+import { type EdgeDenyList, edgeDenyListCrd } from "./edgedeny.ts";
 import { type CiliumEndpoint, endpointCrd } from "./endpoint.ts";
 import { type CiliumIdentity, identityCrd } from "./identity.ts";
+import { type CiliumL2AnnouncementPolicy, l2AnnouncementPolicyCrd } from "./l2announcement.ts";
+import { type CiliumLoadBalancerIPPool, loadBalancerIPPoolCrd } from "./loadbalancerpool.ts";
+import { type CiliumLocalRedirectPolicy, localRedirectPolicyCrd } from "./localredirect.ts";
 import { type CiliumNode, nodeCrd } from "./node.ts";
 import {
   type CiliumClusterwideNetworkPolicy,
@@ -17,6 +21,10 @@ export const crdManifests: readonly CustomResourceDefinition[] = [
   identityCrd,
   endpointCrd,
   nodeCrd,
+  loadBalancerIPPoolCrd,
+  l2AnnouncementPolicyCrd,
+  localRedirectPolicyCrd,
+  edgeDenyListCrd,
 ];
 
 /** The custom resources we serve. */
@@ -46,4 +54,28 @@ export const customResources = {
     "Namespaced",
   ),
   ciliumnodes: defineResource<CiliumNode>("cilium.io/v2", "ciliumnodes", "CiliumNode", "Cluster"),
+  ciliumloadbalancerippools: defineResource<CiliumLoadBalancerIPPool>(
+    "cilium.io/v2",
+    "ciliumloadbalancerippools",
+    "CiliumLoadBalancerIPPool",
+    "Cluster",
+  ),
+  ciliuml2announcementpolicies: defineResource<CiliumL2AnnouncementPolicy>(
+    "cilium.io/v2alpha1",
+    "ciliuml2announcementpolicies",
+    "CiliumL2AnnouncementPolicy",
+    "Cluster",
+  ),
+  ciliumlocalredirectpolicies: defineResource<CiliumLocalRedirectPolicy>(
+    "cilium.io/v2",
+    "ciliumlocalredirectpolicies",
+    "CiliumLocalRedirectPolicy",
+    "Namespaced",
+  ),
+  edgedenylists: defineResource<EdgeDenyList>(
+    "axoneme.io/v1alpha1",
+    "edgedenylists",
+    "EdgeDenyList",
+    "Cluster",
+  ),
 };

@@ -6,7 +6,7 @@ const schemaVersion = { "io.cilium.k8s.crd.schema.version": "1.34.2" };
 
 interface PrinterColumn {
   readonly name: string;
-  readonly type: "string" | "integer" | "date";
+  readonly type: "string" | "integer" | "boolean" | "date";
   readonly jsonPath: string;
   /** Shown with `-o wide` only. */
   readonly priority?: number;
@@ -14,6 +14,12 @@ interface PrinterColumn {
 }
 
 export interface CrdDefinition {
+  /** Default cilium.io. */
+  readonly group?: "cilium.io" | "axoneme.io";
+  /** The version that is stored; default v2. */
+  readonly version?: string;
+  /** Former names of the version, served with the same schema and a warning. */
+  readonly alsoServed?: readonly string[];
   readonly kind: string;
   readonly plural: string;
   readonly shortNames: readonly string[];
@@ -25,31 +31,35 @@ export interface CrdDefinition {
   readonly schema: Schema;
 }
 
-/** A CustomResourceDefinition of group cilium.io, version v2, ready to be applied. */
+/** A CustomResourceDefinition, ready to be applied. */
 export function crd(definition: CrdDefinition): CustomResourceDefinition {
   const { kind, plural, shortNames, scope, categories = ["cilium"], printerColumns } = definition;
+  const { group = "cilium.io", version = "v2", alsoServed = [] } = definition;
   const standard = { apiVersion: { type: "string" }, kind: { type: "string" } };
   const { properties, ...limits } = definition.schema;
   const manifest = {
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.cilium.io`, labels: schemaVersion },
+    metadata: { name: `${plural}.${group}`, ...(group === "cilium.io" ? { labels: schemaVersion } : {}) },
     spec: {
-      group: "cilium.io",
+      group,
       scope,
       names: { kind, listKind: `${kind}List`, plural, singular: kind.toLowerCase(), shortNames, categories },
-      versions: [
-        {
-          name: "v2",
-          served: true,
-          storage: true,
-          schema: { openAPIV3Schema: { ...limits, properties: { ...standard, ...properties } } },
-          additionalPrinterColumns: printerColumns,
-          subresources: definition.subresources ?? {},
-        },
-      ],
+      versions: [version, ...alsoServed].map((name, at) => ({
+        name,
+        served: true,
+        storage: at === 0,
+        ...(at === 0 ? {} : former(`${group}/${name}`, kind, `${group}/${version}`)),
+        schema: { openAPIV3Schema: { ...limits, properties: { ...standard, ...properties } } },
+        additionalPrinterColumns: printerColumns,
+        subresources: definition.subresources ?? {},
+      })),
     },
   };
   // A copy without shared parts: what holds manifests may change or serialise them as it likes.
   return JSON.parse(JSON.stringify(manifest)) as CustomResourceDefinition;
+}
+
+function former(apiVersion: string, kind: string, now: string): object {
+  return { deprecated: true, deprecationWarning: `${apiVersion} ${kind} is deprecated; use ${now}` };
 }

@@ -21,11 +21,14 @@ export interface Schema<T = unknown> {
   maxItems?: number;
   oneOf?: Schema[];
   anyOf?: Schema[];
+  not?: Schema;
   "x-kubernetes-int-or-string"?: boolean;
   "x-kubernetes-preserve-unknown-fields"?: boolean;
   "x-kubernetes-list-type"?: "atomic" | "set" | "map";
   "x-kubernetes-list-map-keys"?: string[];
   "x-kubernetes-map-type"?: "atomic" | "granular";
+  /** Rules in CEL; `oldSelf` makes one of transition, checked when the object is updated. */
+  "x-kubernetes-validations"?: readonly { rule: string; message: string }[];
   /** Carries the type only; never set. */
   readonly shape?: T;
 }
@@ -113,6 +116,16 @@ export function exactlyOneOf(...fields: string[]): Pick<Schema, "oneOf"> {
 /** At least one of these fields is given. */
 export function atLeastOneOf(...fields: string[]): Pick<Schema, "anyOf"> {
   return { anyOf: fields.map(given) };
+}
+
+/** Two fields that exclude each other. */
+export function forbidTogether(one: string, other: string): Pick<Schema, "not"> {
+  return { not: { properties: { [one]: {}, [other]: {} }, required: [one, other] } };
+}
+
+/** A field that keeps its first value. */
+export function immutable(field: string): Pick<Schema, "x-kubernetes-validations"> {
+  return { "x-kubernetes-validations": [{ rule: "self == oldSelf", message: `${field} is immutable` }] };
 }
 
 function given(field: string): Schema {

@@ -37,6 +37,9 @@ const v6Length = "/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])";
 /** A prefix. Coarse for IPv6: the agent parses it again. */
 export const prefix = string({ maxLength: 64, pattern: `^(${v4}${v4Length}|${v6}${v6Length})$` });
 
+/** An address. Coarse for IPv6, as {@link prefix}. */
+export const address = string({ maxLength: 45, pattern: `^(${v4}|${v6})$` });
+
 /** An address or a prefix. */
 export const addressOrPrefix = string({
   maxLength: 64,

@@ -4,6 +4,7 @@ import { ApiError, badRequest, type Cause, forbidden, invalid, notFound } from "
 import { at, clone, dropNulls, isObject, type KubeObject, stringOf } from "../object.ts";
 import { groupVersion, type ResourceType, type ResourceVersion } from "../resources/resource.ts";
 import { applyDefaults, prune, pruneNulls } from "../schema/shape.ts";
+import { transitionCauses } from "../schema/transitions.ts";
 import { validateSchema } from "../schema/validate.ts";
 
 /** A resource in the version a request speaks. */
@@ -101,6 +102,7 @@ export function validateObject(
     }
   }
   const causes = [...validateMeta(object), ...(type.strategy.validate?.(object, old) ?? [])];
+  if (!type.builtin) causes.push(...transitionCauses(object, old, version.schema));
   const known = new Set(causes.map((cause) => cause.field));
   // A typed decoder fills what a status leaves out with zeros; only a CRD's own schema may insist.
   const lenient = (cause: Cause) =>

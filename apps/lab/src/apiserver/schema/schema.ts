@@ -39,6 +39,7 @@ export interface Schema {
   "x-kubernetes-list-type"?: string;
   "x-kubernetes-list-map-keys"?: string[];
   "x-kubernetes-map-type"?: string;
+  "x-kubernetes-validations"?: { rule: string; message: string }[];
   "x-kubernetes-patch-strategy"?: string;
   "x-kubernetes-patch-merge-key"?: string;
 }
