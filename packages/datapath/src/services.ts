@@ -11,38 +11,40 @@ function applyServiceChange(maps: DatapathMaps, change: LbChange): void {
     case "put-backend":
       maps.backends.put(change.id, change.row);
       break;
-    case "put-slot":
-      maps.slots.put({ slotsId: change.slotsId, slot: change.slot }, change.backendId);
+    case "put-slots":
+      for (const [slot, backendId] of change.backendIds.entries())
+        maps.slots.put({ slotsId: change.offset, slot }, backendId);
       break;
-    case "put-frontend": {
-      const { addr, port, proto } = change.key;
-      maps.frontends.put(change.id, { addr, port, proto });
+    case "put-service": {
+      const { key, row } = change;
+      const { serviceId: frontendId, slotsOff: slotsId, count, affinityTimeoutS, flags, algorithm } = row;
+      maps.frontends.put(frontendId, { addr: key.addr, port: key.port, proto: key.proto });
+      maps.services.put(key, { frontendId, slotsId, count, affinityTimeoutS, flags, algorithm });
       break;
     }
-    case "put-service":
-      maps.services.put(change.key, { ...change.row, algorithm: 0 });
-      break;
     case "delete-service":
       maps.services.delete(change.key);
-      break;
-    case "delete-frontend":
-      maps.frontends.delete(change.id);
-      break;
-    case "delete-slots":
-      for (let slot = 0; slot < change.count; slot++) maps.slots.delete({ slotsId: change.slotsId, slot });
       break;
     case "delete-backend":
       maps.backends.delete(change.id);
       break;
+    default:
+      break; // ranges and skips have no map yet
   }
 }
 
 /** What an earlier agent left in the service maps. */
 export function readServiceRows(maps: DatapathMaps): ExistingRows {
+  const slots: number[] = [];
+  for (const [{ slotsId, slot }, backendId] of maps.slots.entries()) slots[slotsId + slot] = backendId;
   return {
-    services: maps.services.entries().map(([key, row]) => ({ key, row })),
-    slots: maps.slots.entries().map(([{ slotsId, slot }, backendId]) => ({ slotsId, slot, backendId })),
-    backends: maps.backends.entries().map(([id, row]) => ({ id, row })),
-    frontends: maps.frontends.entries().map(([id, row]) => ({ id, key: { ...row, scope: 0 } })),
+    services: maps.services.entries().map(([key, { frontendId, slotsId, ...row }]) => ({
+      key,
+      row: { ...row, serviceId: frontendId, slotsOff: slotsId, slots: row.count, forwarding: 0 },
+    })),
+    slots: Uint32Array.from(slots),
+    backends: maps.backends.entries().map(([id, row]) => ({ id, row: { ...row, serviceId: 0, flags: 0 } })),
+    ranges: [],
+    skips: [],
   };
 }

@@ -50,7 +50,7 @@ export class BackendTable {
     const known = this.#byKey.get(key);
     if (known !== undefined) return known;
     const { addr, port, proto } = backend;
-    const row = { addr, port, proto, state: backend.state };
+    const row = { addr, port, proto, state: backend.state, serviceId: 0, flags: 0 };
     const entry: Entry = { id: this.#next++, key, row, claims: new Map(), written: undefined, orphan: false };
     this.#byKey.set(key, entry);
     this.#byId.set(entry.id, entry);
@@ -111,6 +111,6 @@ export class BackendTable {
   #drop(entry: Entry, deletes: LbChange[]): void {
     if (this.#byKey.get(entry.key) === entry) this.#byKey.delete(entry.key);
     this.#byId.delete(entry.id);
-    if (entry.written !== undefined) deletes.push({ op: "delete-backend", id: entry.id });
+    if (entry.written !== undefined) deletes.push({ op: "delete-backend", id: entry.id, row: entry.row });
   }
 }

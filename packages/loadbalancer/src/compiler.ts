@@ -80,11 +80,8 @@ export class ServiceCompiler {
   readonly #backends = new BackendTable();
   readonly #dirty = new Set<string>();
   readonly #dirtyFrontends = new Set<string>();
-  readonly #released = new Set<SlotList>();
   #nextSlotsId = 1;
   #nextFrontendId = 1;
-  #orphanLists: SlotList[] = [];
-  #orphanFrontends = new Set<number>();
   #synced = false;
 
   constructor(options: ServiceCompilerOptions = {}) {
@@ -151,34 +148,26 @@ export class ServiceCompiler {
    */
   restore(rows: ExistingRows): void {
     const lists = new Map<number, number[]>();
-    for (const { slotsId, slot, backendId } of rows.slots) {
-      const list = lists.get(slotsId) ?? [];
-      list[slot] = backendId;
-      lists.set(slotsId, list);
+    for (const { row } of rows.services) {
+      if (row.slots > 0)
+        lists.set(row.slotsOff, [...rows.slots.subarray(row.slotsOff, row.slotsOff + row.slots)]);
     }
     const byId = new Map<number, SlotList>();
     for (const [slotsId, backendIds] of lists) {
       byId.set(slotsId, { slotsId, backendIds, written: true, users: 0 });
-      this.#nextSlotsId = Math.max(this.#nextSlotsId, slotsId + 1);
+      this.#nextSlotsId = Math.max(this.#nextSlotsId, slotsId + backendIds.length);
     }
     this.#backends.restore(rows.backends);
-    for (const { id } of rows.frontends) {
-      this.#orphanFrontends.add(id);
-      this.#nextFrontendId = Math.max(this.#nextFrontendId, id + 1);
-    }
     for (const { key, row } of rows.services) {
-      const list = byId.get(row.slotsId) ?? emptyList();
+      const list = byId.get(row.slotsOff) ?? emptyList();
       list.users++;
       this.#written.set(frontendText(key), { key, row, list, orphan: true });
-      this.#frontendIds.set(frontendText(key), row.frontendId);
-      this.#orphanFrontends.delete(row.frontendId);
-      this.#nextFrontendId = Math.max(this.#nextFrontendId, row.frontendId + 1);
+      this.#frontendIds.set(frontendText(key), row.serviceId);
+      this.#nextFrontendId = Math.max(this.#nextFrontendId, row.serviceId + 1);
     }
-    this.#orphanLists = [...byId.values()].filter((list) => list.users === 0);
     if (this.#nextFrontendId === 1 && this.#nextSlotsId === 1) return;
     const far = Math.floor(this.#random() * 2 ** 31);
     this.#nextFrontendId = Math.max(this.#nextFrontendId, far);
-    this.#nextSlotsId = Math.max(this.#nextSlotsId, far);
     this.#backends.startAt(far);
   }
 
@@ -190,9 +179,7 @@ export class ServiceCompiler {
     this.#synced = true;
     for (const [text, { orphan }] of this.#written) if (orphan) this.#dirtyFrontends.add(text);
     this.#backends.prune();
-    const after: LbChange[] = [];
-    this.#dropOrphans(after);
-    return [...this.#commit(), ...after];
+    return this.#commit();
   }
 
   /** The writes that bring the maps to what is known now, in order. */
@@ -204,9 +191,6 @@ export class ServiceCompiler {
     this.#dirty.clear();
     for (const text of this.#dirtyFrontends) this.#settle(text, before, flips, after);
     this.#dirtyFrontends.clear();
-    // Only now: a list that one frontend gave up may have been taken by another.
-    for (const list of this.#released) dropList(list, after);
-    this.#released.clear();
     const { puts, deletes } = this.#backends.commit();
     return [...puts, ...before, ...flips, ...after, ...deletes];
   }
@@ -255,7 +239,9 @@ export class ServiceCompiler {
 
   #newList(backendIds: readonly number[]): SlotList {
     if (backendIds.length === 0) return emptyList();
-    return { slotsId: this.#nextSlotsId++, backendIds, written: false, users: 0 };
+    const slotsId = this.#nextSlotsId;
+    this.#nextSlotsId += backendIds.length;
+    return { slotsId, backendIds, written: false, users: 0 };
   }
 
   /** Brings one row of `ax_services` to what the winning claim wants. */
@@ -269,14 +255,17 @@ export class ServiceCompiler {
     }
     const { frontend, list } = claim;
     const { key, flags, affinityTimeoutS } = frontend;
-    const frontendId = this.#frontendId(text, frontend, before);
+    const frontendId = this.#frontendId(text);
     const count = list.backendIds.length;
     const row: ServiceRow = {
-      frontendId,
-      slotsId: list.slotsId,
+      serviceId: frontendId,
+      slotsOff: list.slotsId,
+      slots: count,
       count,
       affinityTimeoutS,
       flags,
+      algorithm: 0,
+      forwarding: 0,
     };
     if (old !== undefined) old.orphan = false; // claimed
     if (old !== undefined && sameRow(old.row, row)) return;
@@ -284,36 +273,20 @@ export class ServiceCompiler {
     flips.push({ op: "put-service", key, row });
     this.#written.set(text, { key, row, list, orphan: false });
     list.users++;
-    if (old !== undefined) this.#release(old.list);
-  }
-
-  #release(list: SlotList): void {
-    list.users--;
-    this.#released.add(list);
   }
 
   #remove(text: string, old: Written, after: LbChange[]): void {
     after.push({ op: "delete-service", key: old.key });
-    after.push({ op: "delete-frontend", id: old.row.frontendId });
     this.#frontendIds.delete(text);
     this.#written.delete(text);
-    this.#release(old.list);
   }
 
-  #frontendId(text: string, { key }: DesiredFrontend, before: LbChange[]): number {
+  #frontendId(text: string): number {
     const known = this.#frontendIds.get(text);
     if (known !== undefined) return known;
     const id = this.#nextFrontendId++;
     this.#frontendIds.set(text, id);
-    before.push({ op: "put-frontend", id, key });
     return id;
-  }
-
-  #dropOrphans(after: LbChange[]): void {
-    for (const list of this.#orphanLists) dropList(list, after);
-    for (const id of this.#orphanFrontends) after.push({ op: "delete-frontend", id });
-    this.#orphanLists = [];
-    this.#orphanFrontends.clear();
   }
 
   /** All frontends, sorted by Service, address and port. */
@@ -368,14 +341,5 @@ function emptyList(): SlotList {
 function writeList(list: SlotList, changes: LbChange[]): void {
   if (list.written) return;
   list.written = true;
-  for (const [slot, backendId] of list.backendIds.entries()) {
-    changes.push({ op: "put-slot", slotsId: list.slotsId, slot, backendId });
-  }
-}
-
-function dropList(list: SlotList, changes: LbChange[]): void {
-  const count = list.backendIds.length;
-  if (list.users > 0 || !list.written || count === 0) return;
-  list.written = false;
-  changes.push({ op: "delete-slots", slotsId: list.slotsId, count });
+  changes.push({ op: "put-slots", offset: list.slotsId, backendIds: list.backendIds });
 }

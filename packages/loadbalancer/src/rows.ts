@@ -1,51 +1,73 @@
-import { type Ip, ipKey } from "@axoneme/base";
+import { type Ip, ipKey, type Prefix } from "@axoneme/base";
 
 /** Key of `ax_services`: what a client dials. Ports are host order. */
 export interface FrontendKey {
+  /** All zero (`::`, or `::ffff:0.0.0.0` for IPv4): any NodePort address of this node. */
   readonly addr: Ip;
   readonly port: number;
   /** IP protocol number. */
   readonly proto: number;
-  /** 0 external, 1 internal traffic policy. */
+  /** One of `Scope`. */
   readonly scope: number;
 }
 
 /** Value of `ax_services`. */
 export interface ServiceRow {
-  readonly frontendId: number;
-  readonly slotsId: number;
+  /** One per Service port and protocol, shared by all its frontends; never used again. */
+  readonly serviceId: number;
+  /** Where its slots begin in `ax_slots`. */
+  readonly slotsOff: number;
+  /** Slots to choose from: the number of backends, or the size of the Maglev table. 0 = no usable backend. */
+  readonly slots: number;
+  /** Backends in the slots. */
   readonly count: number;
+  /** Seconds; 0 = no affinity. */
   readonly affinityTimeoutS: number;
-  /** Bits of `enum ax_svc_flags`. */
+  /** Bits of `ServiceFlag`. */
   readonly flags: number;
+  /** One of `Algorithm`. */
+  readonly algorithm: number;
+  /** One of `Forwarding`. */
+  readonly forwarding: number;
 }
 
-/** Value of `ax_backends` and, without state, of `ax_frontends`. */
+/** Value of `ax_backends`. */
 export interface BackendRow {
   readonly addr: Ip;
   readonly port: number;
   readonly proto: number;
-  /** 0 active, 1 terminating. */
+  /** One of `BackendState`. */
   readonly state: number;
+  /** The Service port it belongs to: backends are never shared. */
+  readonly serviceId: number;
+  /** Bits of `BackendFlag`. */
+  readonly flags: number;
 }
 
-/** One write. Changes are to be applied in order; each is a single atomic row operation. */
+/** One write. Changes are to be applied in order; each is a single atomic row operation or goes before the flip. */
 export type LbChange =
   | { readonly op: "put-backend"; readonly id: number; readonly row: BackendRow }
-  | { readonly op: "put-slot"; readonly slotsId: number; readonly slot: number; readonly backendId: number }
-  | { readonly op: "put-frontend"; readonly id: number; readonly key: FrontendKey }
+  | {
+      readonly op: "put-slots";
+      readonly offset: number;
+      readonly backendIds: Uint32Array | readonly number[];
+    }
   | { readonly op: "put-service"; readonly key: FrontendKey; readonly row: ServiceRow }
   | { readonly op: "delete-service"; readonly key: FrontendKey }
-  | { readonly op: "delete-frontend"; readonly id: number }
-  | { readonly op: "delete-slots"; readonly slotsId: number; readonly count: number }
-  | { readonly op: "delete-backend"; readonly id: number };
+  | { readonly op: "put-range"; readonly serviceId: number; readonly prefix: Prefix }
+  | { readonly op: "delete-range"; readonly serviceId: number; readonly prefix: Prefix }
+  | { readonly op: "put-skip"; readonly serviceId: number; readonly client: Ip }
+  | { readonly op: "delete-skip"; readonly serviceId: number; readonly client: Ip }
+  | { readonly op: "delete-backend"; readonly id: number; readonly row: BackendRow };
 
 /** The rows found in the maps at start, from which ids are taken over. */
 export interface ExistingRows {
   readonly services: readonly { readonly key: FrontendKey; readonly row: ServiceRow }[];
-  readonly slots: readonly { readonly slotsId: number; readonly slot: number; readonly backendId: number }[];
+  /** `ax_slots` from offset 0 on; only what `services` name is read. */
+  readonly slots: Uint32Array;
   readonly backends: readonly { readonly id: number; readonly row: BackendRow }[];
-  readonly frontends: readonly { readonly id: number; readonly key: FrontendKey }[];
+  readonly ranges: readonly { readonly serviceId: number; readonly prefix: Prefix }[];
+  readonly skips: readonly { readonly serviceId: number; readonly client: Ip }[];
 }
 
 /** Bits of `enum ax_svc_flags`. */
@@ -56,31 +78,56 @@ export const ServiceFlag = {
   externalIp: 8,
   hostPort: 16,
   affinity: 32,
+  /** Clients inside look again under `Scope.internal`. */
+  twoScopes: 64,
+  /** Clients must match `ax_src_ranges`. */
+  sourceRanges: 128,
+  /** This row's list has backends of this node only. */
+  localOnly: 256,
+  localRedirect: 512,
+  /** Clients in `ax_lrp_skip` look again under `Scope.original`. */
+  skip: 1024,
+  /** A hostPort bound to a loopback address: socket layer only. */
+  loopbackOnly: 2048,
+  /** The list was narrowed by zone or node hints. */
+  topology: 4096,
 } as const;
 
 /** `ax_backend.state`. */
 export const BackendState = { active: 0, terminating: 1 } as const;
 
+/** Bits of `ax_backend.flags`. */
+export const BackendFlag = { local: 1 } as const;
+
 /** `ax_svc_key.scope`. */
-export const Scope = { external: 0, internal: 1 } as const;
+export const Scope = { external: 0, internal: 1, original: 2 } as const;
+
+/** `ax_svc.algorithm`. */
+export const Algorithm = { random: 0, maglev: 1 } as const;
+
+/** `ax_svc.forwarding`. */
+export const Forwarding = { snat: 0, dsr: 1 } as const;
 
 /** Text of an (address, port, protocol): a Map key. */
 export function socketText(socket: { addr: Ip; port: number; proto: number }): string {
-  return `${ipKey(socket.addr)}|${socket.port}|${socket.proto}`;
+  return ipKey(socket.addr) + String.fromCharCode(socket.port, socket.proto);
 }
 
 /** Text of a frontend key: a Map key. */
 export function frontendText(key: FrontendKey): string {
-  return `${socketText(key)}|${key.scope}`;
+  return ipKey(key.addr) + String.fromCharCode(key.port, key.proto | (key.scope << 8));
 }
 
 /** Whether two rows of `ax_services` are the same. */
 export function sameRow(a: ServiceRow, b: ServiceRow): boolean {
   return (
-    a.frontendId === b.frontendId &&
-    a.slotsId === b.slotsId &&
+    a.serviceId === b.serviceId &&
+    a.slotsOff === b.slotsOff &&
+    a.slots === b.slots &&
     a.count === b.count &&
     a.affinityTimeoutS === b.affinityTimeoutS &&
-    a.flags === b.flags
+    a.flags === b.flags &&
+    a.algorithm === b.algorithm &&
+    a.forwarding === b.forwarding
   );
 }

@@ -1,15 +1,19 @@
-import { ipKey } from "@axoneme/base";
+import { formatIp, formatPrefix, ipKey, type Prefix } from "@axoneme/base";
 import type { BackendRow, ExistingRows, FrontendKey, LbChange, ServiceRow } from "../src/index.ts";
 
-const text = (key: FrontendKey) => `${ipKey(key.addr)} ${key.port} ${key.proto} ${key.scope}`;
+/** Text of a key for people. */
+export const keyText = (key: FrontendKey) =>
+  `${formatIp(key.addr)}:${key.port}/${key.proto}${["", "/i", "/o"][key.scope]}`;
 
-/** The four maps. After each single write, nothing a service row names may be missing. */
+/** The service maps. After each single write, nothing a service row names may be missing. */
 export class Maps {
   readonly services = new Map<string, { key: FrontendKey; row: ServiceRow }>();
-  readonly slots = new Map<string, { slotsId: number; slot: number; backendId: number }>();
+  readonly slots = new Map<number, number>();
   readonly backends = new Map<number, BackendRow>();
-  readonly frontends = new Map<number, FrontendKey>();
-  readonly backendIdsEver = new Map<number, string>();
+  readonly ranges = new Map<string, { serviceId: number; prefix: Prefix }>();
+  readonly skips = new Map<string, { serviceId: number; client: Uint8Array }>();
+  /** Socket of each backend id there ever was. */
+  readonly #backendIdsEver = new Map<number, string>();
 
   apply(changes: readonly LbChange[]): void {
     for (const change of changes) {
@@ -19,63 +23,88 @@ export class Maps {
   }
 
   #write(change: LbChange): void {
-    if (change.op === "put-backend") {
-      const { addr, port, proto } = change.row;
-      const socket = text({ addr, port, proto, scope: 0 });
-      const before = this.backendIdsEver.get(change.id);
-      if (before !== undefined && before !== socket)
-        throw new Error(`backend id ${change.id} was used again`);
-      this.backendIdsEver.set(change.id, socket);
-      this.backends.set(change.id, change.row);
-    } else if (change.op === "put-slot") this.slots.set(`${change.slotsId}/${change.slot}`, change);
-    else if (change.op === "put-frontend") this.frontends.set(change.id, change.key);
-    else if (change.op === "put-service") this.services.set(text(change.key), change);
-    else if (change.op === "delete-service") this.services.delete(text(change.key));
-    else if (change.op === "delete-frontend") this.frontends.delete(change.id);
-    else if (change.op === "delete-backend") this.backends.delete(change.id);
-    else for (let slot = 0; slot < change.count; slot++) this.slots.delete(`${change.slotsId}/${slot}`);
+    switch (change.op) {
+      case "put-backend":
+        this.#putBackend(change.id, change.row);
+        break;
+      case "put-slots":
+        this.#putSlots(change.offset, change.backendIds);
+        break;
+      case "put-service":
+        this.services.set(keyText(change.key), change);
+        break;
+      case "delete-service":
+        if (!this.services.delete(keyText(change.key)))
+          throw new Error(`${keyText(change.key)}: deleted twice`);
+        break;
+      case "put-range":
+        this.ranges.set(`${change.serviceId} ${formatPrefix(change.prefix)}`, change);
+        break;
+      case "delete-range":
+        this.ranges.delete(`${change.serviceId} ${formatPrefix(change.prefix)}`);
+        break;
+      case "put-skip":
+        this.skips.set(`${change.serviceId} ${formatIp(change.client)}`, change);
+        break;
+      case "delete-skip":
+        this.skips.delete(`${change.serviceId} ${formatIp(change.client)}`);
+        break;
+      case "delete-backend":
+        if (!this.backends.delete(change.id)) throw new Error(`backend ${change.id}: deleted twice`);
+        break;
+    }
+  }
+
+  #putBackend(id: number, row: BackendRow): void {
+    const socket = `${row.serviceId} ${ipKey(row.addr)} ${row.port} ${row.proto}`;
+    const before = this.#backendIdsEver.get(id);
+    if (before !== undefined && before !== socket) throw new Error(`backend id ${id} was used again`);
+    this.#backendIdsEver.set(id, socket);
+    this.backends.set(id, row);
+  }
+
+  #putSlots(offset: number, backendIds: Uint32Array | readonly number[]): void {
+    for (const { key, row } of this.services.values()) {
+      if (row.slotsOff < offset + backendIds.length && offset < row.slotsOff + row.slots)
+        throw new Error(`slots of ${keyText(key)} are overwritten while in use`);
+    }
+    for (const [slot, id] of backendIds.entries()) this.slots.set(offset + slot, id);
   }
 
   check(): void {
     for (const { key, row } of this.services.values()) {
-      if (!this.frontends.has(row.frontendId))
-        throw new Error(`${text(key)}: frontend ${row.frontendId} is missing`);
-      for (let slot = 0; slot < row.count; slot++) {
-        const found = this.slots.get(`${row.slotsId}/${slot}`);
-        if (found === undefined) throw new Error(`${text(key)}: slot ${slot} of ${row.slotsId} is missing`);
-        if (!this.backends.has(found.backendId))
-          throw new Error(`${text(key)}: backend ${found.backendId} is missing`);
+      const text = keyText(key);
+      for (let slot = 0; slot < row.slots; slot++) {
+        const id = this.slots.get(row.slotsOff + slot);
+        if (id === undefined) throw new Error(`${text}: slot ${slot} of ${row.slotsOff} is missing`);
+        if (!this.backends.has(id)) throw new Error(`${text}: backend ${id} is missing`);
       }
     }
   }
 
   rows(): ExistingRows {
+    const slots = new Uint32Array(Math.max(0, ...this.slots.keys()) + 1);
+    for (const [slot, id] of this.slots) slots[slot] = id;
     return {
       services: [...this.services.values()].map(({ key, row }) => ({ key, row })),
-      slots: [...this.slots.values()].map(({ slotsId, slot, backendId }) => ({ slotsId, slot, backendId })),
+      slots,
       backends: [...this.backends].map(([id, row]) => ({ id, row })),
-      frontends: [...this.frontends].map(([id, key]) => ({ id, key })),
+      ranges: [...this.ranges.values()],
+      skips: [...this.skips.values()],
     };
   }
 
-  /** What the maps mean, without ids; what no service row leads to is in `loose`. */
+  /** What the maps mean, without ids and offsets. */
   meaning(): object {
-    const used = { slots: new Set<string>(), backends: new Set<number>(), frontends: new Set<number>() };
     const services = [...this.services.values()].map(({ key, row }) => {
-      used.frontends.add(row.frontendId);
-      const list = Array.from({ length: row.count }, (_, slot) => {
-        used.slots.add(`${row.slotsId}/${slot}`);
-        const id = this.slots.get(`${row.slotsId}/${slot}`)?.backendId ?? 0;
-        used.backends.add(id);
-        return JSON.stringify(this.backends.get(id));
+      const list = Array.from({ length: row.slots }, (_, slot) => {
+        const found = this.backends.get(this.slots.get(row.slotsOff + slot) ?? 0);
+        return found && `${formatIp(found.addr)}:${found.port} ${found.state}${found.flags}`;
       });
-      return JSON.stringify([key, row.flags, row.affinityTimeoutS, list]);
+      const { count, flags, affinityTimeoutS, algorithm, forwarding } = row;
+      return JSON.stringify([keyText(key), count, flags, affinityTimeoutS, algorithm, forwarding, list]);
     });
-    return {
-      services: services.sort(),
-      backends: [...this.backends.values()].map((row) => JSON.stringify(row)).sort(),
-      looseSlots: this.slots.size - used.slots.size,
-      looseFrontends: this.frontends.size - used.frontends.size,
-    };
+    const backends = [...this.backends.values()].map(({ serviceId: _, ...row }) => JSON.stringify(row));
+    return { services: services.sort(), backends: backends.sort() };
   }
 }

@@ -62,7 +62,7 @@ export function serviceViews(
         address: formatIp(key.addr),
         port: key.port,
         protocol: protocolName(key.proto),
-        id: row.frontendId,
+        id: row.serviceId,
       },
       ...(portName ? { portName } : {}),
       ...(row.affinityTimeoutS > 0 ? { affinitySeconds: row.affinityTimeoutS } : {}),
