@@ -18,9 +18,13 @@ struct abi_types {
 	struct ax_policy_head policy_head;
 	struct ax_svc_key svc_key;
 	struct ax_svc svc;
-	struct ax_slot_key slot_key;
 	struct ax_backend backend;
-	struct ax_frontend frontend;
+	struct ax_affinity_key affinity_key;
+	struct ax_affinity affinity;
+	struct ax_src_range_key src_range_key;
+	struct ax_skip_key skip_key;
+	struct ax_netns netns;
+	struct ax_sock sock;
 	struct ax_sock_rev_key sock_rev_key;
 	struct ax_sock_rev sock_rev;
 	struct ax_flow_key flow_key;
@@ -29,6 +33,8 @@ struct abi_types {
 	struct ax_ct ct;
 	struct ax_nat_key nat_key;
 	struct ax_nat nat;
+	struct ax_l2_key l2_key;
+	struct ax_l2 l2;
 	struct ax_gc_ctx gc_ctx;
 	struct ax_frag_key frag_key;
 	struct ax_frag_ports frag_ports;
@@ -42,7 +48,13 @@ struct abi_types {
 	enum ax_ipcache_flags e_ipcache_flags;
 	enum ax_dir e_dir;
 	enum ax_policy_verdict e_policy_verdict;
+	enum ax_svc_scope e_svc_scope;
 	enum ax_svc_flags e_svc_flags;
+	enum ax_svc_algorithm e_svc_algorithm;
+	enum ax_svc_forwarding e_svc_forwarding;
+	enum ax_backend_flags e_backend_flags;
+	enum ax_flow_kind e_flow_kind;
+	enum ax_flow_flags e_flow_flags;
 	enum ax_ct_flags e_ct_flags;
 	enum ax_ct_path e_ct_path;
 	enum ax_metric_index e_metric_index;

@@ -133,7 +133,7 @@ int pod_from(struct __sk_buff *skb)
 	if (likely(parsed == AX_PARSE_OK)) {
 		side = ct_key(&p, &key) & 1;
 		ct = bpf_map_lookup_elem(&ax_ct, &key);
-		if (ct && ct_is_decided(ct, epoch, side ^ 1) && !ct->frontend_id &&
+		if (ct && ct_is_decided(ct, epoch, side ^ 1) && !ct->frontend_port &&
 		    ct->side[side].ifindex == skb->ifindex && !ct_is_over(ct, side, &p, now)) {
 			if (!ct_is_plain(cfg, ct, side, &p, now))
 				ct_touch(skb, &p, ct, side);

@@ -22,7 +22,7 @@ AX_INLINE int refuse(void)
 	return AX_SOCK_REFUSE;
 }
 
-AX_INLINE void remember(struct bpf_sock_addr *ctx, const struct ax_svc_key *svc_key, const struct ax_svc *svc,
+AX_INLINE void remember(struct bpf_sock_addr *ctx, const struct ax_svc_key *svc_key, __u32 backend_id,
 			const struct ax_backend *backend)
 {
 	struct ax_sock_rev_key key = {};
@@ -33,7 +33,7 @@ AX_INLINE void remember(struct bpf_sock_addr *ctx, const struct ax_svc_key *svc_
 	key.port = backend->port;
 	rev.addr = svc_key->addr;
 	rev.port = svc_key->port;
-	rev.frontend_id = svc->frontend_id;
+	rev.backend_id = backend_id;
 	bpf_map_update_elem(&ax_sock_rev, &key, &rev, BPF_ANY);
 }
 
@@ -43,20 +43,24 @@ AX_INLINE void remember(struct bpf_sock_addr *ctx, const struct ax_svc_key *svc_
  */
 AX_INLINE int translate(struct bpf_sock_addr *ctx, struct ax_svc_key *key, bool *changed)
 {
+	struct ax_addr client = {};
 	struct ax_backend *backend;
 	struct ax_svc *svc;
+	int reason;
 	__u32 id;
 
 	for (int i = 0; i < AX_LB_TRIES; i++) {
-		svc = bpf_map_lookup_elem(&ax_services, key);
+		struct ax_svc_key found = *key;
+
+		svc = service_for(&found, &client, AX_CLIENT_HOST, &reason);
 		if (!svc)
-			return AX_SOCK_PROCEED;
+			return reason ? refuse() : AX_SOCK_PROCEED;
 		if (!svc->count)
 			return refuse();
-		backend = select_backend(svc, &id);
+		backend = select_backend(svc, &client, bpf_get_prandom_u32(), key->proto, &id);
 		if (!backend)
 			continue;
-		remember(ctx, key, svc, backend);
+		remember(ctx, key, id, backend);
 		key->addr = backend->addr;
 		key->port = backend->port;
 		*changed = true;

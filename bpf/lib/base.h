@@ -98,6 +98,7 @@ struct ax_work {
 	struct ax_ct_key key;
 	struct ax_ct ct;               /* a new entry being made */
 	struct ax_addr to;             /* address of a translation in progress */
+	struct ax_addr frontend;       /* what the client dialled, with frontend_port */
 	struct ax_flow_key flow_key;
 	struct ax_svc_key svc_key;
 	struct ax_nat_key nat_key;
@@ -109,11 +110,10 @@ struct ax_work {
 	__u32 epoch;
 	__u32 now_s;
 	__u32 tunnel_identity;         /* overlay: what the sender's node said */
-	__u32 frontend_id;
 	__u32 side;                    /* of the packet's source: 0 = a, 1 = b */
 	__u32 masquerade;
 	__be16 to_port;
-	__u16 pad;
+	__be16 frontend_port;          /* 0: no Service */
 };
 
 struct {

@@ -79,7 +79,7 @@ AX_INLINE void begin(struct ax_work *w, __u32 epoch, __u32 now)
 {
 	w->epoch = epoch;
 	w->now_s = now;
-	w->frontend_id = 0;
+	w->frontend_port = 0;
 	w->tunnel_identity = 0;
 	__builtin_memset(&w->note, 0, sizeof(w->note));
 }
@@ -127,7 +127,10 @@ AX_INLINE int ct_create(struct __sk_buff *skb, struct ax_work *w, const struct a
 	__builtin_memset(ct, 0, sizeof(*ct));
 	ct->epoch = w->epoch;
 	ct->created_s = w->now_s;
-	ct->frontend_id = w->frontend_id;
+	if (w->frontend_port) {
+		ct->frontend = w->frontend;
+		ct->frontend_port = w->frontend_port;
+	}
 	ct->flags = w->side ? AX_CT_INITIATOR_B : 0;
 	if (w->note.flags & (AX_EVF_AUDIT_EGRESS | AX_EVF_AUDIT_INGRESS))
 		ct->flags |= AX_CT_AUDITED;

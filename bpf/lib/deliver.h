@@ -52,7 +52,7 @@ AX_INLINE __u32 settled_device(struct __sk_buff *skb, const struct ax_config *cf
 	__u32 side = ct_key(p, &key) & 1;
 	struct ax_ct *ct = bpf_map_lookup_elem(&ax_ct, &key);
 
-	if (!ct || !ct_is_decided(ct, epoch, side ^ 1) || !ct_came_from(ct, side, 0) || ct->frontend_id ||
+	if (!ct || !ct_is_decided(ct, epoch, side ^ 1) || !ct_came_from(ct, side, 0) || ct->frontend_port ||
 	    ct_is_over(ct, side, p, now))
 		return 0;
 	if (!ct_is_plain(cfg, ct, side, p, now))

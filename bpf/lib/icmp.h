@@ -54,7 +54,7 @@ AX_INLINE int quote_from_backend(struct __sk_buff *skb, struct ax_work *w)
 	flow = bpf_map_lookup_elem(&ax_svc_flows, key);
 	if (!flow)
 		return 0;
-	backend = bpf_map_lookup_elem(&ax_backends, &flow->backend_id);
+	backend = backend_row(flow->backend_id);
 	if (!backend)
 		return 0;
 	w->to = backend->addr;
@@ -63,16 +63,13 @@ AX_INLINE int quote_from_backend(struct __sk_buff *skb, struct ax_work *w)
 }
 
 /* An error on its way to the client of a service: the quoted destination becomes the frontend again. */
-AX_INLINE int quote_to_frontend(struct __sk_buff *skb, struct ax_work *w, __u32 frontend_id)
+AX_INLINE int quote_to_frontend(struct __sk_buff *skb, struct ax_work *w)
 {
-	struct ax_frontend *frontend = bpf_map_lookup_elem(&ax_frontends, &frontend_id);
 	bool from_backend = addr_equal(&w->pkt.saddr, &w->inner.daddr);
 	int r;
 
-	if (!frontend)
-		return AX_DROP_STALE_OR_UNROUTABLE;
-	w->to = frontend->addr;
-	r = rewrite_quoted(skb, w, &w->to, frontend->port, AX_END_DST);
+	w->to = w->ct.frontend;
+	r = rewrite_quoted(skb, w, &w->to, w->ct.frontend_port, AX_END_DST);
 	if (r || !from_backend)
 		return r;
 	return rewrite(skb, &w->pkt, &w->to, 0, AX_END_SRC);
@@ -105,8 +102,8 @@ AX_GLOBAL int related(struct __sk_buff *skb, struct ax_work *w)
 	w->note.subtype = trace_point(&w->ct.side[w->side & 1]);
 	w->note.dst_identity = w->ct.side[w->side & 1].identity;
 	w->note.dst_ep = w->ct.side[w->side & 1].ep_id;
-	if (w->ct.frontend_id && ct_from_initiator(&w->ct, w->side))
-		return quote_to_frontend(skb, w, w->ct.frontend_id);
+	if (w->ct.frontend_port && ct_from_initiator(&w->ct, w->side))
+		return quote_to_frontend(skb, w);
 	return 0;
 }
 

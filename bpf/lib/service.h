@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Service translation per packet. ax_svc_flows remembers a flow's backend for as long as
- * the backend exists; the connection's entry remembers the frontend for the way back.
+ * the backend exists; the connection's entry remembers what was dialled for the way back.
  */
 #ifndef AXON_LIB_SERVICE_H
 #define AXON_LIB_SERVICE_H
@@ -34,7 +34,7 @@ AX_INLINE struct ax_backend *remembered_backend(struct ax_work *w, const struct 
 
 	if (!flow || (__s32)(w->now_s - flow->expires_s) > 0)
 		return NULL;
-	backend = bpf_map_lookup_elem(&ax_backends, &flow->backend_id);
+	backend = backend_row(flow->backend_id);
 	if (!backend || (opens && backend->state))
 		return NULL;
 	if (flow->expires_s != flow_expiry(cfg, w))
@@ -44,15 +44,16 @@ AX_INLINE struct ax_backend *remembered_backend(struct ax_work *w, const struct 
 
 AX_INLINE struct ax_backend *new_backend(struct ax_work *w, const struct ax_config *cfg)
 {
-	struct ax_svc_flow flow;
+	__u32 ports = (__u32)w->pkt.sport << 16 | w->pkt.dport;
+	struct ax_svc_flow flow = {};
 	struct ax_backend *backend;
 	struct ax_svc *svc;
 
 	for (int i = 0; i < AX_LB_TRIES; i++) {
-		svc = bpf_map_lookup_elem(&ax_services, &w->svc_key);
+		svc = service_row(&w->svc_key);
 		if (!svc || !svc->count)
 			return NULL;
-		backend = select_backend(svc, &flow.backend_id);
+		backend = select_backend(svc, &w->pkt.saddr, ports, w->pkt.proto, &flow.backend_id);
 		if (!backend)
 			continue;
 		flow.expires_s = flow_expiry(cfg, w);
@@ -68,6 +69,7 @@ AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
 	struct ax_config *cfg = config();
 	struct ax_backend *backend;
 	struct ax_svc *svc;
+	int reason;
 
 	if (!w || !cfg)
 		return AX_DROP_NO_CONFIG;
@@ -77,11 +79,12 @@ AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
 	w->svc_key.addr = w->pkt.daddr;
 	w->svc_key.port = w->pkt.dport;
 	w->svc_key.proto = w->pkt.proto;
-	svc = bpf_map_lookup_elem(&ax_services, &w->svc_key);
+	svc = service_for(&w->svc_key, &w->pkt.saddr, AX_CLIENT_INSIDE, &reason);
 	if (!svc)
-		return 0;
+		return reason;
 	flow_key_of(&w->flow_key, &w->pkt);
-	w->frontend_id = svc->frontend_id;
+	w->frontend = w->pkt.daddr;
+	w->frontend_port = w->pkt.dport;
 	w->note.flags |= AX_EVF_TRANSLATED;
 	w->note.orig_daddr = w->pkt.daddr;
 	w->note.orig_dport = w->pkt.dport;
@@ -95,22 +98,13 @@ AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
 	return rewrite(skb, &w->pkt, &w->to, backend->port, AX_END_DST);
 }
 
-AX_GLOBAL int service_reverse(struct __sk_buff *skb, struct ax_work *w, __u32 frontend_id)
-{
-	struct ax_frontend *frontend = bpf_map_lookup_elem(&ax_frontends, &frontend_id);
-
-	if (!w || !frontend)
-		return AX_DROP_STALE_OR_UNROUTABLE;
-	w->to = frontend->addr;
-	return rewrite(skb, &w->pkt, &w->to, frontend->port, AX_END_SRC);
-}
-
 /* A reply, whose entry is in w->ct, leaves with the address the client dialled. 0 or a drop reason. */
 AX_INLINE int service_answer(struct __sk_buff *skb, struct ax_work *w)
 {
-	if (!w->ct.frontend_id || ct_from_initiator(&w->ct, w->side))
+	if (!w->ct.frontend_port || ct_from_initiator(&w->ct, w->side))
 		return 0;
-	return service_reverse(skb, w, w->ct.frontend_id);
+	w->to = w->ct.frontend;
+	return rewrite(skb, &w->pkt, &w->to, w->ct.frontend_port, AX_END_SRC);
 }
 
 #endif

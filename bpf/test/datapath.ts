@@ -20,13 +20,11 @@ import {
   encodeCt,
   encodeCtKey,
   encodeEndpoint,
-  encodeFrontend,
   encodeIpcacheEntry,
   encodeIpcacheKey,
   encodePolicyHead,
   encodePolicyKey,
   encodePolicyRow,
-  encodeSlotKey,
   encodeSvc,
   encodeSvcKey,
   endpointSize,
@@ -36,6 +34,7 @@ import {
 } from "@axoneme/abi";
 import { formatIp, type Ip, parseMac, parsePrefix } from "@axoneme/base";
 import { type BpfMap, BpfObject, type LoadedObject, RingBuffer } from "@axoneme/bpf";
+import { GrowingMap, type GrowingShape } from "@axoneme/datapath";
 import { mapped } from "./dissect.ts";
 import { hostMac, podMac } from "./packet.ts";
 
@@ -49,6 +48,19 @@ const SIZES: Record<string, number> = {
   ax_svc_flows: 1024,
   ax_frags: 256,
   ax_events: 1 << 20,
+};
+
+/** Small first inner maps. */
+const growing: Record<string, GrowingShape> = {
+  ax_services: {
+    type: "hash",
+    keySize: abi.svcKeySize,
+    valueSize: abi.svcSize,
+    initial: 64,
+    limit: 1 << 20,
+  },
+  ax_backends: { type: "hash", keySize: 4, valueSize: abi.backendSize, initial: 64, limit: 1 << 20 },
+  ax_slots: { type: "array", keySize: 4, valueSize: 4, initial: 1024, limit: 1 << 22 },
 };
 
 /** Verdicts of a tc program. */
@@ -90,6 +102,7 @@ export const defaultConfig: Config = {
   ctTimeoutAnyS: 60,
   ctTimeoutSvcS: 8000,
   tunnelPort: 0,
+  hashSeed: 0,
 };
 
 export interface PolicyRowSpec {
@@ -104,6 +117,21 @@ export interface PolicyRowSpec {
   precedence?: number;
   rule: number;
   proxyPort?: number;
+}
+
+/** What a client dials. The unspecified address stands for all addresses of the node. */
+export interface FrontendSpec {
+  ip: string;
+  port: number;
+  proto: number;
+  scope?: number;
+}
+
+export interface BackendSpec {
+  ip: string;
+  port: number;
+  state?: number;
+  local?: boolean;
 }
 
 export interface RunOptions {
@@ -121,6 +149,7 @@ export interface RunResult {
 export class Datapath {
   readonly object: LoadedObject;
   readonly #events: RingBuffer | undefined;
+  readonly #growing = new Map<string, GrowingMap>();
   #config: Config = { ...defaultConfig };
   readonly #heads = new Map<number, { exact: number; any: number; rule: number; verdict: number }>();
 
@@ -130,6 +159,9 @@ export class Datapath {
     const names = new Set(object.spec.maps.map((map) => map.name));
     const maxEntries = Object.fromEntries(Object.entries(SIZES).filter(([map]) => names.has(map)));
     this.object = object.configure(pinDir ? { pinDir } : { maxEntries }).load();
+    for (const [map, shape] of Object.entries(growing)) {
+      if (names.has(map)) this.#growing.set(map, GrowingMap.open(this.object.map(map), shape));
+    }
     if (names.has("ax_events")) this.#events = RingBuffer.open(this.object.map("ax_events"));
     this.configure({});
   }
@@ -148,10 +180,12 @@ export class Datapath {
     for (const map of this.object.maps.values()) {
       if (
         map.name.startsWith("ax_") &&
-        !["ax_config", "ax_metrics", "ax_events", "ax_scratch"].includes(map.name)
+        !["ax_config", "ax_metrics", "ax_events", "ax_scratch", "ax_sock"].includes(map.name) &&
+        !this.#growing.has(map.name)
       )
         map.clear();
     }
+    for (const map of this.#growing.values()) if (map.name !== "ax_slots") clearRows(map);
     this.#clearMetrics();
     this.#heads.clear();
     this.#config = { ...defaultConfig };
@@ -258,34 +292,45 @@ export class Datapath {
     this.map("ax_policy_heads").put(key32(key), encoded(abi.policyHeadSize, encodePolicyHead, row));
   }
 
-  /** A service and its backends; ids are derived from `id`. */
-  service(
-    id: number,
-    frontend: { ip: string; port: number; proto: number },
-    backends: { ip: string; port: number; state?: number }[],
-  ): void {
-    const { ip, port, proto } = frontend;
+  /** Rows of a map that grows. */
+  rows(name: "ax_services" | "ax_backends" | "ax_slots"): GrowingMap {
+    const map = this.#growing.get(name);
+    if (!map) throw new Error(`the object has no map ${name}`);
+    return map;
+  }
+
+  /**
+   * A service and its backends. Its service id is `id`, its slots stand at `id * 100`, its backends have the ids
+   * `id * 100` and up.
+   */
+  service(id: number, frontend: FrontendSpec, backends: BackendSpec[], change: Partial<abi.Svc> = {}): void {
+    const { ip, port, proto, scope = 0 } = frontend;
     backends.forEach((b, slot) => {
       const backend = id * 100 + slot;
-      const row = { addr: mapped(b.ip), port: b.port, proto, state: b.state ?? 0 };
-      this.map("ax_backends").put(key32(backend), encoded(abi.backendSize, encodeBackend, row));
-      const key = encoded(abi.slotKeySize, encodeSlotKey, { slotsId: id, slot });
-      this.map("ax_svc_slots").put(key, key32(backend));
+      const row: abi.Backend = {
+        addr: mapped(b.ip),
+        port: b.port,
+        proto,
+        state: b.state ?? 0,
+        serviceId: id,
+        flags: b.local ? abi.BackendFlags.LOCAL : 0,
+      };
+      this.rows("ax_backends").put(key32(backend), encoded(abi.backendSize, encodeBackend, row));
+      this.rows("ax_slots").put(key32(backend), key32(backend));
     });
-    if (this.object.maps.has("ax_frontends")) {
-      const row = encoded(abi.frontendSize, encodeFrontend, { addr: mapped(ip), port, proto });
-      this.map("ax_frontends").put(key32(id), row);
-    }
-    const svc = {
-      frontendId: id,
-      slotsId: id,
+    const svc: abi.Svc = {
+      serviceId: id,
+      slotsOff: id * 100,
+      slots: backends.length,
       count: backends.length,
       affinityTimeoutS: 0,
-      flags: 1,
+      flags: abi.SvcFlags.CLUSTERIP,
       algorithm: 0,
+      forwarding: 0,
+      ...change,
     };
-    const key = encoded(abi.svcKeySize, encodeSvcKey, { addr: mapped(ip), port, proto, scope: 0 });
-    this.map("ax_services").put(key, encoded(abi.svcSize, encodeSvc, svc));
+    const key = encoded(abi.svcKeySize, encodeSvcKey, { addr: mapped(ip), port, proto, scope });
+    this.rows("ax_services").put(key, encoded(abi.svcSize, encodeSvc, svc));
   }
 
   run(program: string, data: Uint8Array, options: RunOptions = {}): RunResult {
@@ -334,6 +379,11 @@ export class Datapath {
     const values = this.map("ax_metrics").getPerCpu(key32((reason << 2) | dir)) ?? [];
     return values.reduce((sum, bytes) => sum + decoded(decodeMetric, bytes).packets, 0n);
   }
+}
+
+function clearRows(map: GrowingMap): void {
+  const { keys, count } = map.dump();
+  map.deleteBatch(keys, count);
 }
 
 function headKey(policy: number, dir: "ingress" | "egress"): number {

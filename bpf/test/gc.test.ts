@@ -52,7 +52,7 @@ function run(ctx: Partial<GcCtx> = {}): GcCtx {
 }
 
 function connection(aport: number, expiresS: number, a = POD, proto: number = Proto.TCP, bport = 443): void {
-  const common = { proto, epoch: 1, flags: 0, frontendId: 0, createdS: 0 };
+  const common = { proto, epoch: 1, flags: 0, frontend: new Uint8Array(16), frontendPort: 0, createdS: 0 };
   dp.putConnection({ ...common, a: mapped(a), b: mapped(WORLD), aport, bport, expiresS, side: [side, side] });
 }
 
@@ -66,12 +66,16 @@ function mapping(
 ): void {
   const icmp = proto === Proto.ICMP;
   const put = (key: Parameters<typeof encodeNatKey>[0], addr: string, to: number) =>
-    dp
-      .map("ax_nat")
-      .put(
-        encoded(natKeySize, encodeNatKey, key),
-        encoded(natSize, encodeNat, { addr: mapped(addr), port: to, expiresS }),
-      );
+    dp.map("ax_nat").put(
+      encoded(natKeySize, encodeNatKey, key),
+      encoded(natSize, encodeNat, {
+        addr: mapped(addr),
+        frontend: new Uint8Array(16),
+        frontendPort: 0,
+        port: to,
+        expiresS,
+      }),
+    );
   const dport = icmp ? port : 443;
   put({ saddr: mapped(pod), daddr: mapped(WORLD), sport: port, dport, proto, reverse: 0 }, NODE, nodePort);
   const back = { saddr: mapped(WORLD), daddr: mapped(NODE), proto, reverse: 1 };

@@ -47,7 +47,14 @@ function connection(
 ): void {
   const pod = { ...blankSide, ifindex: dev.a, epId: 1, path: CtPath.PEER };
   const world = { ...blankSide, ifindex: dev.native, epId: 0, path: CtPath.NEIGH };
-  const common = { proto, epoch: dp.config.epoch, expiresS: nowS() + 60, frontendId: 0, createdS: nowS() };
+  const common = {
+    proto,
+    epoch: dp.config.epoch,
+    expiresS: nowS() + 60,
+    frontend: new Uint8Array(16),
+    frontendPort: 0,
+    createdS: nowS(),
+  };
   const podFirst = Buffer.compare(mapped(f.a), mapped(f.world)) < 0;
   dp.putConnection(
     podFirst
@@ -332,7 +339,8 @@ function connectionInside(f: Family): void {
     epoch: dp.config.epoch,
     expiresS: nowS() + 8000,
     flags: CtFlags.SEEN_REPLY,
-    frontendId: 0,
+    frontend: new Uint8Array(16),
+    frontendPort: 0,
     createdS: nowS(),
     side: [
       { ...side, ifindex: dev.a, epId: 1 },

@@ -78,7 +78,8 @@ describe.each(families)("overlay, $name", (f) => {
       epoch: dp.config.epoch,
       expiresS: seconds() + 8000,
       flags: CtFlags.SEEN_REPLY | CtFlags.INITIATOR_B,
-      frontendId: 0,
+      frontend: new Uint8Array(16),
+      frontendPort: 0,
       createdS: seconds(),
       side: [podSide, remote],
     });

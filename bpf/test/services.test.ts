@@ -2,7 +2,7 @@ import { DropReason, EventFlags, EventType, PolicyVerdict } from "@axoneme/abi";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Datapath, text, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
-import { dissect } from "./dissect.ts";
+import { dissect, mapped } from "./dissect.ts";
 import { ip, Proto, Tcp, tcp, tcpSegment, udp, udpDatagram, unreachable } from "./packet.ts";
 import { families, guarded, ID, peopled } from "./scene.ts";
 
@@ -33,7 +33,7 @@ describe.each(families)("services per packet, $name", (f) => {
     const { verdict, out } = fromA(tcp({ ...dial, flags: Tcp.SYN }));
     expect(verdict).toBe(Verdict.REDIRECT);
     expect(dissect(out)).toMatchObject({ src: f.a, dst: f.b, sport: 40000, dport: 80, wrong: [] });
-    expect(dp.connections()[0]).toMatchObject({ frontendId: 7 });
+    expect(dp.connections()[0]).toMatchObject({ frontend: mapped(f.service), frontendPort: 8080 });
     expect(dp.counted(0, 2)).toBe(1n);
   });
 
@@ -68,7 +68,7 @@ describe.each(families)("services per packet, $name", (f) => {
       dissect(fromA(udp({ src: f.a, dst: f.service, sport: 999, dport: 53 })).out).dport ?? 0;
     const first = query();
     for (let i = 0; i < 20; i++) expect(query()).toBe(first);
-    dp.map("ax_backends").delete(new Uint8Array(new Uint32Array([900 + first - 100]).buffer));
+    dp.rows("ax_backends").delete(new Uint8Array(new Uint32Array([900 + first - 100]).buffer));
     const others = new Set(Array.from({ length: 5 }, query));
     expect(others.size).toBe(1);
     expect(others.has(first)).toBe(false);

@@ -122,7 +122,7 @@ describe.each(families)("services at the socket, $name", (f) => {
     );
     expect(output).toBe(`${f.dialled} 80`);
     const rows = [...dp.map("ax_sock_rev")].map(([, value]) => decoded(decodeSockRev, value));
-    expect(rows.map((row) => [text(row.addr), row.port, row.frontendId])).toEqual([[f.service, 80, 5]]);
+    expect(rows.map((row) => [text(row.addr), row.port, row.backendId])).toEqual([[f.service, 80, 500]]);
   });
 
   test("a connected UDP socket talks to one backend", async () => {
@@ -150,7 +150,7 @@ describe.each(families)("services at the socket, $name", (f) => {
 
   test("a service whose slots are just being replaced is left to the packets", async () => {
     service(Proto.TCP, 1);
-    dp.map("ax_svc_slots").clear();
+    dp.rows("ax_slots").put(key32(500), key32(99));
     expect((await probe("tcp", f.dialled, "80")).code).not.toBe(0);
     expect([...dp.map("ax_sock_rev")]).toEqual([]);
   });

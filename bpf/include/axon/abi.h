@@ -48,6 +48,9 @@ enum ax_config_flags {
 	AX_CFG_MASQUERADE4 = 1 << 3,
 	AX_CFG_MASQUERADE6 = 1 << 4,
 	AX_CFG_POLICY_AUDIT = 1 << 5,  /* report instead of drop */
+	AX_CFG_SERVICES = 1 << 6,      /* Services are served for packets from outside of the node */
+	AX_CFG_DSR_IPIP = 1 << 7,      /* packets of direct server return are wrapped in IPIP / IP6IP6 */
+	AX_CFG_XDP = 1 << 8,           /* the native device has the XDP balancer too */
 };
 
 struct ax_config {
@@ -63,7 +66,7 @@ struct ax_config {
 	__u32 tunnel_ifindex;      /* the VXLAN device (0: none) */
 	struct ax_addr node_ip4;   /* v4-mapped; zero when absent. Masquerade source too */
 	struct ax_addr node_ip6;
-	__u16 nat_port_min;        /* host order, inclusive */
+	__u16 nat_port_min;        /* host order, inclusive: sources of translated packets */
 	__u16 nat_port_max;
 	__u16 mtu;                 /* of pods' packets that leave the node (less the tunnel); larger ones go to the stack, 0: no check */
 	__u8 aggregation;          /* enum ax_aggregation */
@@ -76,6 +79,7 @@ struct ax_config {
 	__u32 ct_timeout_svc_s;    /* 8000: translated-service TCP affinity of a connection */
 	__u16 tunnel_port;         /* host order; pods may not speak to it themselves (0: 8472) */
 	__u16 pad2;
+	__u32 hash_seed;           /* of Maglev look-ups: the same on all nodes of the cluster */
 };
 
 enum ax_aggregation { AX_AGG_NONE = 0, AX_AGG_LOWEST = 1, AX_AGG_LOW = 2, AX_AGG_MEDIUM = 3, AX_AGG_MAX = 4 };
@@ -85,6 +89,7 @@ enum ax_ep_flags {
 	AX_EP_HOST = 1 << 0,       /* an address of this node: deliver to the stack */
 	AX_EP_NO_MASQ = 1 << 1,    /* never masquerade this endpoint */
 	AX_EP_AUDIT = 1 << 2,      /* policy reports, does not drop */
+	AX_EP_NODEPORT = 1 << 3,   /* an address of this node on which NodePorts and host ports are served */
 };
 
 struct ax_endpoint {
@@ -155,12 +160,22 @@ struct ax_policy_head {
 };
 
 /* ---- services --------------------------------------------------------------- */
-/* ax_services: hash, frontend -> service generation */
+/*
+ * ax_services: frontend -> Service port. Outer array of one element, so that user space can put a larger
+ * hash in its place (as ax_backends and ax_slots). A port served on all addresses of the node has one
+ * row, under the unspecified address of its family; it is looked up when the exact one is not there.
+ */
 struct ax_svc_key {
 	struct ax_addr addr;
 	__be16 port;
 	__u8 proto;
-	__u8 scope;     /* 0 external, 1 internal */
+	__u8 scope;     /* enum ax_svc_scope */
+};
+
+enum ax_svc_scope {
+	AX_SCOPE_EXTERNAL = 0,
+	AX_SCOPE_INTERNAL = 1, /* for clients of this node, with AX_SVC_TWO_SCOPES on the external row */
+	AX_SCOPE_ORIGINAL = 2, /* for clients that a local redirect leaves alone, with AX_SVC_SKIP */
 };
 
 enum ax_svc_flags {
@@ -170,46 +185,92 @@ enum ax_svc_flags {
 	AX_SVC_EXTERNALIP = 1 << 3,
 	AX_SVC_HOSTPORT = 1 << 4,
 	AX_SVC_AFFINITY = 1 << 5,
+	AX_SVC_TWO_SCOPES = 1 << 6,
+	AX_SVC_SOURCE_RANGES = 1 << 7,  /* the client has to be in ax_src_ranges */
+	AX_SVC_LOCAL_ONLY = 1 << 8,     /* the list has backends of this node only */
+	AX_SVC_LOCAL_REDIRECT = 1 << 9,
+	AX_SVC_SKIP = 1 << 10,          /* clients in ax_lrp_skip look at the original */
+	AX_SVC_LOOPBACK_ONLY = 1 << 11, /* a host port on 127.0.0.1: sockets only */
+	AX_SVC_TOPOLOGY = 1 << 12,      /* the list was narrowed to the node's zone; for people */
 };
 
+enum ax_svc_algorithm { AX_LB_RANDOM = 0, AX_LB_MAGLEV = 1 };
+enum ax_svc_forwarding { AX_FWD_SNAT = 0, AX_FWD_DSR = 1 };
+
 struct ax_svc {
-	__u32 frontend_id;      /* row of ax_frontends, for reverse translation and events */
-	__u32 slots_id;         /* which list of slots: a fresh id for every change, so that one row flips all */
+	__u32 service_id;       /* names the Service's port whatever its frontends: affinity, source ranges */
+	__u32 slots_off;        /* the range of ax_slots: a fresh one for every change, so that this row flips all */
+	__u32 slots;            /* its length: count, or the size of a Maglev table */
 	__u32 count;            /* usable backends; 0: reject */
 	__u32 affinity_timeout_s;
 	__u16 flags;            /* enum ax_svc_flags */
-	__u8 algorithm;         /* 0 random, 1 maglev */
-	__u8 pad[5];
+	__u8 algorithm;         /* enum ax_svc_algorithm */
+	__u8 forwarding;        /* enum ax_svc_forwarding */
 };
 
-/* ax_svc_slots: hash, (slots_id, 0..count-1) -> backend id */
-struct ax_slot_key {
-	__u32 slots_id;
-	__u32 slot;
-};
+/* ax_slots: array of backend ids, in ranges. A freed range rests before it is used again: nobody reads it then. */
 
-/* ax_backends: hash, backend id -> address. A removed backend's row is deleted:
- * a connection that remembers it selects again. Ids are never reused within 2^32. */
+enum ax_backend_flags { AX_BE_LOCAL = 1 << 0 /* an endpoint of this node */ };
+
+/* ax_backends: hash, backend id -> address. A removed backend's row is deleted: a connection that remembers
+ * it selects again. An id belongs to one Service port and is never used again. */
 struct ax_backend {
 	struct ax_addr addr;
 	__be16 port;
 	__u8 proto;
 	__u8 state;             /* 0 active, 1 terminating */
-	__u32 pad;
+	__u32 service_id;
+	__u8 flags;             /* enum ax_backend_flags */
+	__u8 pad[3];
 };
 
-/* ax_frontends: hash, frontend id -> address the client dialled */
-struct ax_frontend {
+/* ax_affinity: LRU hash, client -> the backend it had */
+struct ax_affinity_key {
+	struct ax_addr client;
+	__u32 service_id;
+};
+
+struct ax_affinity {
+	__u32 backend_id;
+	__u32 last_s;
+};
+
+/* ax_src_ranges: LPM, who may use a Service; value __u32 (unused, 1) */
+struct ax_src_range_key {
+	__u32 prefixlen;        /* 32 for service_id + 0..128 */
+	__u32 service_id;
 	struct ax_addr addr;
-	__be16 port;
-	__u8 proto;
-	__u8 pad[5];
 };
 
-/* ax_sock_rev: LRU hash, socket-level reverse translation (UDP recvmsg, getpeername) */
+/* ax_lrp_skip: hash, clients whose packets a local redirect leaves alone; value __u32 (unused, 1) */
+struct ax_skip_key {
+	struct ax_addr client;
+	__u32 service_id;
+};
+
+/* ax_netns: hash, cookie of a pod's network namespace -> its addresses; zero when absent */
+struct ax_netns {
+	struct ax_addr ip4;
+	struct ax_addr ip6;
+};
+
+/* ax_sock: socket storage, where a connected socket was sent to instead of what it dialled */
+struct ax_sock {
+	struct ax_addr frontend;
+	struct ax_addr backend;
+	__be16 frontend_port;
+	__be16 backend_port;
+	__u32 backend_id;
+	__u32 service_id;
+	__u8 proto;
+	__u8 scope;             /* enum ax_svc_scope of the row that was used */
+	__u16 pad;
+};
+
+/* ax_sock_rev: LRU hash, socket-level reverse translation of unconnected UDP (recvmsg) */
 struct ax_sock_rev_key {
 	__u64 cookie;
-	struct ax_addr addr;    /* backend */
+	struct ax_addr addr;    /* backend; in ax_sock_fwd: frontend */
 	__be16 port;
 	__u8 pad[6];
 };
@@ -218,10 +279,12 @@ struct ax_sock_rev {
 	struct ax_addr addr;    /* frontend */
 	__be16 port;
 	__u16 pad;
-	__u32 frontend_id;
+	__u32 backend_id;
 };
 
-/* ax_svc_flows: LRU hash, a translated packet flow's backend. Key: the packet as the client sent it */
+/* ax_sock_fwd: LRU hash, key as ax_sock_rev with the frontend, value __u32 backend id: a socket's datagrams stay with it */
+
+/* ax_svc_flows: hash, a translated packet flow. Key: the packet as the client sent it */
 struct ax_flow_key {
 	struct ax_addr saddr;
 	struct ax_addr daddr;
@@ -231,9 +294,27 @@ struct ax_flow_key {
 	__u8 pad[3];
 };
 
+enum ax_flow_kind {
+	AX_FLOW_LOCAL = 0,      /* destination only; the connection's entry in ax_ct knows the rest */
+	AX_FLOW_SNAT = 1,       /* forwarded to another node under (nat_addr, nat_port) */
+	AX_FLOW_DSR = 2,        /* forwarded to another node, which answers the client */
+};
+
+enum ax_flow_flags {
+	AX_FLOW_SEEN_REPLY = 1 << 0,
+	AX_FLOW_FIN_CLIENT = 1 << 1,
+	AX_FLOW_FIN_BACKEND = 1 << 2,
+	AX_FLOW_CLOSED = 1 << 3,
+};
+
 struct ax_svc_flow {
 	__u32 backend_id;
 	__u32 expires_s;
+	struct ax_addr nat_addr;/* AX_FLOW_SNAT: the source the backend sees */
+	__be16 nat_port;
+	__u8 kind;              /* enum ax_flow_kind */
+	__u8 pad;
+	__u32 flags;            /* enum ax_flow_flags */
 };
 
 /* ---- ax_ct: hash, connection tracking: one entry a connection ---------------- */
@@ -259,6 +340,8 @@ enum ax_ct_flags {
 	AX_CT_AUDITED = 1 << 5,      /* let through by audit mode */
 	AX_CT_REFUSED = 1 << 6,      /* re-evaluated after a policy change and refused */
 	AX_CT_MASQUERADE = 1 << 7,   /* packets of the initiator leave with the node's address */
+	AX_CT_LOOPBACK = 1 << 8,     /* a pod reached itself through a Service, under the loopback source */
+	AX_CT_DSR = 1 << 9,          /* another node forwarded it; replies go straight to the client */
 };
 
 /* How packets TO a side leave this node */
@@ -287,14 +370,15 @@ struct ax_ct {
 	__u32 epoch;          /* ax_config.epoch of the last full decision */
 	__u32 expires_s;
 	__u32 flags;          /* enum ax_ct_flags */
-	__u32 frontend_id;    /* replies to the initiator are translated back to this; 0 = none */
 	__u32 created_s;
-	__u32 pad;
+	struct ax_addr frontend; /* replies to the initiator are translated back to this */
+	__be16 frontend_port;    /* 0 = none */
+	__u16 pad;
 	struct ax_ct_side side[2]; /* 0 = a, 1 = b */
 };
 
 /* ---- ax_nat: hash, source NAT; two rows a mapping ---------------------------- */
-/* forward row: key = original packet, value = new source.
+/* forward row: key = original packet, value = new source (of a Service's flow: in ax_svc_flows instead).
  * reverse row: key = the reply as it arrives, value = original source (new destination). */
 struct ax_nat_key {
 	struct ax_addr saddr;
@@ -308,10 +392,25 @@ struct ax_nat_key {
 
 struct ax_nat {
 	struct ax_addr addr;
+	struct ax_addr frontend;/* reverse row of a Service's flow: the source the client expects */
 	__be16 port;
-	__u16 pad;
+	__be16 frontend_port;   /* 0: of no Service */
 	__u32 expires_s;
 };
+
+/* ---- ax_l2: hash, addresses this node answers ARP and neighbour solicitations for ----- */
+struct ax_l2_key {
+	struct ax_addr addr;
+	__u32 ifindex;
+};
+
+struct ax_l2 {
+	__u64 answered;         /* requests so far */
+	__u8 mac[6];
+	__u8 pad[2];
+};
+
+/* ---- ax_deny: LPM (key struct ax_ipcache_key), sources dropped at the edge; value __u32 (unused, 1) ---- */
 
 /* ---- ct_gc: context of the garbage collection run (BPF_PROG_RUN) ------------------ */
 struct ax_gc_ctx {
@@ -435,6 +534,7 @@ enum ax_drop {
 	AX_DROP_FIB = 169,
 	AX_DROP_ENCAP_PROHIBITED = 170,
 	AX_DROP_FRAG_NOT_FOUND = 175,
+	AX_DROP_NOT_IN_SRC_RANGE = 177,
 	AX_DROP_POLICY_DENY = 181,         /* an explicit deny rule */
 	AX_DROP_TTL_EXCEEDED = 196,
 	AX_DROP_EP_NOT_READY = 203,

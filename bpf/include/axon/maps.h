@@ -26,16 +26,52 @@ AX_MAP(ax_ipcache, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, struct ax_ipcac
 AX_MAP(ax_nomasq, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 16384, BPF_F_NO_PREALLOC);
 AX_MAP(ax_policy, BPF_MAP_TYPE_HASH, struct ax_policy_key, struct ax_policy_row, 1048576, BPF_F_NO_PREALLOC);
 AX_MAP(ax_policy_heads, BPF_MAP_TYPE_HASH, __u32, struct ax_policy_head, 65536, BPF_F_NO_PREALLOC);
-AX_MAP(ax_services, BPF_MAP_TYPE_HASH, struct ax_svc_key, struct ax_svc, 262144, BPF_F_NO_PREALLOC);
-AX_MAP(ax_svc_slots, BPF_MAP_TYPE_HASH, struct ax_slot_key, __u32, 1048576, BPF_F_NO_PREALLOC);
-AX_MAP(ax_backends, BPF_MAP_TYPE_HASH, __u32, struct ax_backend, 524288, BPF_F_NO_PREALLOC);
-AX_MAP(ax_frontends, BPF_MAP_TYPE_HASH, __u32, struct ax_frontend, 262144, BPF_F_NO_PREALLOC);
+AX_MAP(ax_affinity, BPF_MAP_TYPE_LRU_HASH, struct ax_affinity_key, struct ax_affinity, 65536, 0);
+AX_MAP(ax_src_ranges, BPF_MAP_TYPE_LPM_TRIE, struct ax_src_range_key, __u32, 262144, BPF_F_NO_PREALLOC);
+AX_MAP(ax_lrp_skip, BPF_MAP_TYPE_HASH, struct ax_skip_key, __u32, 65536, BPF_F_NO_PREALLOC);
+AX_MAP(ax_netns, BPF_MAP_TYPE_HASH, __u64, struct ax_netns, 16384, BPF_F_NO_PREALLOC);
 AX_MAP(ax_sock_rev, BPF_MAP_TYPE_LRU_HASH, struct ax_sock_rev_key, struct ax_sock_rev, 65536, 0);
-AX_MAP(ax_svc_flows, BPF_MAP_TYPE_LRU_HASH, struct ax_flow_key, struct ax_svc_flow, 65536, 0);
+AX_MAP(ax_sock_fwd, BPF_MAP_TYPE_LRU_HASH, struct ax_sock_rev_key, __u32, 65536, 0);
+AX_MAP(ax_svc_flows, BPF_MAP_TYPE_HASH, struct ax_flow_key, struct ax_svc_flow, 131072, BPF_F_NO_PREALLOC);
+AX_MAP(ax_l2, BPF_MAP_TYPE_HASH, struct ax_l2_key, struct ax_l2, 16384, BPF_F_NO_PREALLOC);
+AX_MAP(ax_deny, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 65536, BPF_F_NO_PREALLOC);
 AX_MAP(ax_ct, BPF_MAP_TYPE_HASH, struct ax_ct_key, struct ax_ct, 131072, 0);
 AX_MAP(ax_nat, BPF_MAP_TYPE_HASH, struct ax_nat_key, struct ax_nat, 131072, BPF_F_NO_PREALLOC);
 AX_MAP(ax_frags, BPF_MAP_TYPE_LRU_HASH, struct ax_frag_key, struct ax_frag_ports, 8192, 0);
 AX_MAP(ax_metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_metric, 1024, 0);
+
+/*
+ * Maps that grow while they are in use: an array of one element, whose hash or array user space replaces
+ * by a larger copy. The first one comes from user space too: nothing is found until then.
+ */
+#define AX_GROWING(_name, _type, _key, _value, _flags)			\
+	struct rows_of_##_name {						\
+		__uint(type, _type);					\
+		__type(key, _key);					\
+		__type(value, _value);					\
+		__uint(max_entries, 1);					\
+		__uint(map_flags, _flags);				\
+	};								\
+	struct {							\
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);		\
+		__type(key, __u32);					\
+		__uint(max_entries, 1);					\
+		__uint(pinning, LIBBPF_PIN_BY_NAME);			\
+		__array(values, struct rows_of_##_name);			\
+	} _name SEC(".maps")
+
+AX_GROWING(ax_services, BPF_MAP_TYPE_HASH, struct ax_svc_key, struct ax_svc, BPF_F_NO_PREALLOC);
+AX_GROWING(ax_backends, BPF_MAP_TYPE_HASH, __u32, struct ax_backend, BPF_F_NO_PREALLOC);
+AX_GROWING(ax_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, BPF_F_INNER_MAP);
+
+/* Storage that goes with its socket */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__type(key, int);
+	__type(value, struct ax_sock);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ax_sock SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

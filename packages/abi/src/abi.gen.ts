@@ -11,6 +11,12 @@ export const Aggregation = {
 } as const;
 export type Aggregation = (typeof Aggregation)[keyof typeof Aggregation];
 
+/** enum ax_backend_flags. */
+export const BackendFlags = {
+  LOCAL: 1,
+} as const;
+export type BackendFlags = (typeof BackendFlags)[keyof typeof BackendFlags];
+
 /** enum ax_config_flags. */
 export const ConfigFlags = {
   IPV4: 1,
@@ -19,6 +25,9 @@ export const ConfigFlags = {
   MASQUERADE4: 8,
   MASQUERADE6: 16,
   POLICY_AUDIT: 32,
+  SERVICES: 64,
+  DSR_IPIP: 128,
+  XDP: 256,
 } as const;
 export type ConfigFlags = (typeof ConfigFlags)[keyof typeof ConfigFlags];
 
@@ -32,6 +41,8 @@ export const CtFlags = {
   AUDITED: 32,
   REFUSED: 64,
   MASQUERADE: 128,
+  LOOPBACK: 256,
+  DSR: 512,
 } as const;
 export type CtFlags = (typeof CtFlags)[keyof typeof CtFlags];
 
@@ -73,6 +84,7 @@ export const DropReason = {
   FIB: 169,
   ENCAP_PROHIBITED: 170,
   FRAG_NOT_FOUND: 175,
+  NOT_IN_SRC_RANGE: 177,
   POLICY_DENY: 181,
   TTL_EXCEEDED: 196,
   EP_NOT_READY: 203,
@@ -84,6 +96,7 @@ export const EpFlags = {
   HOST: 1,
   NO_MASQ: 2,
   AUDIT: 4,
+  NODEPORT: 8,
 } as const;
 export type EpFlags = (typeof EpFlags)[keyof typeof EpFlags];
 
@@ -108,6 +121,23 @@ export const EventType = {
   TRACE_SOCK: 7,
 } as const;
 export type EventType = (typeof EventType)[keyof typeof EventType];
+
+/** enum ax_flow_flags. */
+export const FlowFlags = {
+  SEEN_REPLY: 1,
+  FIN_CLIENT: 2,
+  FIN_BACKEND: 4,
+  CLOSED: 8,
+} as const;
+export type FlowFlags = (typeof FlowFlags)[keyof typeof FlowFlags];
+
+/** enum ax_flow_kind. */
+export const FlowKind = {
+  LOCAL: 0,
+  SNAT: 1,
+  DSR: 2,
+} as const;
+export type FlowKind = (typeof FlowKind)[keyof typeof FlowKind];
 
 /** enum ax_ipcache_flags. */
 export const IpcacheFlags = {
@@ -146,6 +176,13 @@ export const ReservedIdentity = {
 } as const;
 export type ReservedIdentity = (typeof ReservedIdentity)[keyof typeof ReservedIdentity];
 
+/** enum ax_svc_algorithm. */
+export const SvcAlgorithm = {
+  RANDOM: 0,
+  MAGLEV: 1,
+} as const;
+export type SvcAlgorithm = (typeof SvcAlgorithm)[keyof typeof SvcAlgorithm];
+
 /** enum ax_svc_flags. */
 export const SvcFlags = {
   CLUSTERIP: 1,
@@ -154,8 +191,30 @@ export const SvcFlags = {
   EXTERNALIP: 8,
   HOSTPORT: 16,
   AFFINITY: 32,
+  TWO_SCOPES: 64,
+  SOURCE_RANGES: 128,
+  LOCAL_ONLY: 256,
+  LOCAL_REDIRECT: 512,
+  SKIP: 1024,
+  LOOPBACK_ONLY: 2048,
+  TOPOLOGY: 4096,
 } as const;
 export type SvcFlags = (typeof SvcFlags)[keyof typeof SvcFlags];
+
+/** enum ax_svc_forwarding. */
+export const SvcForwarding = {
+  SNAT: 0,
+  DSR: 1,
+} as const;
+export type SvcForwarding = (typeof SvcForwarding)[keyof typeof SvcForwarding];
+
+/** enum ax_svc_scope. */
+export const SvcScope = {
+  EXTERNAL: 0,
+  INTERNAL: 1,
+  ORIGINAL: 2,
+} as const;
+export type SvcScope = (typeof SvcScope)[keyof typeof SvcScope];
 
 /** enum ax_trace_point. */
 export const TracePoint = {
@@ -184,22 +243,67 @@ export const TraceReason = {
 } as const;
 export type TraceReason = (typeof TraceReason)[keyof typeof TraceReason];
 
-/** struct ax_backend, 24 bytes. */
+/** struct ax_affinity, 8 bytes. */
+export interface Affinity {
+  backendId: number;
+  lastS: number;
+}
+
+export const affinitySize = 8;
+
+export function encodeAffinity(v: Affinity, view: DataView, off: number): void {
+  view.setUint32(off, v.backendId, true);
+  view.setUint32(off + 4, v.lastS, true);
+}
+
+export function decodeAffinity(view: DataView, off: number): Affinity {
+  return {
+    backendId: view.getUint32(off, true),
+    lastS: view.getUint32(off + 4, true),
+  };
+}
+
+/** struct ax_affinity_key, 20 bytes. */
+export interface AffinityKey {
+  client: Uint8Array;
+  serviceId: number;
+}
+
+export const affinityKeySize = 20;
+
+export function encodeAffinityKey(v: AffinityKey, view: DataView, off: number): void {
+  putBytes(view, off, v.client, 16);
+  view.setUint32(off + 16, v.serviceId, true);
+}
+
+export function decodeAffinityKey(view: DataView, off: number): AffinityKey {
+  return {
+    client: bytesIn(view, off, 16),
+    serviceId: view.getUint32(off + 16, true),
+  };
+}
+
+/** struct ax_backend, 28 bytes. */
 export interface Backend {
   addr: Uint8Array;
   port: number;
   proto: number;
   state: number;
+  serviceId: number;
+  flags: number;
 }
 
-export const backendSize = 24;
+export const backendSize = 28;
 
 export function encodeBackend(v: Backend, view: DataView, off: number): void {
   putBytes(view, off, v.addr, 16);
   view.setUint16(off + 16, v.port, false);
   view.setUint8(off + 18, v.proto);
   view.setUint8(off + 19, v.state);
-  view.setUint32(off + 20, 0, true);
+  view.setUint32(off + 20, v.serviceId, true);
+  view.setUint8(off + 24, v.flags);
+  view.setUint8(off + 25, 0);
+  view.setUint16(off + 26, 0, true);
 }
 
 export function decodeBackend(view: DataView, off: number): Backend {
@@ -208,10 +312,12 @@ export function decodeBackend(view: DataView, off: number): Backend {
     port: view.getUint16(off + 16, false),
     proto: view.getUint8(off + 18),
     state: view.getUint8(off + 19),
+    serviceId: view.getUint32(off + 20, true),
+    flags: view.getUint8(off + 24),
   };
 }
 
-/** struct ax_config, 84 bytes. */
+/** struct ax_config, 88 bytes. */
 export interface Config {
   epoch: number;
   flags: number;
@@ -230,9 +336,10 @@ export interface Config {
   ctTimeoutAnyS: number;
   ctTimeoutSvcS: number;
   tunnelPort: number;
+  hashSeed: number;
 }
 
-export const configSize = 84;
+export const configSize = 88;
 
 export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint32(off, v.epoch, true);
@@ -254,6 +361,7 @@ export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint32(off + 76, v.ctTimeoutSvcS, true);
   view.setUint16(off + 80, v.tunnelPort, true);
   view.setUint16(off + 82, 0, true);
+  view.setUint32(off + 84, v.hashSeed, true);
 }
 
 export function decodeConfig(view: DataView, off: number): Config {
@@ -275,30 +383,33 @@ export function decodeConfig(view: DataView, off: number): Config {
     ctTimeoutAnyS: view.getUint32(off + 72, true),
     ctTimeoutSvcS: view.getUint32(off + 76, true),
     tunnelPort: view.getUint16(off + 80, true),
+    hashSeed: view.getUint32(off + 84, true),
   };
 }
 
-/** struct ax_ct, 104 bytes. */
+/** struct ax_ct, 116 bytes. */
 export interface Ct {
   epoch: number;
   expiresS: number;
   flags: number;
-  frontendId: number;
   createdS: number;
+  frontend: Uint8Array;
+  frontendPort: number;
   side: [CtSide, CtSide];
 }
 
-export const ctSize = 104;
+export const ctSize = 116;
 
 export function encodeCt(v: Ct, view: DataView, off: number): void {
   view.setUint32(off, v.epoch, true);
   view.setUint32(off + 4, v.expiresS, true);
   view.setUint32(off + 8, v.flags, true);
-  view.setUint32(off + 12, v.frontendId, true);
-  view.setUint32(off + 16, v.createdS, true);
-  view.setUint32(off + 20, 0, true);
-  encodeCtSide(v.side[0], view, off + 24);
-  encodeCtSide(v.side[1], view, off + 64);
+  view.setUint32(off + 12, v.createdS, true);
+  putBytes(view, off + 16, v.frontend, 16);
+  view.setUint16(off + 32, v.frontendPort, false);
+  view.setUint16(off + 34, 0, true);
+  encodeCtSide(v.side[0], view, off + 36);
+  encodeCtSide(v.side[1], view, off + 76);
 }
 
 export function decodeCt(view: DataView, off: number): Ct {
@@ -306,9 +417,10 @@ export function decodeCt(view: DataView, off: number): Ct {
     epoch: view.getUint32(off, true),
     expiresS: view.getUint32(off + 4, true),
     flags: view.getUint32(off + 8, true),
-    frontendId: view.getUint32(off + 12, true),
-    createdS: view.getUint32(off + 16, true),
-    side: [decodeCtSide(view, off + 24), decodeCtSide(view, off + 64)],
+    createdS: view.getUint32(off + 12, true),
+    frontend: bytesIn(view, off + 16, 16),
+    frontendPort: view.getUint16(off + 32, false),
+    side: [decodeCtSide(view, off + 36), decodeCtSide(view, off + 76)],
   };
 }
 
@@ -589,31 +701,6 @@ export function decodeFragPorts(view: DataView, off: number): FragPorts {
   };
 }
 
-/** struct ax_frontend, 24 bytes. */
-export interface Frontend {
-  addr: Uint8Array;
-  port: number;
-  proto: number;
-}
-
-export const frontendSize = 24;
-
-export function encodeFrontend(v: Frontend, view: DataView, off: number): void {
-  putBytes(view, off, v.addr, 16);
-  view.setUint16(off + 16, v.port, false);
-  view.setUint8(off + 18, v.proto);
-  view.setUint8(off + 19, 0);
-  view.setUint32(off + 20, 0, true);
-}
-
-export function decodeFrontend(view: DataView, off: number): Frontend {
-  return {
-    addr: bytesIn(view, off, 16),
-    port: view.getUint16(off + 16, false),
-    proto: view.getUint8(off + 18),
-  };
-}
-
 /** struct ax_gc_ctx, 40 bytes. */
 export interface GcCtx {
   flush: Uint8Array;
@@ -690,6 +777,47 @@ export function decodeIpcacheKey(view: DataView, off: number): IpcacheKey {
   };
 }
 
+/** struct ax_l2, 16 bytes. */
+export interface L2 {
+  answered: bigint;
+  mac: Uint8Array;
+}
+
+export const l2Size = 16;
+
+export function encodeL2(v: L2, view: DataView, off: number): void {
+  view.setBigUint64(off, v.answered, true);
+  putBytes(view, off + 8, v.mac, 6);
+  view.setUint16(off + 14, 0, true);
+}
+
+export function decodeL2(view: DataView, off: number): L2 {
+  return {
+    answered: view.getBigUint64(off, true),
+    mac: bytesIn(view, off + 8, 6),
+  };
+}
+
+/** struct ax_l2_key, 20 bytes. */
+export interface L2Key {
+  addr: Uint8Array;
+  ifindex: number;
+}
+
+export const l2KeySize = 20;
+
+export function encodeL2Key(v: L2Key, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint32(off + 16, v.ifindex, true);
+}
+
+export function decodeL2Key(view: DataView, off: number): L2Key {
+  return {
+    addr: bytesIn(view, off, 16),
+    ifindex: view.getUint32(off + 16, true),
+  };
+}
+
 /** struct ax_metric, 16 bytes. */
 export interface Metric {
   packets: bigint;
@@ -710,27 +838,32 @@ export function decodeMetric(view: DataView, off: number): Metric {
   };
 }
 
-/** struct ax_nat, 24 bytes. */
+/** struct ax_nat, 40 bytes. */
 export interface Nat {
   addr: Uint8Array;
+  frontend: Uint8Array;
   port: number;
+  frontendPort: number;
   expiresS: number;
 }
 
-export const natSize = 24;
+export const natSize = 40;
 
 export function encodeNat(v: Nat, view: DataView, off: number): void {
   putBytes(view, off, v.addr, 16);
-  view.setUint16(off + 16, v.port, false);
-  view.setUint16(off + 18, 0, true);
-  view.setUint32(off + 20, v.expiresS, true);
+  putBytes(view, off + 16, v.frontend, 16);
+  view.setUint16(off + 32, v.port, false);
+  view.setUint16(off + 34, v.frontendPort, false);
+  view.setUint32(off + 36, v.expiresS, true);
 }
 
 export function decodeNat(view: DataView, off: number): Nat {
   return {
     addr: bytesIn(view, off, 16),
-    port: view.getUint16(off + 16, false),
-    expiresS: view.getUint32(off + 20, true),
+    frontend: bytesIn(view, off + 16, 16),
+    port: view.getUint16(off + 32, false),
+    frontendPort: view.getUint16(off + 34, false),
+    expiresS: view.getUint32(off + 36, true),
   };
 }
 
@@ -764,6 +897,26 @@ export function decodeNatKey(view: DataView, off: number): NatKey {
     dport: view.getUint16(off + 34, false),
     proto: view.getUint8(off + 36),
     reverse: view.getUint8(off + 37),
+  };
+}
+
+/** struct ax_netns, 32 bytes. */
+export interface Netns {
+  ip4: Uint8Array;
+  ip6: Uint8Array;
+}
+
+export const netnsSize = 32;
+
+export function encodeNetns(v: Netns, view: DataView, off: number): void {
+  putBytes(view, off, v.ip4, 16);
+  putBytes(view, off + 16, v.ip6, 16);
+}
+
+export function decodeNetns(view: DataView, off: number): Netns {
+  return {
+    ip4: bytesIn(view, off, 16),
+    ip6: bytesIn(view, off + 16, 16),
   };
 }
 
@@ -851,23 +1004,62 @@ export function decodePolicyRow(view: DataView, off: number): PolicyRow {
   };
 }
 
-/** struct ax_slot_key, 8 bytes. */
-export interface SlotKey {
-  slotsId: number;
-  slot: number;
+/** struct ax_skip_key, 20 bytes. */
+export interface SkipKey {
+  client: Uint8Array;
+  serviceId: number;
 }
 
-export const slotKeySize = 8;
+export const skipKeySize = 20;
 
-export function encodeSlotKey(v: SlotKey, view: DataView, off: number): void {
-  view.setUint32(off, v.slotsId, true);
-  view.setUint32(off + 4, v.slot, true);
+export function encodeSkipKey(v: SkipKey, view: DataView, off: number): void {
+  putBytes(view, off, v.client, 16);
+  view.setUint32(off + 16, v.serviceId, true);
 }
 
-export function decodeSlotKey(view: DataView, off: number): SlotKey {
+export function decodeSkipKey(view: DataView, off: number): SkipKey {
   return {
-    slotsId: view.getUint32(off, true),
-    slot: view.getUint32(off + 4, true),
+    client: bytesIn(view, off, 16),
+    serviceId: view.getUint32(off + 16, true),
+  };
+}
+
+/** struct ax_sock, 48 bytes. */
+export interface Sock {
+  frontend: Uint8Array;
+  backend: Uint8Array;
+  frontendPort: number;
+  backendPort: number;
+  backendId: number;
+  serviceId: number;
+  proto: number;
+  scope: number;
+}
+
+export const sockSize = 48;
+
+export function encodeSock(v: Sock, view: DataView, off: number): void {
+  putBytes(view, off, v.frontend, 16);
+  putBytes(view, off + 16, v.backend, 16);
+  view.setUint16(off + 32, v.frontendPort, false);
+  view.setUint16(off + 34, v.backendPort, false);
+  view.setUint32(off + 36, v.backendId, true);
+  view.setUint32(off + 40, v.serviceId, true);
+  view.setUint8(off + 44, v.proto);
+  view.setUint8(off + 45, v.scope);
+  view.setUint16(off + 46, 0, true);
+}
+
+export function decodeSock(view: DataView, off: number): Sock {
+  return {
+    frontend: bytesIn(view, off, 16),
+    backend: bytesIn(view, off + 16, 16),
+    frontendPort: view.getUint16(off + 32, false),
+    backendPort: view.getUint16(off + 34, false),
+    backendId: view.getUint32(off + 36, true),
+    serviceId: view.getUint32(off + 40, true),
+    proto: view.getUint8(off + 44),
+    scope: view.getUint8(off + 45),
   };
 }
 
@@ -875,7 +1067,7 @@ export function decodeSlotKey(view: DataView, off: number): SlotKey {
 export interface SockRev {
   addr: Uint8Array;
   port: number;
-  frontendId: number;
+  backendId: number;
 }
 
 export const sockRevSize = 24;
@@ -884,14 +1076,14 @@ export function encodeSockRev(v: SockRev, view: DataView, off: number): void {
   putBytes(view, off, v.addr, 16);
   view.setUint16(off + 16, v.port, false);
   view.setUint16(off + 18, 0, true);
-  view.setUint32(off + 20, v.frontendId, true);
+  view.setUint32(off + 20, v.backendId, true);
 }
 
 export function decodeSockRev(view: DataView, off: number): SockRev {
   return {
     addr: bytesIn(view, off, 16),
     port: view.getUint16(off + 16, false),
-    frontendId: view.getUint32(off + 20, true),
+    backendId: view.getUint32(off + 20, true),
   };
 }
 
@@ -920,57 +1112,97 @@ export function decodeSockRevKey(view: DataView, off: number): SockRevKey {
   };
 }
 
+/** struct ax_src_range_key, 24 bytes. */
+export interface SrcRangeKey {
+  prefixlen: number;
+  serviceId: number;
+  addr: Uint8Array;
+}
+
+export const srcRangeKeySize = 24;
+
+export function encodeSrcRangeKey(v: SrcRangeKey, view: DataView, off: number): void {
+  view.setUint32(off, v.prefixlen, true);
+  view.setUint32(off + 4, v.serviceId, true);
+  putBytes(view, off + 8, v.addr, 16);
+}
+
+export function decodeSrcRangeKey(view: DataView, off: number): SrcRangeKey {
+  return {
+    prefixlen: view.getUint32(off, true),
+    serviceId: view.getUint32(off + 4, true),
+    addr: bytesIn(view, off + 8, 16),
+  };
+}
+
 /** struct ax_svc, 24 bytes. */
 export interface Svc {
-  frontendId: number;
-  slotsId: number;
+  serviceId: number;
+  slotsOff: number;
+  slots: number;
   count: number;
   affinityTimeoutS: number;
   flags: number;
   algorithm: number;
+  forwarding: number;
 }
 
 export const svcSize = 24;
 
 export function encodeSvc(v: Svc, view: DataView, off: number): void {
-  view.setUint32(off, v.frontendId, true);
-  view.setUint32(off + 4, v.slotsId, true);
-  view.setUint32(off + 8, v.count, true);
-  view.setUint32(off + 12, v.affinityTimeoutS, true);
-  view.setUint16(off + 16, v.flags, true);
-  view.setUint8(off + 18, v.algorithm);
-  view.setUint8(off + 19, 0);
-  view.setUint32(off + 20, 0, true);
+  view.setUint32(off, v.serviceId, true);
+  view.setUint32(off + 4, v.slotsOff, true);
+  view.setUint32(off + 8, v.slots, true);
+  view.setUint32(off + 12, v.count, true);
+  view.setUint32(off + 16, v.affinityTimeoutS, true);
+  view.setUint16(off + 20, v.flags, true);
+  view.setUint8(off + 22, v.algorithm);
+  view.setUint8(off + 23, v.forwarding);
 }
 
 export function decodeSvc(view: DataView, off: number): Svc {
   return {
-    frontendId: view.getUint32(off, true),
-    slotsId: view.getUint32(off + 4, true),
-    count: view.getUint32(off + 8, true),
-    affinityTimeoutS: view.getUint32(off + 12, true),
-    flags: view.getUint16(off + 16, true),
-    algorithm: view.getUint8(off + 18),
+    serviceId: view.getUint32(off, true),
+    slotsOff: view.getUint32(off + 4, true),
+    slots: view.getUint32(off + 8, true),
+    count: view.getUint32(off + 12, true),
+    affinityTimeoutS: view.getUint32(off + 16, true),
+    flags: view.getUint16(off + 20, true),
+    algorithm: view.getUint8(off + 22),
+    forwarding: view.getUint8(off + 23),
   };
 }
 
-/** struct ax_svc_flow, 8 bytes. */
+/** struct ax_svc_flow, 32 bytes. */
 export interface SvcFlow {
   backendId: number;
   expiresS: number;
+  natAddr: Uint8Array;
+  natPort: number;
+  kind: number;
+  flags: number;
 }
 
-export const svcFlowSize = 8;
+export const svcFlowSize = 32;
 
 export function encodeSvcFlow(v: SvcFlow, view: DataView, off: number): void {
   view.setUint32(off, v.backendId, true);
   view.setUint32(off + 4, v.expiresS, true);
+  putBytes(view, off + 8, v.natAddr, 16);
+  view.setUint16(off + 24, v.natPort, false);
+  view.setUint8(off + 26, v.kind);
+  view.setUint8(off + 27, 0);
+  view.setUint32(off + 28, v.flags, true);
 }
 
 export function decodeSvcFlow(view: DataView, off: number): SvcFlow {
   return {
     backendId: view.getUint32(off, true),
     expiresS: view.getUint32(off + 4, true),
+    natAddr: bytesIn(view, off + 8, 16),
+    natPort: view.getUint16(off + 24, false),
+    kind: view.getUint8(off + 26),
+    flags: view.getUint32(off + 28, true),
   };
 }
 
@@ -1002,31 +1234,40 @@ export function decodeSvcKey(view: DataView, off: number): SvcKey {
 
 /** Every map of the datapath by its kernel name; sizes are the defaults of the objects. */
 export const maps = {
-  ax_backends: { type: 1, keySize: 4, valueSize: 24, maxEntries: 524288, flags: 1, key: "u32", value: "Backend" },
-  ax_config: { type: 2, keySize: 4, valueSize: 84, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
-  ax_ct: { type: 1, keySize: 40, valueSize: 104, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
+  ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
+  ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_config: { type: 2, keySize: 4, valueSize: 88, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
+  ax_ct: { type: 1, keySize: 40, valueSize: 116, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
+  ax_deny: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_endpoints: { type: 1, keySize: 16, valueSize: 32, maxEntries: 16384, flags: 0, key: "Addr", value: "Endpoint" },
   ax_events: { type: 27, keySize: 0, valueSize: 0, maxEntries: 8388608, flags: 0, key: "", value: "" },
   ax_frags: { type: 9, keySize: 40, valueSize: 4, maxEntries: 8192, flags: 0, key: "FragKey", value: "FragPorts" },
-  ax_frontends: { type: 1, keySize: 4, valueSize: 24, maxEntries: 262144, flags: 1, key: "u32", value: "Frontend" },
   ax_ipcache: { type: 11, keySize: 20, valueSize: 24, maxEntries: 512000, flags: 1, key: "IpcacheKey", value: "IpcacheEntry" },
+  ax_l2: { type: 1, keySize: 20, valueSize: 16, maxEntries: 16384, flags: 1, key: "L2Key", value: "L2" },
+  ax_lrp_skip: { type: 1, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "SkipKey", value: "u32" },
   ax_metrics: { type: 6, keySize: 4, valueSize: 16, maxEntries: 1024, flags: 0, key: "u32", value: "Metric" },
-  ax_nat: { type: 1, keySize: 40, valueSize: 24, maxEntries: 131072, flags: 1, key: "NatKey", value: "Nat" },
+  ax_nat: { type: 1, keySize: 40, valueSize: 40, maxEntries: 131072, flags: 1, key: "NatKey", value: "Nat" },
+  ax_netns: { type: 1, keySize: 8, valueSize: 32, maxEntries: 16384, flags: 1, key: "u64", value: "Netns" },
   ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
   ax_policy_heads: { type: 1, keySize: 4, valueSize: 16, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
-  ax_services: { type: 1, keySize: 20, valueSize: 24, maxEntries: 262144, flags: 1, key: "SvcKey", value: "Svc" },
+  ax_services: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_slots: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_sock: { type: 24, keySize: 4, valueSize: 48, maxEntries: 0, flags: 1, key: "i32", value: "Sock" },
+  ax_sock_fwd: { type: 9, keySize: 32, valueSize: 4, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "u32" },
   ax_sock_rev: { type: 9, keySize: 32, valueSize: 24, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "SockRev" },
-  ax_svc_flows: { type: 9, keySize: 40, valueSize: 8, maxEntries: 65536, flags: 0, key: "FlowKey", value: "SvcFlow" },
-  ax_svc_slots: { type: 1, keySize: 8, valueSize: 4, maxEntries: 1048576, flags: 1, key: "SlotKey", value: "u32" },
+  ax_src_ranges: { type: 11, keySize: 24, valueSize: 4, maxEntries: 262144, flags: 1, key: "SrcRangeKey", value: "u32" },
+  ax_svc_flows: { type: 1, keySize: 40, valueSize: 32, maxEntries: 131072, flags: 1, key: "FlowKey", value: "SvcFlow" },
 } as const satisfies Record<string, MapLayout>;
 export type MapName = keyof typeof maps;
 
 /** Where each field of the C structs lies: offset and size in bytes. */
 export const layouts = {
-  Backend: { c: "ax_backend", size: 24, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], pad: [20, 4] } },
-  Config: { c: "ax_config", size: 84, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], pad2: [82, 2] } },
-  Ct: { c: "ax_ct", size: 104, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], frontend_id: [12, 4], created_s: [16, 4], pad: [20, 4], side: [24, 80] } },
+  Affinity: { c: "ax_affinity", size: 8, fields: { backend_id: [0, 4], last_s: [4, 4] } },
+  AffinityKey: { c: "ax_affinity_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
+  Backend: { c: "ax_backend", size: 28, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], service_id: [20, 4], flags: [24, 1], pad: [25, 3] } },
+  Config: { c: "ax_config", size: 88, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], pad2: [82, 2], hash_seed: [84, 4] } },
+  Ct: { c: "ax_ct", size: 116, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], created_s: [12, 4], frontend: [16, 16], frontend_port: [32, 2], pad: [34, 2], side: [36, 80] } },
   CtKey: { c: "ax_ct_key", size: 40, fields: { a: [0, 16], b: [16, 16], aport: [32, 2], bport: [34, 2], proto: [36, 1], pad: [37, 3] } },
   CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], packets_hi_pad: [36, 4] } },
   Endpoint: { c: "ax_endpoint", size: 32, fields: { ifindex: [0, 4], identity: [4, 4], policy_id: [8, 4], id: [12, 2], flags: [14, 2], mac: [16, 6], host_mac: [22, 6], pad: [28, 4] } },
@@ -1034,20 +1275,24 @@ export const layouts = {
   FlowKey: { c: "ax_flow_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], pad: [37, 3] } },
   FragKey: { c: "ax_frag_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], id: [32, 4], proto: [36, 1], pad: [37, 3] } },
   FragPorts: { c: "ax_frag_ports", size: 4, fields: { sport: [0, 2], dport: [2, 2] } },
-  Frontend: { c: "ax_frontend", size: 24, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], pad: [19, 5] } },
   GcCtx: { c: "ax_gc_ctx", size: 40, fields: { flush: [0, 16], now_s: [16, 4], ct_seen: [20, 4], ct_deleted: [24, 4], nat_seen: [28, 4], nat_deleted: [32, 4], pad: [36, 4] } },
   IpcacheEntry: { c: "ax_ipcache_entry", size: 24, fields: { identity: [0, 4], flags: [4, 4], node_ip: [8, 16] } },
   IpcacheKey: { c: "ax_ipcache_key", size: 20, fields: { prefixlen: [0, 4], addr: [4, 16] } },
+  L2: { c: "ax_l2", size: 16, fields: { answered: [0, 8], mac: [8, 6], pad: [14, 2] } },
+  L2Key: { c: "ax_l2_key", size: 20, fields: { addr: [0, 16], ifindex: [16, 4] } },
   Metric: { c: "ax_metric", size: 16, fields: { packets: [0, 8], bytes: [8, 8] } },
-  Nat: { c: "ax_nat", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], expires_s: [20, 4] } },
+  Nat: { c: "ax_nat", size: 40, fields: { addr: [0, 16], frontend: [16, 16], port: [32, 2], frontend_port: [34, 2], expires_s: [36, 4] } },
   NatKey: { c: "ax_nat_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], reverse: [37, 1], pad: [38, 2] } },
+  Netns: { c: "ax_netns", size: 32, fields: { ip4: [0, 16], ip6: [16, 16] } },
   PolicyHead: { c: "ax_policy_head", size: 16, fields: { shapes_exact: [0, 4], shapes_any: [4, 4], default_rule: [8, 4], default_verdict: [12, 1], pad: [13, 3] } },
   PolicyKey: { c: "ax_policy_key", size: 12, fields: { policy_id: [0, 4], identity: [4, 4], port: [8, 2], proto: [10, 1], shape: [11, 1] } },
   PolicyRow: { c: "ax_policy_row", size: 12, fields: { precedence: [0, 4], rule_id: [4, 4], proxy_port: [8, 2], verdict: [10, 1], pad: [11, 1] } },
-  SlotKey: { c: "ax_slot_key", size: 8, fields: { slots_id: [0, 4], slot: [4, 4] } },
-  SockRev: { c: "ax_sock_rev", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], frontend_id: [20, 4] } },
+  SkipKey: { c: "ax_skip_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
+  Sock: { c: "ax_sock", size: 48, fields: { frontend: [0, 16], backend: [16, 16], frontend_port: [32, 2], backend_port: [34, 2], backend_id: [36, 4], service_id: [40, 4], proto: [44, 1], scope: [45, 1], pad: [46, 2] } },
+  SockRev: { c: "ax_sock_rev", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], backend_id: [20, 4] } },
   SockRevKey: { c: "ax_sock_rev_key", size: 32, fields: { cookie: [0, 8], addr: [8, 16], port: [24, 2], pad: [26, 6] } },
-  Svc: { c: "ax_svc", size: 24, fields: { frontend_id: [0, 4], slots_id: [4, 4], count: [8, 4], affinity_timeout_s: [12, 4], flags: [16, 2], algorithm: [18, 1], pad: [19, 5] } },
-  SvcFlow: { c: "ax_svc_flow", size: 8, fields: { backend_id: [0, 4], expires_s: [4, 4] } },
+  SrcRangeKey: { c: "ax_src_range_key", size: 24, fields: { prefixlen: [0, 4], service_id: [4, 4], addr: [8, 16] } },
+  Svc: { c: "ax_svc", size: 24, fields: { service_id: [0, 4], slots_off: [4, 4], slots: [8, 4], count: [12, 4], affinity_timeout_s: [16, 4], flags: [20, 2], algorithm: [22, 1], forwarding: [23, 1] } },
+  SvcFlow: { c: "ax_svc_flow", size: 32, fields: { backend_id: [0, 4], expires_s: [4, 4], nat_addr: [8, 16], nat_port: [24, 2], kind: [26, 1], pad: [27, 1], flags: [28, 4] } },
   SvcKey: { c: "ax_svc_key", size: 20, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], scope: [19, 1] } },
 } as const satisfies Record<string, StructLayout>;

@@ -29,7 +29,14 @@ export const MapType = {
   BLOOM_FILTER: 30,
 } as const;
 
-export const MapFlag = { NO_PREALLOC: 1, RDONLY: 8, WRONLY: 16, RDONLY_PROG: 128, MMAPABLE: 1024 } as const;
+export const MapFlag = {
+  NO_PREALLOC: 1,
+  RDONLY: 8,
+  WRONLY: 16,
+  RDONLY_PROG: 128,
+  MMAPABLE: 1024,
+  INNER_MAP: 4096,
+} as const;
 
 /** Flags of an update. */
 export const Update = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;

@@ -1,6 +1,7 @@
 import * as abi from "@axoneme/abi";
 import { BpfMap } from "@axoneme/bpf";
-import { address, type Codec, TypedMap, u32 } from "./typed-map.ts";
+import { GrowingMap, type GrowingShape } from "./growing-map.ts";
+import { address, type Codec, TypedMap, u32, u64 } from "./typed-map.ts";
 
 /** The datapath's maps with the types of their rows. Names are those of bpf/include/axon/maps.h without `ax_`. */
 export interface DatapathMaps {
@@ -11,9 +12,17 @@ export interface DatapathMaps {
   readonly policy: TypedMap<abi.PolicyKey, abi.PolicyRow>;
   readonly policyHeads: TypedMap<number, abi.PolicyHead>;
   readonly services: TypedMap<abi.SvcKey, abi.Svc>;
-  readonly slots: TypedMap<abi.SlotKey, number>;
   readonly backends: TypedMap<number, abi.Backend>;
-  readonly frontends: TypedMap<number, abi.Frontend>;
+  /** Backend ids (u32) by index, in the ranges that `services` names. */
+  readonly slots: GrowingMap;
+  readonly affinity: TypedMap<abi.AffinityKey, abi.Affinity>;
+  readonly sourceRanges: TypedMap<abi.SrcRangeKey, number>;
+  readonly skips: TypedMap<abi.SkipKey, number>;
+  /** By the cookie of a network namespace. */
+  readonly netns: TypedMap<bigint, abi.Netns>;
+  readonly flows: TypedMap<abi.FlowKey, abi.SvcFlow>;
+  readonly l2: TypedMap<abi.L2Key, abi.L2>;
+  readonly deny: TypedMap<abi.IpcacheKey, number>;
   readonly ct: TypedMap<abi.CtKey, abi.Ct>;
   readonly nat: TypedMap<abi.NatKey, abi.Nat>;
   readonly frags: TypedMap<abi.FragKey, abi.FragPorts>;
@@ -35,9 +44,14 @@ const ipcacheKey = codec(abi.ipcacheKeySize, abi.encodeIpcacheKey, abi.decodeIpc
  * @throws BpfError when a map is not pinned there.
  */
 export function openMaps(dir: string): { maps: DatapathMaps; close: () => void } {
-  const opened: BpfMap[] = [];
+  const opened: { close(): void }[] = [];
   const open = (name: string): BpfMap => {
     const map = BpfMap.openPinned(`${dir}/${name}`);
+    opened.push(map);
+    return map;
+  };
+  const grow = (name: string, shape: GrowingShape): GrowingMap => {
+    const map = GrowingMap.open(BpfMap.openPinned(`${dir}/${name}`), shape);
     opened.push(map);
     return map;
   };
@@ -65,25 +79,55 @@ export function openMaps(dir: string): { maps: DatapathMaps; close: () => void }
       codec(abi.policyHeadSize, abi.encodePolicyHead, abi.decodePolicyHead),
     ),
     services: new TypedMap(
-      open("ax_services"),
+      grow("ax_services", {
+        type: "hash",
+        keySize: abi.svcKeySize,
+        valueSize: abi.svcSize,
+        initial: 4096,
+        limit: 1 << 22,
+      }),
       codec(abi.svcKeySize, abi.encodeSvcKey, abi.decodeSvcKey),
       codec(abi.svcSize, abi.encodeSvc, abi.decodeSvc),
     ),
-    slots: new TypedMap(
-      open("ax_svc_slots"),
-      codec(abi.slotKeySize, abi.encodeSlotKey, abi.decodeSlotKey),
-      u32,
-    ),
     backends: new TypedMap(
-      open("ax_backends"),
+      grow("ax_backends", {
+        type: "hash",
+        keySize: 4,
+        valueSize: abi.backendSize,
+        initial: 16_384,
+        limit: 1 << 24,
+      }),
       u32,
       codec(abi.backendSize, abi.encodeBackend, abi.decodeBackend),
     ),
-    frontends: new TypedMap(
-      open("ax_frontends"),
-      u32,
-      codec(abi.frontendSize, abi.encodeFrontend, abi.decodeFrontend),
+    slots: grow("ax_slots", { type: "array", keySize: 4, valueSize: 4, initial: 65_536, limit: 1 << 26 }),
+    affinity: new TypedMap(
+      open("ax_affinity"),
+      codec(abi.affinityKeySize, abi.encodeAffinityKey, abi.decodeAffinityKey),
+      codec(abi.affinitySize, abi.encodeAffinity, abi.decodeAffinity),
     ),
+    sourceRanges: new TypedMap(
+      open("ax_src_ranges"),
+      codec(abi.srcRangeKeySize, abi.encodeSrcRangeKey, abi.decodeSrcRangeKey),
+      u32,
+    ),
+    skips: new TypedMap(
+      open("ax_lrp_skip"),
+      codec(abi.skipKeySize, abi.encodeSkipKey, abi.decodeSkipKey),
+      u32,
+    ),
+    netns: new TypedMap(open("ax_netns"), u64, codec(abi.netnsSize, abi.encodeNetns, abi.decodeNetns)),
+    flows: new TypedMap(
+      open("ax_svc_flows"),
+      codec(abi.flowKeySize, abi.encodeFlowKey, abi.decodeFlowKey),
+      codec(abi.svcFlowSize, abi.encodeSvcFlow, abi.decodeSvcFlow),
+    ),
+    l2: new TypedMap(
+      open("ax_l2"),
+      codec(abi.l2KeySize, abi.encodeL2Key, abi.decodeL2Key),
+      codec(abi.l2Size, abi.encodeL2, abi.decodeL2),
+    ),
+    deny: new TypedMap(open("ax_deny"), ipcacheKey, u32),
     ct: new TypedMap(
       open("ax_ct"),
       codec(abi.ctKeySize, abi.encodeCtKey, abi.decodeCtKey),

@@ -118,6 +118,13 @@ export const u32: Codec<number> = {
   decode: (view, offset) => view.getUint32(offset, true),
 };
 
+/** A little-endian u64. */
+export const u64: Codec<bigint> = {
+  size: 8,
+  encode: (value, view, offset) => view.setBigUint64(offset, value, true),
+  decode: (view, offset) => view.getBigUint64(offset, true),
+};
+
 /** An address as a key. */
 export const address: Codec<Uint8Array> = {
   size: 16,

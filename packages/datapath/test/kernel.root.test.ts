@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PolicyVerdict } from "@axoneme/abi";
-import { parseIp, silentLogger, waitFor } from "@axoneme/base";
+import { parseIp, parsePrefix, silentLogger, waitFor } from "@axoneme/base";
 import { findCgroup2, queryTcx } from "@axoneme/bpf";
 import { Netlink } from "@axoneme/netlink";
 import { type PolicyChange, PolicyEngine } from "@axoneme/policy";
@@ -9,11 +9,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import {
   applyPolicyChanges,
   applyServiceChanges,
+  type DatapathMaps,
   hooks,
   Kernel,
   lockPolicy,
   type NodeConfig,
   nextPolicyIds,
+  openMaps,
   prunePolicy,
   readServiceRows,
 } from "../src/index.ts";
@@ -277,46 +279,98 @@ describe("policy", () => {
 
 describe("Services", () => {
   const key = { addr: parseIp("10.96.0.10"), port: 80, proto: 6, scope: 0 };
-  const backend = { addr: parseIp("10.0.0.5"), port: 8080, proto: 6, state: 0, serviceId: 0, flags: 0 };
+  const backend = { addr: parseIp("10.0.0.5"), port: 8080, proto: 6, state: 0, serviceId: 3, flags: 1 };
   const service = {
     serviceId: 3,
     slotsOff: 4,
     slots: 1,
     count: 1,
     affinityTimeoutS: 0,
-    flags: 0,
+    flags: 128,
     algorithm: 0,
     forwarding: 0,
   };
+  const prefix = parsePrefix("192.0.2.0/24");
 
   it("are read back as they were written, and go without a rest", () => {
     const { maps } = open();
     applyServiceChanges(maps, [
       { op: "put-backend", id: 1, row: backend },
       { op: "put-slots", offset: 4, backendIds: [1] },
+      { op: "put-range", serviceId: 3, prefix },
+      { op: "put-skip", serviceId: 3, client: backend.addr },
       { op: "put-service", key, row: service },
     ]);
     const rows = readServiceRows(maps);
     expect(rows.services.map((entry) => entry.row)).toEqual([expect.objectContaining(service)]);
-    expect(rows.slots[4]).toBe(1);
+    expect([...rows.slots.subarray(0, 6)]).toEqual([0, 0, 0, 0, 1, 0]);
     expect(rows.backends).toEqual([{ id: 1, row: expect.objectContaining({ port: 8080, proto: 6 }) }]);
+    expect(rows.ranges).toEqual([{ serviceId: 3, prefix: expect.objectContaining({ length: 120 }) }]);
+    expect(rows.skips).toEqual([{ serviceId: 3, client: backend.addr }]);
     applyServiceChanges(maps, [
       { op: "delete-service", key },
+      { op: "delete-range", serviceId: 3, prefix },
+      { op: "delete-skip", serviceId: 3, client: backend.addr },
       { op: "delete-backend", id: 1, row: backend },
     ]);
-    expect(readServiceRows(maps)).toMatchObject({ services: [], backends: [] });
+    expect(readServiceRows(maps)).toMatchObject({ services: [], backends: [], ranges: [], skips: [] });
+  });
+});
+
+describe("a map that grows", () => {
+  const put = (maps: DatapathMaps, from: number, count: number) =>
+    maps.backends.putAll(
+      Array.from({ length: count }, (_, i) => [
+        from + i,
+        { addr: parseIp("10.0.0.5"), port: 8080, proto: 6, state: 0, serviceId: from + i, flags: 0 },
+      ]),
+    );
+
+  it("takes more rows than it was made for and keeps those it had", () => {
+    const { maps } = open();
+    const first = maps.backends.raw.maxEntries;
+    put(maps, 1, first - 1);
+    put(maps, first, 10);
+    expect(maps.backends.raw.maxEntries).toBe(2 * first);
+    expect(maps.backends.entries()).toHaveLength(first + 9);
+    expect(maps.backends.get(1)).toMatchObject({ serviceId: 1 });
+    maps.backends.put(3 * first, {
+      addr: parseIp("::1"),
+      port: 1,
+      proto: 6,
+      state: 0,
+      serviceId: 1,
+      flags: 0,
+    });
+  });
+
+  it("is found by the next agent with all its rows, and grows on from there", () => {
+    const { maps } = open();
+    const first = maps.backends.raw.maxEntries;
+    put(maps, 1, first + 1);
+    const { maps: next, close } = openMaps(join(bpffs, "maps"));
+    expect(next.backends.raw.maxEntries).toBe(2 * first);
+    expect(next.backends.entries()).toHaveLength(first + 1);
+    close();
+  });
+
+  it("makes room in an array for the highest slot", () => {
+    const { maps } = open();
+    applyServiceChanges(maps, [{ op: "put-slots", offset: 1_000_000, backendIds: [7, 8] }]);
+    expect([...readServiceRows(maps).slots.subarray(1_000_000, 1_000_003)]).toEqual([7, 8, 0]);
   });
 });
 
 describe("a row that does not fit", () => {
   it("is named with its map", () => {
-    const { slots } = open().maps;
+    const { netns } = open().maps;
+    const none = new Uint8Array(16);
     const rows = Array.from(
-      { length: slots.raw.maxEntries + 1 },
-      (_, slot) => [{ slotsId: 1, slot }, 1] as const,
+      { length: netns.raw.maxEntries + 1 },
+      (_, i) => [BigInt(i), { ip4: none, ip6: none }] as const,
     );
-    expect(() => slots.putAll(rows)).toThrow(
-      expect.objectContaining({ code: "map.write", message: expect.stringContaining("ax_svc_slots") }),
+    expect(() => netns.putAll(rows)).toThrow(
+      expect.objectContaining({ code: "map.write", message: expect.stringContaining("ax_netns") }),
     );
   });
 });

@@ -134,6 +134,7 @@ function nodeConfig(config: AgentConfig, device: NativeDevice, tunnelIndex: numb
     ctTimeoutAnyS: 60,
     ctTimeoutSvcS: 8000,
     tunnelPort: config.tunnelPort,
+    hashSeed: 0,
   };
 }
 

@@ -1,7 +1,7 @@
 import { ConfigFlags } from "@axoneme/abi";
 import { formatIp, formatMac, formatPrefix, type Ip } from "@axoneme/base";
 import type { DatapathMaps } from "@axoneme/datapath";
-import { readMetrics } from "@axoneme/datapath";
+import { readMetrics, readServiceRows } from "@axoneme/datapath";
 import { dropReasonText, protocolName } from "@axoneme/flow";
 import type { MapDumpView, MapEntryView, MapName } from "@axoneme/observe";
 
@@ -93,8 +93,8 @@ function dumps(maps: DatapathMaps): Record<MapName, Dump> {
       rows: natRows,
     },
     lb: {
-      maps: [maps.services.raw, maps.slots.raw, maps.backends.raw, maps.frontends.raw],
-      columns: ["frontend", "protocol", "id", "slots", "slot", "backend", "backendId"],
+      maps: [maps.services.raw, maps.slots, maps.backends.raw],
+      columns: ["frontend", "protocol", "scope", "id", "slot", "backend", "backendId"],
       rows: lbRows,
     },
     frags: { maps: [maps.frags.raw], columns: ["protocol", "source", "destination", "id"], rows: fragRows },
@@ -195,23 +195,26 @@ function natRows(maps: DatapathMaps): MapEntryView[] {
 }
 
 function lbRows(maps: DatapathMaps): MapEntryView[] {
-  const backends = new Map(maps.backends.entries());
-  const slots = new Map(maps.slots.entries().map(([key, id]) => [`${key.slotsId}/${key.slot}`, id]));
-  return maps.services.entries().flatMap(([key, service]) =>
-    Array.from({ length: Math.max(1, service.count) }, (_, slot) => {
-      const backendId = slots.get(`${service.slotsId}/${slot}`) ?? 0;
-      const backend = backends.get(backendId);
+  const { services, slots, backends } = readServiceRows(maps);
+  const rows = new Map(backends.map(({ id, row }) => [id, row]));
+  return services.flatMap(({ key, row }) => {
+    const frontend = {
+      frontend: at(key.addr, key.port),
+      protocol: protocolName(key.proto),
+      scope: key.scope,
+      id: row.serviceId,
+    };
+    if (row.slots === 0) return [{ ...frontend, slot: "-", backend: "none", backendId: 0 }];
+    return Array.from(slots.subarray(row.slotsOff, row.slotsOff + row.slots), (backendId, slot) => {
+      const backend = rows.get(backendId);
       return {
-        frontend: at(key.addr, key.port),
-        protocol: protocolName(key.proto),
-        id: service.frontendId,
-        slots: service.slotsId,
-        slot: service.count === 0 ? "-" : slot,
-        backend: backend ? at(backend.addr, backend.port) : service.count === 0 ? "none" : "missing",
+        ...frontend,
+        slot,
+        backend: backend ? at(backend.addr, backend.port) : "missing",
         backendId,
       };
-    }),
-  );
+    });
+  });
 }
 
 function fragRows(maps: DatapathMaps): MapEntryView[] {
