@@ -6,7 +6,7 @@ import { waitFor } from "@axoneme/base";
 import { AttachType, findCgroup2, Link } from "@axoneme/bpf";
 import { builtFile, launch, Netns } from "@axoneme/netlink";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { Datapath, decoded, text } from "./datapath.ts";
+import { Datapath, decoded, key32, text } from "./datapath.ts";
 import { Proto } from "./packet.ts";
 
 /** Socket programs have no test run: real sockets in a cgroup and a namespace of their own, over its loopback. */

@@ -47,8 +47,9 @@ AX_MAP(ax_metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_metric, 1024, 0);
 #define AX_GROWING(_name, _type, _key, _value, _flags)			\
 	struct rows_of_##_name {						\
 		__uint(type, _type);					\
-		__type(key, _key);					\
-		__type(value, _value);					\
+		/* sizes, not types: clang describes no type behind two pointers */ \
+		__uint(key_size, sizeof(_key));				\
+		__uint(value_size, sizeof(_value));			\
 		__uint(max_entries, 1);					\
 		__uint(map_flags, _flags);				\
 	};								\
