@@ -77,6 +77,7 @@ const config: NodeConfig = {
   ctTimeoutAnyS: 60,
   ctTimeoutSvcS: 8000,
   tunnelPort: 8472,
+  hashSeed: 0,
 };
 
 const epochOf = (kernel: Kernel) => kernel.maps.config.get(0)?.epoch ?? 0;

@@ -197,7 +197,7 @@ function natRows(maps: DatapathMaps): MapEntryView[] {
 function lbRows(maps: DatapathMaps): MapEntryView[] {
   const { services, slots, backends } = readServiceRows(maps);
   const rows = new Map(backends.map(({ id, row }) => [id, row]));
-  return services.flatMap(({ key, row }) => {
+  return services.flatMap(({ key, row }): MapEntryView[] => {
     const frontend = {
       frontend: at(key.addr, key.port),
       protocol: protocolName(key.proto),
