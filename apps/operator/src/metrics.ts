@@ -1,15 +1,17 @@
 import { Gauge, Registry } from "prom-client";
 import type { Operator } from "./operator.ts";
 
+type AddGauge = (
+  name: string,
+  help: string,
+  read: () => [Record<string, string>, number][],
+  labels: string[],
+) => void;
+
 /** The operator's numbers, by the field's names, read when asked for. */
 export function makeMetrics(operator: Operator): Registry {
   const registry = new Registry();
-  const gauge = (
-    name: string,
-    help: string,
-    read: () => [Record<string, string>, number][],
-    labels: string[],
-  ): void => {
+  const gauge: AddGauge = (name, help, read, labels) => {
     new Gauge({
       name,
       help,
@@ -58,6 +60,7 @@ export function makeMetrics(operator: Operator): Registry {
     ],
     ["outcome", "identity_type"],
   );
+  loadBalancerGauges(gauge, operator);
   gauge(
     "axoneme_operator_leading",
     "1 while this operator leads",
@@ -65,4 +68,37 @@ export function makeMetrics(operator: Operator): Registry {
     [],
   );
   return registry;
+}
+
+function loadBalancerGauges(gauge: AddGauge, operator: Operator): void {
+  const usage = () => operator.term?.loadBalancerPools?.usage() ?? { services: 0, unsatisfied: 0, pools: [] };
+  gauge(
+    "cilium_operator_lbipam_conflicting_pools",
+    "Pools that overlap an older one, or cannot be read",
+    () => [[{}, usage().pools.filter(({ conflict }) => conflict !== undefined).length]],
+    [],
+  );
+  for (const [state, read] of [
+    ["available", "Free"],
+    ["used", "Given"],
+  ] as const) {
+    gauge(
+      `cilium_operator_lbipam_ips_${state}`,
+      `${read} addresses of a pool`,
+      () => usage().pools.map((pool) => [{ pool: pool.name }, Number(pool[state])]),
+      ["pool"],
+    );
+  }
+  gauge(
+    "cilium_operator_lbipam_services_matching",
+    "Services of type LoadBalancer whose addresses come from pools",
+    () => [[{}, usage().services]],
+    [],
+  );
+  gauge(
+    "cilium_operator_lbipam_services_unsatisfied",
+    "Of those, the ones that lack an address",
+    () => [[{}, usage().unsatisfied]],
+    [],
+  );
 }

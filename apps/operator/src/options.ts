@@ -60,6 +60,17 @@ export const operatorOptions = {
     min: 1,
     max: 128,
   },
+  enableLbIpam: {
+    default: true,
+    doc: "give Services of type LoadBalancer addresses of CiliumLoadBalancerIPPools; idle until there is a pool",
+    liveness: "restart",
+  },
+  defaultLbServiceIpam: {
+    default: "lbipam",
+    doc: "who gives addresses to Services without a loadBalancerClass: lbipam: our pools; none: somebody else",
+    liveness: "restart",
+    oneOf: ["lbipam", "none"],
+  },
   identityGcIntervalS: {
     default: 900,
     doc: "seconds between looks for unused identities; 0: never",

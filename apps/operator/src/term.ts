@@ -5,6 +5,7 @@ import { installCrds } from "./crds.ts";
 import { EndpointGc } from "./endpointgc.ts";
 import { EventRecorder } from "./eventrecorder.ts";
 import { IdentityGc } from "./identitygc.ts";
+import { LoadBalancerPools } from "./lbipam.ts";
 import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
 import { NodeGc } from "./nodegc.ts";
 import type { OperatorConfig } from "./options.ts";
@@ -19,6 +20,7 @@ export interface Term {
   readonly nodeCidrs: NodeCidrs | undefined;
   readonly identityGc: IdentityGc;
   readonly endpointGc: EndpointGc;
+  readonly loadBalancerPools: LoadBalancerPools | undefined;
 }
 
 /** Puts a leader's modules together; `signal` aborts their calls when the lead is lost. */
@@ -35,6 +37,9 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
   });
   const endpointGc = new EndpointGc(around);
   const nodeGc = new NodeGc(around);
+  const loadBalancerPools = config.enableLbIpam
+    ? new LoadBalancerPools(around, config.defaultLbServiceIpam === "lbipam")
+    : undefined;
   const sweeper = (name: string, seconds: number, sweep: () => Promise<void>): Module[] =>
     seconds === 0 ? [] : [new Sweeper(name, seconds * 1000, log, sweep)];
   const modules: Module[] = [
@@ -45,7 +50,8 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
     new PolicyValidity(around),
+    ...(loadBalancerPools === undefined ? [] : [loadBalancerPools]),
   ];
   for (const module of modules) lifecycle.add(module);
-  return { lifecycle, health, nodeCidrs, identityGc, endpointGc };
+  return { lifecycle, health, nodeCidrs, identityGc, endpointGc, loadBalancerPools };
 }

@@ -1,29 +1,39 @@
 import { type Backoff, backoff } from "@axoneme/base";
 
-/** Works through names one at a time; a name added again while it waits counts once; a failed one is retried. */
+/**
+ * Works through names, `width` side by side, never a name twice at a time; a name added again while it waits counts
+ * once; a failed one is retried.
+ */
 export class WorkQueue {
   readonly #work: (name: string) => Promise<void>;
   readonly #onError: (name: string, error: unknown) => void;
+  readonly #width: number;
   readonly #due = new Set<string>();
+  readonly #busy = new Set<string>();
   readonly #failures = new Map<string, Backoff>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  #running: Promise<void> | undefined;
+  readonly #running = new Set<Promise<void>>();
+  #workers = 0;
   #stopped = false;
 
-  constructor(work: (name: string) => Promise<void>, onError: (name: string, error: unknown) => void) {
+  constructor(
+    work: (name: string) => Promise<void>,
+    onError: (name: string, error: unknown) => void,
+    width = 1,
+  ) {
     this.#work = work;
     this.#onError = onError;
+    this.#width = width;
   }
 
   add(name: string): void {
     if (this.#stopped) return;
     this.#due.add(name);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-      // A name may have come between the last look and now.
-      const [next] = this.#due;
-      if (next !== undefined) this.add(next);
-    });
+    // Whoever works on the name looks again when done.
+    if (this.#workers >= this.#width || this.#busy.has(name)) return;
+    this.#workers++;
+    const run: Promise<void> = this.#run().finally(() => this.#running.delete(run));
+    this.#running.add(run);
   }
 
   /** Drops what waits; resolves when nothing is being worked on. */
@@ -31,21 +41,31 @@ export class WorkQueue {
     this.#stopped = true;
     this.#due.clear();
     for (const timer of this.#timers) clearTimeout(timer);
-    await this.#running;
+    await Promise.all(this.#running);
   }
 
   async #run(): Promise<void> {
-    for (let [name] = this.#due; name !== undefined; [name] = this.#due) {
+    for (let name = this.#next(); name !== undefined; name = this.#next()) {
       this.#due.delete(name);
+      this.#busy.add(name);
       try {
         await this.#work(name);
         this.#failures.delete(name);
       } catch (error) {
-        if (this.#stopped) return;
-        this.#onError(name, error);
-        this.#later(name);
+        if (!this.#stopped) {
+          this.#onError(name, error);
+          this.#later(name);
+        }
+      } finally {
+        this.#busy.delete(name);
       }
     }
+    this.#workers--;
+  }
+
+  #next(): string | undefined {
+    for (const name of this.#due) if (!this.#busy.has(name)) return name;
+    return undefined;
   }
 
   #later(name: string): void {

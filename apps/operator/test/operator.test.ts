@@ -142,6 +142,7 @@ test("in Kubernetes mode nothing is handed out", async () => {
     "crds",
     "sources",
     "policy-validity",
+    "lb-ipam",
   ]);
 });
 
