@@ -25,7 +25,8 @@ function valueText(value) {
   return value === "" ? "empty" : `\`${value}\``;
 }
 
-function allowed({ default: value, oneOf, min, max }) {
+function allowed({ default: value, oneOf, each, min, max }) {
+  if (each !== undefined) return `list of ${each.map((word) => `\`${word}\``).join(", ")}`;
   if (oneOf !== undefined) return oneOf.map((choice) => `\`${choice}\``).join(", ");
   if (min !== undefined || max !== undefined) {
     return max === undefined ? `at least ${min}` : `${min ?? ""} to ${max}`;

@@ -1,4 +1,5 @@
 import { logLevels, type OptionSet, type Values } from "@axoneme/app";
+import { serviceOptions } from "./lb/options.ts";
 
 /**
  * Every option of the agent. Names follow the field's where they mean the same. The set is the single place that
@@ -62,7 +63,7 @@ export const agentOptions = {
     doc: "destinations never masqueraded, besides pods and nodes",
     liveness: "restart",
   },
-  socketLB: { default: true, doc: "translate Services at connect and sendmsg", liveness: "restart" },
+  ...serviceOptions,
   policyEnforcement: {
     default: "default",
     doc: "when policy is enforced",

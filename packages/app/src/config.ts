@@ -12,6 +12,8 @@ export interface Option<T> {
   readonly liveness: Liveness;
   /** Allowed values, for words. */
   readonly oneOf?: readonly T[];
+  /** Allowed elements, for lists of words. */
+  readonly each?: readonly string[];
   /** Inclusive bounds, for numbers. */
   readonly min?: number;
   readonly max?: number;
@@ -82,9 +84,10 @@ export function loadOptions<S extends OptionSet>(options: S, path: string): Valu
 
 function check(option: Option<unknown>, value: unknown): string | undefined {
   if (Array.isArray(option.default)) {
-    return Array.isArray(value) && value.every((v) => typeof v === "string")
-      ? undefined
-      : "must be a list of strings";
+    if (!Array.isArray(value) || !value.every((v) => typeof v === "string"))
+      return "must be a list of strings";
+    const { each } = option;
+    return each && !value.every((v) => each.includes(v)) ? `may contain only ${each.join(", ")}` : undefined;
   }
   if (typeof value !== typeof option.default) return `must be a ${typeof option.default}`;
   if (option.oneOf && !option.oneOf.includes(value)) return `must be one of ${option.oneOf.join(", ")}`;

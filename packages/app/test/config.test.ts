@@ -6,6 +6,7 @@ const options = {
   mode: { default: "native", doc: "routing", liveness: "restart", oneOf: ["native", "tunnel"] },
   mtu: { default: 0, doc: "MTU, 0 detects", liveness: "restart", min: 0, max: 65520 },
   ranges: { default: [] as readonly string[], doc: "CIDRs", liveness: "live" },
+  kinds: { default: ["a", "b"] as readonly string[], doc: "kinds", liveness: "live", each: ["a", "b", "c"] },
 } as const;
 
 describe("options", () => {
@@ -15,7 +16,15 @@ describe("options", () => {
       mode: "native",
       mtu: 0,
       ranges: [],
+      kinds: ["a", "b"],
     });
+  });
+
+  it("checks the words of a list", () => {
+    expect(parseOptions(options, { kinds: ["c"] }).kinds).toEqual(["c"]);
+    expect(() => parseOptions(options, { kinds: ["a", "d"] })).toThrow(
+      /"kinds" may contain only a, b, c, got \["a","d"\]/,
+    );
   });
 
   it("names every problem at once", () => {

@@ -1,0 +1,86 @@
+import type { OptionSet } from "@axoneme/app";
+
+/** Kinds of Service frontends, as people name them. */
+export const serviceKinds = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalIPs", "HostPort"] as const;
+export type ServiceKind = (typeof serviceKinds)[number];
+
+/** Sizes of Maglev tables: primes. A Service gets one of these or a smaller one, by its number of backends. */
+const tableSizes = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071] as const;
+
+/** The agent's options that are about Services. */
+export const serviceOptions = {
+  socketLB: { default: true, doc: "translate Services at connect and sendmsg", liveness: "restart" },
+  serviceKinds: {
+    default: [...serviceKinds] as readonly string[],
+    doc: "Services this agent balances; the other kinds are left to a kube-proxy that runs beside it",
+    liveness: "restart",
+    each: serviceKinds,
+  },
+  nodePortRange: {
+    default: "30000-32767",
+    doc: "ports Kubernetes gives to NodePorts, as the API server has it",
+    liveness: "restart",
+  },
+  nodePortAddresses: {
+    default: [] as readonly string[],
+    doc: "CIDRs of the node's addresses that serve NodePorts and host ports; empty: all its addresses",
+    liveness: "restart",
+  },
+  loadBalancerAlgorithm: {
+    default: "random",
+    doc: "how a backend is chosen; a Service may differ by annotation",
+    liveness: "restart",
+    oneOf: ["random", "maglev"] as const,
+  },
+  maglevTableSize: {
+    default: 16_381,
+    doc: "largest Maglev table of a Service; the same on all nodes",
+    liveness: "restart",
+    oneOf: tableSizes,
+  },
+  loadBalancerMode: {
+    default: "snat",
+    doc: "how packets reach backends on other nodes; a Service may differ by annotation",
+    liveness: "restart",
+    oneOf: ["snat", "dsr"] as const,
+  },
+  dsrDispatch: {
+    default: "opt",
+    doc: "how direct server return tells the backend's node the frontend: an IP option, or IP in IP",
+    liveness: "restart",
+    oneOf: ["opt", "ipip"] as const,
+  },
+  natPortRange: {
+    default: "",
+    doc: "source ports of translated packets, first-last; empty: those above what the kernel gives its own connections",
+    liveness: "restart",
+  },
+  lbFlowMax: {
+    default: 131_072,
+    doc: "connections from outside that are balanced per packet",
+    liveness: "drain",
+    min: 1024,
+    max: 16_777_216,
+  },
+  loadBalancerAcceleration: {
+    default: "disabled",
+    doc: "XDP for what comes from outside: off, where the device carries it, or required",
+    liveness: "restart",
+    oneOf: ["disabled", "best-effort", "native"] as const,
+  },
+  serviceTopology: {
+    default: true,
+    doc: "prefer the backends that a Service's slices hint for this node's zone",
+    liveness: "restart",
+  },
+  denyCIDRs: {
+    default: [] as readonly string[],
+    doc: "sources whose packets are dropped at the edge, besides those of EdgeDenyList objects",
+    liveness: "restart",
+  },
+  healthzAddress: {
+    default: "",
+    doc: "host:port of kube-proxy's health check, 0.0.0.0:10256 as a rule; empty: none",
+    liveness: "restart",
+  },
+} as const satisfies OptionSet;
