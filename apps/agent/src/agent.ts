@@ -37,7 +37,7 @@ import {
   type Node,
 } from "@axoneme/kube";
 import { ServiceCompiler } from "@axoneme/loadbalancer";
-import { LinkReaper, Netlink } from "@axoneme/netlink";
+import { LinkReaper, Netlink, sysctlGet } from "@axoneme/netlink";
 import { FlowMetrics, Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
@@ -49,14 +49,24 @@ import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
+import { natPortWarning, type ServiceConfig, serviceConfig } from "./lb/config.ts";
+import { LocalPods } from "./lb/local-pods.ts";
 import { createRegistry } from "./metrics.ts";
+import { NodeAddresses } from "./node/addresses.ts";
 import { prepareKernel } from "./node/host-devices.ts";
 import { addressesOf, findDevice, type NativeDevice } from "./node/local-node.ts";
 import { Peers } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
 import { PodRoutes } from "./node/pod-routes.ts";
 import { NodePublisher } from "./node/publisher.ts";
-import { familyEnabled, podMtu, pruneNonMasquerade, setUpNode, writeNonMasquerade } from "./node/setup.ts";
+import {
+  familyEnabled,
+  podMtu,
+  pruneNonMasquerade,
+  setUpNode,
+  writeHostRows,
+  writeNonMasquerade,
+} from "./node/setup.ts";
 import type { AgentConfig } from "./options.ts";
 import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
 import { createResolver } from "./resolver.ts";
@@ -118,6 +128,10 @@ export class Agent {
    * @throws AxonError naming what the node or the configuration lacks.
    */
   static async start(config: AgentConfig, log: StructuredLogger): Promise<Agent> {
+    const localPorts = sysctlGet(undefined, "net.ipv4.ip_local_port_range");
+    const services = serviceConfig(config, localPorts);
+    const warning = natPortWarning(services.natPorts, localPorts);
+    if (warning) log.warn({}, warning);
     mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
     const netlink = Netlink.open();
     const device = await findDevice(netlink, config.device);
@@ -130,14 +144,18 @@ export class Agent {
       {
         objectDir: paths.objects,
         bpffs: config.bpffs,
-        maxEntries: { ax_ct: config.conntrackMax, ax_nat: config.natMax },
+        maxEntries: {
+          ax_ct: config.conntrackMax,
+          ax_nat: config.natMax,
+          ax_svc_flows: config.lbFlowMax,
+        },
       },
       log,
     );
     const client = new KubeClient(
       config.kubeconfig === "" ? inCluster() : loadKubeconfig({ path: config.kubeconfig }),
     );
-    const parts = new Composition(config, log, paths, device, netlink, kernel, client);
+    const parts = new Composition({ config, services, log, paths, device, netlink, kernel, client });
     const lifecycle = parts.compose();
     await lifecycle.start();
     return new Agent(lifecycle, kernel, netlink, client, parts.ready);
@@ -170,9 +188,22 @@ function both<S>(first: ListWatchHandlers<S>, second: ListWatchHandlers<S>): Lis
   };
 }
 
+/** What an agent is composed of that was there before. */
+interface Givens {
+  readonly config: AgentConfig;
+  readonly services: ServiceConfig;
+  readonly log: StructuredLogger;
+  readonly paths: Paths;
+  readonly device: NativeDevice;
+  readonly netlink: Netlink;
+  readonly kernel: Kernel;
+  readonly client: KubeClient;
+}
+
 /** The parts of an agent and how they are wired. No logic of its own beyond the order of the start. */
 class Composition {
   readonly #config: AgentConfig;
+  readonly #serviceConfig: ServiceConfig;
   readonly #log: StructuredLogger;
   readonly #paths: Paths;
   readonly #device: NativeDevice;
@@ -184,6 +215,8 @@ class Composition {
   readonly #identities = new IdentityCache();
   readonly #ipcache = new Ipcache();
   readonly #services: ServiceModule;
+  readonly #localPods = new LocalPods(() => undefined);
+  readonly #addresses: NodeAddresses;
   readonly #localIdentities: LocalIdentities;
   readonly #ipcacheWriter: IpcacheWriter;
   readonly #policy: PolicyModule;
@@ -202,16 +235,9 @@ class Composition {
   readonly #hubblePeers: HubblePeers;
   #peers: Peers | undefined;
 
-  constructor(
-    config: AgentConfig,
-    log: StructuredLogger,
-    paths: Paths,
-    device: NativeDevice,
-    netlink: Netlink,
-    kernel: Kernel,
-    client: KubeClient,
-  ) {
+  constructor({ config, services, log, paths, device, netlink, kernel, client }: Givens) {
     this.#config = config;
+    this.#serviceConfig = services;
     this.#log = log;
     this.#paths = paths;
     this.#device = device;
@@ -224,6 +250,7 @@ class Composition {
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = new HubblePeers(config);
     this.#services = new ServiceModule(new ServiceCompiler({ nodeName: this.#nodeName }), kernel, log);
+    this.#addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#watches = new Watches(client, log);
@@ -281,7 +308,10 @@ class Composition {
     );
     const pods = this.#watches.add(
       builtinResources.pods,
-      { onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name) },
+      both(
+        { onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name) },
+        this.#localPods.handlers(),
+      ),
       { ...own, trim: trimPod },
     );
     const gateways = () => ({ v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) });
@@ -301,6 +331,7 @@ class Composition {
       nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
       gateways,
       addressFreed: (ip) => this.#collector.flush(ip),
+      localPods: this.#localPods,
       timeoutMs: cniTimeout * 1000,
     });
     this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
@@ -367,6 +398,7 @@ class Composition {
         stop: () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
+          this.#addresses.stop();
           this.#reaper.close();
           return this.#routes.stop();
         },
@@ -384,10 +416,15 @@ class Composition {
       await this.#podCidrs.known;
       const gateways = { v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) };
       const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
-      const tunnelIndex = await setUpNode(this.#kernel, this.#netlink, this.#config, this.#device, gateways);
+      const tunnelIndex = await setUpNode(this.#kernel, this.#netlink, {
+        config: this.#config,
+        services: this.#serviceConfig,
+        device: this.#device,
+        gateways,
+      });
+      await this.#followAddresses();
       if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
       else this.#kernel.attachments.detachSockets();
-      this.#announceNode(own);
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
       await this.#watches.synced();
@@ -432,10 +469,20 @@ class Composition {
     }
   }
 
-  #announceNode(gateways: readonly Ip[]): void {
-    for (const ip of [...addressesOf(this.#device), ...gateways]) {
-      this.#ipcache.upsert(hostPrefix(ip), "local", "node", { identity: reserved.host });
-    }
+  /** The node's own addresses are the host, whichever device has them, and as long as it has them. */
+  async #followAddresses(): Promise<void> {
+    let known: readonly Ip[] = [];
+    this.#addresses.onChange = (addresses) => {
+      const now = addresses.map(({ ip }) => ip);
+      for (const ip of known) {
+        if (!now.some((other) => ipEqual(ip, other))) this.#ipcache.delete(hostPrefix(ip), "local", "node");
+      }
+      for (const ip of now)
+        this.#ipcache.upsert(hostPrefix(ip), "local", "node", { identity: reserved.host });
+      known = now;
+      writeHostRows(this.#kernel, addresses);
+    };
+    await this.#addresses.start();
   }
 
   /** CIDR identities keep their numbers over a restart: rows of live policies name them. */

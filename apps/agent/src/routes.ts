@@ -1,10 +1,11 @@
 import type { Health } from "@axoneme/app";
-import { errorText, type Prefix } from "@axoneme/base";
+import { errorText, formatIp, hostPrefix, type Prefix } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import type { IdentityCache, Ipcache, LocalIdentities } from "@axoneme/identity";
 import {
   apiPath,
   type FlowsQuery,
+  type LoadBalancingStatus,
   mapNames,
   type Observer,
   type PolicyView,
@@ -14,6 +15,7 @@ import {
 import type { Registry } from "prom-client";
 import { type ApiHandler, type ApiRequest, HttpError } from "./api-server.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
+import type { PeerNames } from "./lb/views.ts";
 import type { NativeDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
@@ -45,6 +47,7 @@ export interface RouteSources {
 /** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
 export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
   const { endpoints, policy, services, identities, localIdentities, ipcache } = sources;
+  const peers = peerNames(ipcache);
   return new Map<string, ApiHandler>([
     [apiPath.health, () => healthz(sources.health)],
     [
@@ -63,7 +66,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
     [
       apiPath.services,
-      () => ({ json: serviceViews(services.compiler.views(), (name) => services.problems.get(name)) }),
+      () => ({ json: serviceViews(services.compiler.views(), (name) => services.problems.get(name), peers) }),
     ],
     [apiPath.policy, ({ query }) => ({ json: policyList(policy, query.get("name")) })],
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
@@ -107,11 +110,36 @@ function status(sources: RouteSources) {
     counts: () => ({
       endpoints: sources.endpoints.endpoints().length,
       identities: sources.identities.size,
-      services: sources.services.compiler.size,
       policies: sources.policy.policies().length,
     }),
+    loadBalancing: () => loadBalancing(sources),
     flows: () => sources.observer.status(),
   });
+}
+
+function loadBalancing({ config, services, device }: RouteSources): LoadBalancingStatus {
+  return {
+    services: services.compiler.size,
+    frontends: 0,
+    backends: 0,
+    problems: services.problems.size,
+    kinds: [...config.serviceKinds],
+    algorithm: config.loadBalancerAlgorithm,
+    mode: config.loadBalancerMode,
+    socket: config.socketLB,
+    acceleration: [{ device: device.name, at: "tcx" }],
+  };
+}
+
+/** The pod and the node behind an address, as the ipcache knows them. */
+function peerNames(ipcache: Ipcache): PeerNames {
+  return (ip) => {
+    const entry = ipcache.get(hostPrefix(ip));
+    return {
+      ...(entry?.pod ? { pod: `${entry.pod.namespace}/${entry.pod.name}` } : {}),
+      ...(entry?.nodeIp ? { node: formatIp(entry.nodeIp) } : {}),
+    };
+  };
 }
 
 function endpointList({ endpoints, policy }: RouteSources) {

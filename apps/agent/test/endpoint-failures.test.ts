@@ -88,6 +88,7 @@ class Stage {
       nodeIp: () => "172.30.0.1",
       gateways: () => ({ v4: undefined, v6: undefined }),
       addressFreed: () => undefined,
+      localPods: { endpointUp: () => undefined, endpointDown: () => undefined },
       timeoutMs: 1000,
     };
     const manager = new EndpointManager(deps as unknown as EndpointDeps);

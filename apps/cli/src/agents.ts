@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import type { AgentRef } from "./client.ts";
 import { AgentClient } from "./client.ts";
 import type { Context } from "./context.ts";
-import { CliError, exitCode, formatError, usageError } from "./errors.ts";
+import { CliError, type CliErrorParts, exitCode, formatError, usageError } from "./errors.ts";
 import { withProgress } from "./output.ts";
 
 /** Options by which every command finds its agents. */
@@ -121,6 +121,35 @@ export async function askAll<T>(
   }
   if (answers.length === 0) throw failures[0];
   for (const failed of failures) {
+    await context.stderr.write(`${formatError(failed)}\n`);
+    context.setExitCode(failed instanceof CliError ? failed.exit : exitCode.failed);
+  }
+  return answers;
+}
+
+/**
+ * Asks all agents for something that some of them may not know: those answer 404, which is no error as long as one
+ * does know it.
+ * @throws CliError not found as `unknown` says, or the first serious failure when nobody answered
+ */
+export async function askWhoKnows<T>(
+  context: Context,
+  options: AgentOptions,
+  question: { readonly ask: (client: AgentClient) => Promise<T>; readonly unknown: CliErrorParts },
+): Promise<Answer<T>[]> {
+  const agents = findAgents(context, options);
+  const results = await Promise.allSettled(agents.map((agent) => askOne(agent, question.ask)));
+  const answers = results.flatMap((result, i) =>
+    result.status === "fulfilled" ? [{ node: agents[i]?.node ?? "", value: result.value }] : [],
+  );
+  const failures = results.flatMap((result) =>
+    result.status === "rejected" ? [result.reason as unknown] : [],
+  );
+  const serious = failures.filter(
+    (error) => !(error instanceof CliError && error.exit === exitCode.notFound),
+  );
+  if (answers.length === 0) throw serious[0] ?? new CliError(exitCode.notFound, question.unknown);
+  for (const failed of serious) {
     await context.stderr.write(`${formatError(failed)}\n`);
     context.setExitCode(failed instanceof CliError ? failed.exit : exitCode.failed);
   }

@@ -67,6 +67,8 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return text;
 }
 
+type Method = "GET" | "POST";
+
 /** How long an agent may take to begin its answer. */
 const answerTimeoutMs = 10_000;
 
@@ -84,8 +86,17 @@ export class AgentClient {
    * The JSON body of a path. `what` begins the error: "cannot read the endpoints".
    * @throws CliError unreachable, not found, or failed
    */
-  async get<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
-    const response = await this.#request(path, what, signal);
+  get<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
+    return this.#call<T>("GET", path, what, signal);
+  }
+
+  /** Has something done; the JSON body says what. Errors as {@link get}. */
+  post<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
+    return this.#call<T>("POST", path, what, signal);
+  }
+
+  async #call<T>(method: Method, path: string, what: string, signal: AbortSignal): Promise<T> {
+    const response = await this.#request(path, what, signal, method);
     try {
       return JSON.parse(await textOf(response)) as T;
     } catch (error) {
@@ -115,10 +126,15 @@ export class AgentClient {
     return unreachable(this.agent, `${what}: the answer broke off`, error);
   }
 
-  async #request(path: string, what: string, signal: AbortSignal): Promise<IncomingMessage> {
+  async #request(
+    path: string,
+    what: string,
+    signal: AbortSignal,
+    method: Method = "GET",
+  ): Promise<IncomingMessage> {
     let response: IncomingMessage;
     try {
-      response = await this.#open(path, signal);
+      response = await this.#open(method, path, signal);
     } catch (error) {
       if (signal.aborted || !isNetworkError(error)) throw error;
       throw unreachable(this.agent, what, error);
@@ -128,9 +144,9 @@ export class AgentClient {
     throw await failure(this.agent, what, response);
   }
 
-  #open(path: string, signal: AbortSignal): Promise<IncomingMessage> {
+  #open(method: Method, path: string, signal: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const sent = request({ socketPath: this.agent.socket, path, agent: this.#pool, signal });
+      const sent = request({ method, socketPath: this.agent.socket, path, agent: this.#pool, signal });
       sent.setTimeout(answerTimeoutMs, () => {
         const error = new Error(`no answer within ${answerTimeoutMs / 1000} s`);
         sent.destroy(Object.assign(error, { code: "ETIMEDOUT" }));

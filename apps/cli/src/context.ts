@@ -10,6 +10,8 @@ export interface Context {
   readonly stdout: Output;
   readonly stderr: Output;
   /** Aborts on Ctrl-C or SIGTERM. */
+  /** Asks the user; true is yes. Undefined where nobody can answer: no terminal. */
+  readonly confirm: ((question: string) => Promise<boolean>) | undefined;
   readonly signal: AbortSignal;
   readonly version: string;
   /** Milliseconds since the epoch, for --since and ages. */

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { createInterface } from "node:readline/promises";
 import type { Writable } from "node:stream";
 import type { Context, Output } from "./context.ts";
 import { run } from "./run.ts";
@@ -27,10 +28,26 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+/** Asks on the terminal; Ctrl-C and the end of input are no. */
+async function confirm(question: string): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const closed = once(terminal, "close").then(() => "");
+    const answer = await Promise.race([
+      terminal.question(question, { signal: interrupted.signal }).catch(() => ""),
+      closed,
+    ]);
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    terminal.close();
+  }
+}
+
 const context: Context = {
   env: process.env,
   stdout: outputOf(process.stdout),
   stderr: outputOf(process.stderr),
+  confirm: process.stdin.isTTY && process.stderr.isTTY ? confirm : undefined,
   signal: interrupted.signal,
   version,
   now: () => Date.now(),

@@ -4,9 +4,11 @@ import { completionCommand } from "./commands/completion.ts";
 import { endpointCommand } from "./commands/endpoint.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
 import { labCommand } from "./commands/lab.ts";
-import { identityCommand, ipCommand, serviceCommand } from "./commands/lists.ts";
+import { lbCommand } from "./commands/lb.ts";
+import { identityCommand, ipCommand } from "./commands/lists.ts";
 import { monitorCommand } from "./commands/monitor.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { serviceCommand } from "./commands/service.ts";
 import { statusCommand } from "./commands/status.ts";
 import { versionCommand } from "./commands/version.ts";
 import type { Context } from "./context.ts";
@@ -34,6 +36,7 @@ export function buildProgram(context: Context): Command {
       [
         endpointCommand(context),
         serviceCommand(context),
+        lbCommand(context),
         policyCommand(context),
         identityCommand(context),
         ipCommand(context),

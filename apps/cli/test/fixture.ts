@@ -59,6 +59,8 @@ export class FakeLabs {
       env?: Record<string, string>;
       onOut?: (text: string) => void;
       tty?: boolean;
+      /** The user's answer; without one there is nobody to ask. */
+      confirm?: (question: string) => boolean;
     },
   ): Promise<Outcome> {
     let out = "";
@@ -78,6 +80,7 @@ export class FakeLabs {
           err += text;
         },
       },
+      confirm: options.confirm && (async (question) => options.confirm?.(question) ?? false),
       signal: options.signal ?? new AbortController().signal,
       version: "9.9.9",
       now: () => now,

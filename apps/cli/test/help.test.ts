@@ -11,6 +11,7 @@ const context: Context = {
   env: {},
   stdout: quiet,
   stderr: quiet,
+  confirm: undefined,
   signal: new AbortController().signal,
   version: "9.9.9",
   now: () => 0,
@@ -30,14 +31,18 @@ function commandsOf(
 const all = commandsOf(buildProgram(context));
 
 describe("help", () => {
-  it.each(["--help", "hubble observe --help", "lab up --help", "monitor --help", "bpf --help"])(
-    "axon %s",
-    async (line) => {
-      const { code, out, err } = await new FakeLabs().axon(...line.split(" "));
-      expect([code, err]).toEqual([0, ""]);
-      expect(out).toMatchSnapshot();
-    },
-  );
+  it.each([
+    "--help",
+    "hubble observe --help",
+    "lab up --help",
+    "monitor --help",
+    "bpf --help",
+    "service trace --help",
+  ])("axon %s", async (line) => {
+    const { code, out, err } = await new FakeLabs().axon(...line.split(" "));
+    expect([code, err]).toEqual([0, ""]);
+    expect(out).toMatchSnapshot();
+  });
 
   it("every command says what it does; those that do something give examples", async () => {
     for (const { path, command } of all) {

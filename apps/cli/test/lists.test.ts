@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, expect, it } from "vitest";
 import { FakeLabs } from "./fixture.ts";
 import { routesOf, statusOf } from "./views.ts";
@@ -14,6 +15,12 @@ describe("tables", () => {
   it.each([
     ["endpoint list"],
     ["service list"],
+    ["service list --wide"],
+    ["service get default/web"],
+    ["service trace default/cart-0 10.96.0.10:80"],
+    ["lb maglev"],
+    ["bpf nat stat"],
+    ["bpf nat flush --yes"],
     ["policy get"],
     ["identity list"],
     ["ip list"],
@@ -91,6 +98,10 @@ describe("-o", () => {
 
   it.each([
     "service list",
+    "service get web",
+    "service trace world [fd00::10]:80/udp",
+    "lb maglev default/web",
+    "bpf nat stat",
     "policy get",
     "ip list",
     "bpf ct list",
@@ -108,6 +119,96 @@ describe("-o", () => {
     expect((await labs.axon("service", "list", "-o", "json")).out).toBe("[]\n");
     const { out, err, code } = await labs.axon("service", "list");
     expect([out, err, code]).toEqual(["", "no services\n", 0]);
+  });
+});
+
+describe("flush", () => {
+  const flushable = async () => {
+    const seen: string[] = [];
+    const labs = await new FakeLabs().node("default", "node1", {
+      "/v1/flush/ct": (req: IncomingMessage, res: ServerResponse) => {
+        seen.push(req.method ?? "");
+        res.writeHead(200).end(JSON.stringify({ name: "ct", removed: { ax_ct: 3 } }));
+      },
+    });
+    return { labs, seen };
+  };
+
+  it("asks, naming nodes and consequences; yes does it", async () => {
+    const { labs, seen } = await flushable();
+    let asked = "";
+    const confirm = (question: string) => {
+      asked = question;
+      return true;
+    };
+    const { code, out } = await labs.run(["bpf", "ct", "flush"], { confirm });
+    expect([code, out, seen]).toEqual([0, "node1: removed 3 of ax_ct\n", ["POST"]]);
+    expect(asked).toMatch(/^Flush ct on node1\? .* \[y\/N\] $/);
+  });
+
+  it("no does nothing, and without a terminal it wants --yes", async () => {
+    const { labs, seen } = await flushable();
+    const no = await labs.run(["bpf", "ct", "flush"], { confirm: () => false });
+    expect([no.code, no.err]).toEqual([1, "Error: nothing was flushed: the answer was not yes\n"]);
+    const nobody = await labs.axon("bpf", "ct", "flush");
+    expect(nobody).toEqual({
+      code: 2,
+      out: "",
+      err: "Error: ct is not flushed without a word\n  fix: there is no terminal to ask on: add --yes\n",
+    });
+    expect(seen).toEqual([]);
+    expect((await labs.axon("bpf", "ct", "flush", "--yes")).code).toBe(0);
+    expect(seen).toEqual(["POST"]);
+  });
+});
+
+describe("services", () => {
+  it("--problems shows what is wrong and exits 1; without problems it says so", async () => {
+    const labs = await oneNode();
+    const { code, out } = await labs.axon("service", "list", "--problems");
+    expect([code, out.split("\n").length]).toEqual([1, 4]);
+    expect(out).toContain("map full");
+    const good = await new FakeLabs().node("default", "node1", { "/v1/services?problems=1": [] });
+    const fine = await good.axon("service", "list", "--problems");
+    expect([fine.code, fine.err]).toEqual([0, "no problems\n"]);
+  });
+
+  it("filters are the agent's work", async () => {
+    const seen: string[] = [];
+    const labs = await new FakeLabs().node("default", "node1", {
+      "/v1/services": (req: IncomingMessage, res: ServerResponse) => {
+        seen.push(req.url ?? "");
+        res.writeHead(200).end("[]");
+      },
+    });
+    await labs.axon("svc", "ls", "-n", "shop", "--name", "web", "--type", "NodePort");
+    expect(seen).toEqual(["/v1/services?namespace=shop&name=web&type=NodePort"]);
+  });
+
+  it("what nobody knows is not found, with where to look", async () => {
+    const labs = await twoNodes();
+    expect(await labs.axon("service", "get", "shop/none")).toEqual({
+      code: 3,
+      out: "",
+      err: "Error: no such Service (shop/none)\n  fix: see `axon service list`\n",
+    });
+    const empty = await new FakeLabs().node("default", "node1", { "/v1/maglev": [] });
+    expect((await empty.axon("lb", "maglev", "shop/none")).code).toBe(3);
+    expect((await empty.axon("service", "trace", "shop/none", "10.0.0.1:80")).err).toContain(
+      "no node knows this client (shop/none)",
+    );
+  });
+
+  it("a trace is asked with every part by its name", async () => {
+    const seen: string[] = [];
+    const labs = await new FakeLabs().node("default", "node1", {
+      "/v1/trace": (req: IncomingMessage, res: ServerResponse) => {
+        seen.push(req.url ?? "");
+        res.writeHead(404).end(JSON.stringify({ code: "x", message: "no" }));
+      },
+    });
+    await labs.axon("service", "trace", "host", "[fd00::10]:53/udp");
+    expect(seen).toEqual(["/v1/trace?client=host&address=fd00%3A%3A10&port=53&protocol=UDP"]);
   });
 });
 
@@ -133,7 +234,7 @@ describe("exit codes and errors", () => {
   it("1: the agent could not do it; status of what is not ok", async () => {
     const labs = await new FakeLabs().node("default", "node1", {
       "/v1/status": statusOf("node1", "degraded"),
-      "/v1/services": (_: unknown, res: import("node:http").ServerResponse) => {
+      "/v1/services": (_: unknown, res: ServerResponse) => {
         res.writeHead(500).end(JSON.stringify({ code: "x", message: "the table is broken", fix: "mend it" }));
       },
     });
@@ -155,6 +256,16 @@ describe("exit codes and errors", () => {
     ["endpoint list --colour"],
     ["endpoint list -o xml"],
     ["bpf ct list --limit none"],
+    ["bpf ct flush"],
+    ["bpf frags flush"],
+    ["service list --type Headless"],
+    ["service get a/b/c"],
+    ["service get Web"],
+    ["service trace world"],
+    ["service trace world 10.0.0.1"],
+    ["service trace world fd00::1:80"],
+    ["service trace world 10.0.0.1:99999"],
+    ["service trace world 10.0.0.1:80/icmp"],
     ["hubble observe --verdict eaten"],
     ["hubble observe --pod a --from-pod b"],
     ["hubble observe --namespace a --pod b/c"],
@@ -208,7 +319,7 @@ describe("exit codes and errors", () => {
 
   it("4: an agent that hangs up in the middle", async () => {
     const labs = await new FakeLabs().node("default", "node1", {
-      "/v1/services": (_: unknown, res: import("node:http").ServerResponse) => {
+      "/v1/services": (_: unknown, res: ServerResponse) => {
         res.writeHead(200, { "content-length": "100" }).write("[{");
         res.flushHeaders();
         setImmediate(() => res.destroy());

@@ -1,10 +1,15 @@
 /** Answers of a fake agent. */
 import type {
   EndpointView,
+  FlushView,
   IdentityView,
   IpcacheEntryView,
+  MaglevView,
   MapDumpView,
+  MapStatView,
   PolicyView,
+  ServiceDetailView,
+  ServiceTraceView,
   ServiceView,
   StatusResponse,
 } from "@axoneme/observe";
@@ -28,6 +33,17 @@ export function statusOf(node: string, state: StatusResponse["state"] = "ok"): S
     endpoints: { total: 3, ready: 2 },
     identities: 14,
     services: 2,
+    loadBalancing: {
+      services: 2,
+      frontends: 3,
+      backends: 4,
+      problems: 1,
+      kinds: ["ClusterIP", "NodePort", "LoadBalancer", "ExternalIPs", "HostPort"],
+      algorithm: "random",
+      mode: "snat",
+      socket: true,
+      acceleration: [{ device: "eth0", at: "tcx", reason: "the driver has no XDP" }],
+    },
     policies: 1,
     modules: [
       { name: "kube", state: "ok", message: "synced", since: ago(3600), metrics: { objects: 40 } },
@@ -92,28 +108,118 @@ const ipcache: IpcacheEntryView[] = [
   },
 ];
 
+const common = { algorithm: "random", forwarding: "snat", flags: [] as string[], status: "done" } as const;
+const backend = {
+  address: "10.200.0.7",
+  port: 8080,
+  state: "active",
+  local: true,
+  pod: "default/web-0",
+} as const;
+const away = { address: "10.200.1.9", port: 8080, state: "active", local: false } as const;
+
 const services: ServiceView[] = [
   {
+    ...common,
     namespace: "default",
     name: "web",
     type: "ClusterIP",
-    frontend: { address: "10.96.0.10", port: 80, protocol: "TCP", id: 1 },
-    backends: [
-      { address: "10.200.0.7", port: 8080, state: "active" },
-      { address: "fd10::7", port: 8080, state: "terminating" },
-    ],
-    status: "done",
+    portName: "http",
+    frontend: { address: "10.96.0.10", port: 80, protocol: "TCP", id: 1, scope: "external" },
+    backends: [backend, { ...away, pod: "default/web-1", node: "172.30.0.12" }],
   },
   {
+    ...common,
+    namespace: "default",
+    name: "web",
+    type: "NodePort",
+    portName: "http",
+    algorithm: "maglev",
+    forwarding: "dsr",
+    affinitySeconds: 10_800,
+    flags: ["two-scopes", "local-only"],
+    frontend: { address: "0.0.0.0", port: 30080, protocol: "TCP", id: 1, scope: "external" },
+    backends: [backend],
+  },
+  {
+    ...common,
     namespace: "default",
     name: "empty",
     type: "ClusterIP",
-    frontend: { address: "fd00::a", port: 443, protocol: "TCP", id: 2 },
+    frontend: { address: "fd00::a", port: 443, protocol: "TCP", id: 2, scope: "external" },
     backends: [],
     status: "error",
     message: "map full",
   },
+  {
+    ...common,
+    namespace: "default",
+    name: "sctp",
+    type: "ClusterIP",
+    backends: [],
+    status: "error",
+    message: "port 80/SCTP: its target port differs, and SCTP ports cannot be rewritten",
+  },
 ];
+
+const detail: ServiceDetailView = {
+  namespace: "default",
+  name: "web",
+  frontends: services.slice(0, 2),
+  sourceRanges: ["192.0.2.0/24"],
+  healthCheck: { port: 31000, localEndpoints: 1 },
+  status: "error",
+  problems: ["healthCheckNodePort 31000 cannot be opened: another process listens on it"],
+  nextRetry: "2026-11-20T12:00:05Z",
+};
+
+const trace: ServiceTraceView = {
+  client: { kind: "pod", name: "default/cart-0", address: "10.200.0.8" },
+  dialled: { address: "10.96.0.10", port: 80, protocol: "TCP" },
+  verdict: "translated",
+  reason: "one of 2 backends",
+  path: { at: "socket", reason: "pods of this node are translated at connect" },
+  service: { namespace: "default", name: "web", portName: "http", id: 1 },
+  frontend: {
+    address: "10.96.0.10",
+    port: 80,
+    type: "ClusterIP",
+    scope: "external",
+    wildcard: false,
+    reason: "the very address",
+  },
+  policy: { name: "all", reason: "internalTrafficPolicy is Cluster" },
+  selection: { algorithm: "random", slots: 2, reason: "each of 2 slots alike" },
+  affinity: { timeoutS: 10800, backend: "10.200.0.7:8080", ageS: 5, honoured: true, reason: "used 5s ago" },
+  sourceRanges: { allowed: true, reason: "no ranges" },
+  backends: [
+    { ...backend, share: 0.5, sees: "10.200.0.8", why: "pods see pods" },
+    { ...away, node: "172.30.0.12", share: 0.5, sees: "10.200.0.8", why: "pods see pods" },
+  ],
+};
+
+const maglev: MaglevView[] = [
+  {
+    namespace: "default",
+    name: "web",
+    frontend: { address: "0.0.0.0", port: 30080, protocol: "TCP", scope: "external" },
+    size: 251,
+    backends: [
+      { address: "10.200.0.7", port: 8080, slots: 126, share: 126 / 251 },
+      { address: "10.200.1.9", port: 8080, slots: 125, share: 125 / 251 },
+    ],
+  },
+];
+
+const natStat: MapStatView = {
+  name: "nat",
+  maps: [
+    { name: "ax_nat", entries: 40, capacity: 131_072 },
+    { name: "ax_services", entries: 3, capacity: 1024, limit: 1_048_576 },
+  ],
+  figures: { nat_no_port: 7 },
+  pools: [{ cpu: 0, protocol: "TCP", ports: 2268, used: 20, failures: 7 }],
+};
 
 const policies: PolicyView[] = [
   {
@@ -161,6 +267,12 @@ export function routesOf(node: string): Record<string, unknown> {
     "/v1/identities": identities,
     "/v1/ipcache": ipcache,
     "/v1/services": services,
+    "/v1/services?problems=1": services.filter(({ status }) => status === "error"),
+    "/v1/services/default/web": detail,
+    "/v1/trace": trace,
+    "/v1/maglev": maglev,
+    "/v1/stat/nat": natStat,
+    "/v1/flush/nat": { name: "nat", removed: { ax_nat: 40, ax_svc_flows: 2 } } satisfies FlushView,
     "/v1/policy": policies,
     "/v1/policy?name=default%2Fnone": [],
     "/v1/maps/ct": conntrack,

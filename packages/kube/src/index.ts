@@ -59,6 +59,7 @@ export {
   type StatusCause,
   type StatusDetails,
 } from "./errors.ts";
+export { EventRecorder, type EventRecorderOptions, type EventSubject } from "./events.ts";
 export { builtinResources, resources } from "./known.ts";
 export { findConfig, type KubeconfigOptions, loadKubeconfig } from "./kubeconfig.ts";
 export { type Election, type ElectionHandlers, type ElectionOptions, elect, Leases } from "./leases.ts";

@@ -10,9 +10,14 @@
  * | GET /v1/endpoints/<id> | EndpointView with `policy`; id = number, ns/pod, IP; or 404 |
  * | GET /v1/identities     | IdentityView[]                                              |
  * | GET /v1/ipcache        | IpcacheEntryView[]                                          |
- * | GET /v1/services       | ServiceView[]                                               |
+ * | GET /v1/services?...   | ServiceView[]; `namespace`, `name`, `type`, `problems=1`    |
+ * | GET /v1/services/<ns>/<name> | ServiceDetailView; or 404                             |
+ * | GET /v1/trace?...      | ServiceTraceView; `client`, `address`, `port`, `protocol`   |
+ * | GET /v1/maglev[?name=ns/name] | MaglevView[]                                         |
  * | GET /v1/policy[?name=ns/name] | PolicyView[] (an empty list for an unknown name)     |
  * | GET /v1/maps/<name>    | MapDumpView; name of `MapName`                              |
+ * | GET /v1/stat/<name>    | MapStatView; name of `StatName`                             |
+ * | POST /v1/flush/<name>  | FlushView; name of `StatName`                               |
  * | GET /v1/events?q=      | NDJSON of MonitorLine; q = MonitorQuery as JSON             |
  * | GET /v1/flows?q=       | NDJSON of GetFlowsResponse; q = FlowsQuery as JSON          |
  *
@@ -30,8 +35,12 @@ export const apiPath = {
   identities: "/v1/identities",
   ipcache: "/v1/ipcache",
   services: "/v1/services",
+  trace: "/v1/trace",
+  maglev: "/v1/maglev",
   policy: "/v1/policy",
   maps: "/v1/maps",
+  stat: "/v1/stat",
+  flush: "/v1/flush",
   events: "/v1/events",
   flows: "/v1/flows",
 } as const;
@@ -71,6 +80,23 @@ export interface ServerStatus {
   flows_rate: number;
 }
 
+/** Services in one answer. */
+export interface LoadBalancingStatus {
+  services: number;
+  frontends: number;
+  backends: number;
+  /** Services that could not be programmed as they ask. */
+  problems: number;
+  /** Kinds that are served here; the others are left to a kube-proxy. */
+  kinds: string[];
+  algorithm: "random" | "maglev";
+  mode: "snat" | "dsr";
+  /** Whether sockets are translated at connect. */
+  socket: boolean;
+  /** Per device, where packets from outside are balanced. */
+  acceleration: { device: string; at: "xdp" | "tcx"; reason?: string }[];
+}
+
 export interface StatusResponse {
   api: "v1";
   version: string;
@@ -91,6 +117,7 @@ export interface StatusResponse {
   endpoints: { total: number; ready: number };
   identities: number;
   services: number;
+  loadBalancing: LoadBalancingStatus;
   policies: number;
   modules: ModuleStatus[];
   flows: ServerStatus;
@@ -169,21 +196,97 @@ export interface BackendView {
   address: string;
   port: number;
   state: "active" | "terminating";
+  /** An endpoint of the node that answers. */
+  local: boolean;
+  /** `namespace/name`, when a pod has the address. */
+  pod?: string;
+  /** Address of the pod's node; absent for local ones. */
   node?: string;
 }
 
-/** One frontend of a Service. */
+export const frontendTypes = [
+  "ClusterIP",
+  "NodePort",
+  "LoadBalancer",
+  "ExternalIP",
+  "HostPort",
+  "LocalRedirect",
+] as const;
+export type FrontendType = (typeof frontendTypes)[number];
+
+/** Which clients a frontend's row is for: all or those outside; those inside; those a local redirect leaves alone. */
+export type FrontendScope = "external" | "internal" | "original";
+
+/** One frontend of a Service, or a Service that has none because of a problem. */
 export interface ServiceView {
   namespace: string;
   name: string;
-  type: "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalIP" | "HostPort";
-  frontend: { address: string; port: number; protocol: string; id: number };
+  type: FrontendType;
+  /** `0.0.0.0` or `::`: every address of the node that serves NodePorts. */
+  frontend?: { address: string; port: number; protocol: string; id: number; scope: FrontendScope };
   portName?: string;
   affinitySeconds?: number;
+  algorithm: "random" | "maglev";
+  /** How packets reach backends on other nodes. */
+  forwarding: "snat" | "dsr";
+  /** `two-scopes`, `source-ranges`, `local-only`, `local-redirect`, `skip`, `loopback-only`, `topology`. */
+  flags: string[];
   backends: BackendView[];
   /** pending until its rows are in the kernel. */
   status: "done" | "pending" | "error";
   message?: string;
+}
+
+/** A Service with all that is known of it. */
+export interface ServiceDetailView {
+  namespace: string;
+  name: string;
+  frontends: ServiceView[];
+  /** Who may use its load balancer addresses; empty: everybody. */
+  sourceRanges: string[];
+  healthCheck?: { port: number; localEndpoints: number; message?: string };
+  status: "done" | "pending" | "error";
+  problems: string[];
+  /** When a failed write is tried again. */
+  nextRetry?: string;
+}
+
+/** Who asks, what, and what becomes of it: the datapath's decision, spelled out. */
+export interface ServiceTraceView {
+  client: { kind: "pod" | "host" | "world"; name: string; address: string };
+  dialled: { address: string; port: number; protocol: string };
+  verdict: "translated" | "refused" | "not-a-service";
+  /** Why this verdict. */
+  reason: string;
+  /** Which programs translate: at connect and sendmsg, per packet at a device, or in the driver. */
+  path: { at: "socket" | "tcx" | "xdp" | "none"; reason: string };
+  service?: { namespace: string; name: string; portName: string; id: number };
+  /** The row that was used. */
+  frontend?: {
+    address: string;
+    port: number;
+    type: FrontendType;
+    scope: FrontendScope;
+    /** Found as one of the node's addresses, not by the very address. */
+    wildcard: boolean;
+    reason: string;
+  };
+  /** Which policy of locality narrowed the backends. */
+  policy?: { name: "all" | "local" | "topology" | "local-redirect"; reason: string };
+  selection?: { algorithm: "random" | "maglev"; slots: number; reason: string };
+  affinity?: { timeoutS: number; backend?: string; ageS?: number; honoured: boolean; reason: string };
+  sourceRanges?: { allowed: boolean; reason: string };
+  backends: (BackendView & { share: number; sees: string; why: string })[];
+}
+
+/** The Maglev table of a frontend. */
+export interface MaglevView {
+  namespace: string;
+  name: string;
+  frontend: { address: string; port: number; protocol: string; scope: FrontendScope };
+  /** Slots: a prime. */
+  size: number;
+  backends: { address: string; port: number; slots: number; share: number }[];
 }
 
 export interface PolicyView {
@@ -233,6 +336,32 @@ export interface MapDumpView {
   rows: MapEntryView[];
   /** Set when `?limit=N` cut the rows short. */
   truncated?: boolean;
+}
+
+/** What `axon bpf <name> stat|flush` are about. */
+export const statNames = ["lb", "ct", "nat"] as const;
+export type StatName = (typeof statNames)[number];
+
+/** How full a group of maps is, and what went wrong there. */
+export interface MapStatView {
+  name: StatName;
+  maps: {
+    name: string;
+    entries: number;
+    capacity: number;
+    /** To which it may grow by itself; absent for maps of a fixed size. */
+    limit?: number;
+  }[];
+  /** Counters since the maps exist; snake_case. */
+  figures: Record<string, number>;
+  /** Source ports for translation, by CPU. */
+  pools?: { cpu: number; protocol: string; ports: number; used: number; failures: number }[];
+}
+
+/** What `axon bpf <name> flush` removed, by map. */
+export interface FlushView {
+  name: StatName;
+  removed: Record<string, number>;
 }
 
 /** JSON in `?q=` of /v1/flows. */

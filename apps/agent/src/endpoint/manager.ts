@@ -27,6 +27,7 @@ import {
 import { type Ipcache, type Labels, labelLines, reserved, reservedLabels } from "@axoneme/identity";
 import type { NodePool } from "@axoneme/ipam";
 import type { CniHandler } from "../cni-server.ts";
+import type { LocalPods } from "../lb/local-pods.ts";
 import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { IdentityAllocator } from "../state/identities.ts";
 import type { IpcacheWriter } from "../state/ipcache.ts";
@@ -58,6 +59,8 @@ export interface EndpointDeps {
   readonly gateways: () => { v4: Ip | undefined; v6: Ip | undefined };
   /** Told of every address that is given up: what the datapath remembers of it has to go. */
   readonly addressFreed: (ip: Ip) => void;
+  /** Told when a pod can be reached, and before it no longer can. */
+  readonly localPods: Pick<LocalPods, "endpointUp" | "endpointDown">;
   /** Milliseconds an ADD may wait for the agent, the pod and its identity. */
   readonly timeoutMs: number;
 }
@@ -414,6 +417,7 @@ export class EndpointManager implements CniHandler {
       ipcache.upsert(hostPrefix(ip), "local", key, { identity: live.identity, ...(pod ? { pod } : {}) });
     }
     ipcacheWriter.flush();
+    if (live.record.pod) this.#deps.localPods.endpointUp(live.record.pod, live.record.ips);
   }
 
   #writeRows({ record, identity }: LiveEndpoint): void {
@@ -468,6 +472,8 @@ export class EndpointManager implements CniHandler {
   async #undo(record: EndpointRecord): Promise<void> {
     const { kernel, network, policy, ipcache, ipcacheWriter, store, publisher } = this.#deps;
     const key = keyOf(record);
+    const isCurrent = record.pod && this.#byPod.get(`${record.pod.namespace}/${record.pod.name}`) === key;
+    if (record.pod && isCurrent) this.#deps.localPods.endpointDown(record.pod);
     if (!record.chained) await network.destroy(record);
     else if (await this.#hasDevice(record)) kernel.attachments.detachPod(record.hostIfindex);
     for (const ip of record.ips.map(parseIp)) {

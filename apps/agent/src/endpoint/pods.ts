@@ -17,6 +17,15 @@ export interface NamedPort {
   readonly protocol: string;
 }
 
+/** A container port that the pod wants on the node as well. */
+export interface PodHostPort {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: string;
+  /** Empty: every address of the node. */
+  readonly hostIP: string;
+}
+
 /** What of a Pod makes its endpoint. */
 export interface PodFacts {
   readonly labels: Labels;
@@ -36,11 +45,13 @@ export interface TrimmedPod {
   };
   readonly spec: { readonly serviceAccountName: string; readonly hostNetwork: boolean };
   readonly namedPorts: readonly NamedPort[];
+  readonly hostPorts: readonly PodHostPort[];
+  readonly ready: boolean;
 }
 
-/** Keeps of a Pod what `PodFacts` needs. */
+/** Keeps of a Pod what endpoints and Services need. */
 export function trimPod(pod: Pod): TrimmedPod {
-  const { metadata = {}, spec } = pod;
+  const { metadata = {}, spec, status } = pod;
   return {
     metadata: {
       name: metadata.name ?? "",
@@ -55,7 +66,21 @@ export function trimPod(pod: Pod): TrimmedPod {
         name ? [{ name, port: containerPort, protocol: protocol ?? "TCP" }] : [],
       ),
     ),
+    hostPorts: spec?.hostNetwork ? [] : hostPortsOf(pod),
+    ready: (status?.conditions ?? []).some(({ type, status: is }) => type === "Ready" && is === "True"),
   };
+}
+
+/** A pod in the node's own network listens on its ports by itself; init containers count when they stay. */
+function hostPortsOf({ spec }: Pod): PodHostPort[] {
+  const sidecars = (spec?.initContainers ?? []).filter(
+    (container) => (container as { restartPolicy?: string }).restartPolicy === "Always",
+  );
+  return [...(spec?.containers ?? []), ...sidecars].flatMap(({ ports }) =>
+    (ports ?? []).flatMap(({ hostPort, containerPort, protocol = "TCP", hostIP = "" }) =>
+      hostPort ? [{ hostPort, containerPort, protocol, hostIP }] : [],
+    ),
+  );
 }
 
 /** Keeps of a Namespace its name and labels. */

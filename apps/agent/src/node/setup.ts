@@ -1,8 +1,10 @@
 import { Aggregation, ConfigFlags, EpFlags } from "@axoneme/abi";
-import { type Ip, ipEqual, isV4, type Prefix, parsePrefix } from "@axoneme/base";
+import { type Ip, ipEqual, ipKey, isV4, type Prefix, parsePrefix } from "@axoneme/base";
 import { hooks, type Kernel, type NodeConfig } from "@axoneme/datapath";
-import { type Netlink, sysctlGet } from "@axoneme/netlink";
+import type { Netlink } from "@axoneme/netlink";
+import type { ServiceConfig } from "../lb/config.ts";
 import type { AgentConfig } from "../options.ts";
+import type { HostAddress } from "./addresses.ts";
 import {
   ensureHostDevice,
   ensureTunnelDevice,
@@ -10,7 +12,7 @@ import {
   tunnelDeviceName,
   tunnelOverhead,
 } from "./host-devices.ts";
-import { addressesOf, type NativeDevice } from "./local-node.ts";
+import type { NativeDevice } from "./local-node.ts";
 
 /** The node's own addresses among its pods. */
 export interface NodeGateways {
@@ -21,8 +23,8 @@ export interface NodeGateways {
 /** Addresses pods see as "the host": link-local multicast and the like are not among them. */
 const nothing: Ip = new Uint8Array(16);
 
-/** Largest port of the kernel's default range for its own connections; masqueraded ones stay above it. */
-const defaultLocalPortMax = 60_999;
+/** Seed of the hash by which Maglev look-ups go: the same on all nodes, for ever. */
+const hashSeed = 0x61786f6e;
 
 const aggregation = {
   none: Aggregation.NONE,
@@ -32,6 +34,14 @@ const aggregation = {
   maximum: Aggregation.MAX,
 } as const;
 
+/** What a node is set up from. */
+export interface NodeSetup {
+  readonly config: AgentConfig;
+  readonly services: ServiceConfig;
+  readonly device: NativeDevice;
+  readonly gateways: NodeGateways;
+}
+
 /**
  * Makes the node's devices, tells the datapath about the node and attaches its programs to them.
  * @returns the index of the tunnel device, undefined with native routing.
@@ -39,15 +49,12 @@ const aggregation = {
 export async function setUpNode(
   kernel: Kernel,
   netlink: Netlink,
-  config: AgentConfig,
-  device: NativeDevice,
-  gateways: NodeGateways,
+  { config, services, device, gateways }: NodeSetup,
 ): Promise<number | undefined> {
   const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
   await ensureHostDevice(netlink, own);
   const tunnelIndex = await setUpTunnel(kernel, netlink, config, device);
-  writeHostRows(kernel, [...addressesOf(device), ...own]);
-  kernel.configure(nodeConfig(config, device, tunnelIndex));
+  kernel.configure(nodeConfig(config, services, device, tunnelIndex));
   kernel.attachments.attachDevice(`dev${device.index}`, device.index, hooks.node);
   return tunnelIndex;
 }
@@ -74,21 +81,34 @@ export function pruneNonMasquerade(kernel: Kernel, config: AgentConfig, podCidrs
   }
 }
 
-/** The addresses of the node itself: those it has, and none it only had. */
-function writeHostRows(kernel: Kernel, addresses: readonly Ip[]): void {
-  for (const ip of addresses) kernel.maps.endpoints.put(ip, hostRow);
+/** Writes the rows of the node's own addresses, those it has and none it only had. Returns whether any changed. */
+export function writeHostRows(kernel: Kernel, addresses: readonly HostAddress[]): boolean {
+  const wanted = new Map(addresses.map(({ ip, serves }) => [ipKey(ip), { ip, flags: flagsOf(serves) }]));
+  let changed = false;
   for (const [ip, { flags }] of kernel.maps.endpoints.entries()) {
-    const isOld = (flags & EpFlags.HOST) !== 0 && !addresses.some((address) => ipEqual(address, ip));
-    if (isOld) kernel.maps.endpoints.delete(ip);
+    if ((flags & EpFlags.HOST) === 0) continue;
+    const row = wanted.get(ipKey(ip));
+    if (row?.flags === flags) wanted.delete(ipKey(ip));
+    else if (!row) {
+      kernel.maps.endpoints.delete(ip);
+      changed = true;
+    }
   }
+  for (const { ip, flags } of wanted.values()) {
+    kernel.maps.endpoints.put(ip, { ...hostRow, flags });
+    changed = true;
+  }
+  if (changed) kernel.changed();
+  return changed;
 }
+
+const flagsOf = (serves: boolean) => EpFlags.HOST | (serves ? EpFlags.NODEPORT : 0);
 
 const hostRow = {
   ifindex: 0,
   identity: 1,
   policyId: 0,
   id: 0,
-  flags: EpFlags.HOST,
   mac: new Uint8Array(6),
   hostMac: new Uint8Array(6),
 };
@@ -109,22 +129,32 @@ async function setUpTunnel(
   return link.index;
 }
 
-function nodeConfig(config: AgentConfig, device: NativeDevice, tunnelIndex: number | undefined): NodeConfig {
+/** Kinds that are served to clients outside of the cluster. */
+const outsideKinds = ["NodePort", "LoadBalancer", "ExternalIPs", "HostPort"] as const;
+
+function nodeConfig(
+  config: AgentConfig,
+  services: ServiceConfig,
+  device: NativeDevice,
+  tunnelIndex: number | undefined,
+): NodeConfig {
   const flags =
     (config.enableIPv4 ? ConfigFlags.IPV4 : 0) |
     (config.enableIPv6 ? ConfigFlags.IPV6 : 0) |
     (tunnelIndex === undefined ? 0 : ConfigFlags.TUNNEL) |
     (config.enableIPv4Masquerade && device.v4 ? ConfigFlags.MASQUERADE4 : 0) |
     (config.enableIPv6Masquerade && device.v6 ? ConfigFlags.MASQUERADE6 : 0) |
-    (config.policyAuditMode ? ConfigFlags.POLICY_AUDIT : 0);
+    (config.policyAuditMode ? ConfigFlags.POLICY_AUDIT : 0) |
+    (outsideKinds.some((kind) => services.kinds.has(kind)) ? ConfigFlags.SERVICES : 0) |
+    (config.dsrDispatch === "ipip" ? ConfigFlags.DSR_IPIP : 0);
   return {
     flags,
     deviceIfindex: device.index,
     tunnelIfindex: tunnelIndex ?? 0,
     nodeIp4: device.v4 ?? nothing,
     nodeIp6: device.v6 ?? nothing,
-    natPortMin: natPortMin(),
-    natPortMax: 65_535,
+    natPortMin: services.natPorts.first,
+    natPortMax: services.natPorts.last,
     mtu: podMtu(config, device),
     aggregation: aggregation[config.monitorAggregation],
     reportIntervalS: config.monitorAggregationInterval,
@@ -134,14 +164,8 @@ function nodeConfig(config: AgentConfig, device: NativeDevice, tunnelIndex: numb
     ctTimeoutAnyS: 60,
     ctTimeoutSvcS: 8000,
     tunnelPort: config.tunnelPort,
-    hashSeed: 0,
+    hashSeed,
   };
-}
-
-/** Masqueraded connections use ports the kernel does not give to its own: the two can then never collide. */
-function natPortMin(): number {
-  const last = Number(sysctlGet(undefined, "net.ipv4.ip_local_port_range").trim().split(/\s+/)[1]);
-  return (last > 0 && last < 65_000 ? last : defaultLocalPortMax) + 1;
 }
 
 /** Whether the node has the family at all. */

@@ -1,8 +1,16 @@
 import { formatIp, formatPrefix } from "@axoneme/base";
-import { protocolName } from "@axoneme/flow";
 import { type IdentityCache, type Ipcache, type LocalIdentities, labelLines } from "@axoneme/identity";
 import type { FrontendView } from "@axoneme/loadbalancer";
 import type { IdentityView, IpcacheEntryView, ServiceView } from "@axoneme/observe";
+import {
+  algorithmOf,
+  backendOf,
+  flagsOf,
+  forwardingOf,
+  frontendOf,
+  type PeerNames,
+  typeOf,
+} from "../lb/views.ts";
 
 /** All identities: reserved, of the cluster, and this node's CIDR ones. */
 export function identityViews(
@@ -51,27 +59,22 @@ export function ipcacheViews(ipcache: Ipcache): IpcacheEntryView[] {
 export function serviceViews(
   frontends: Iterable<FrontendView>,
   problem: (name: string) => string | undefined,
+  peers: PeerNames,
 ): ServiceView[] {
   return [...frontends].map(({ namespace, name, portName, key, row, backends }) => {
     const message = problem(`${namespace}/${name}`);
     return {
       namespace,
       name,
-      type: "ClusterIP" as const,
-      frontend: {
-        address: formatIp(key.addr),
-        port: key.port,
-        protocol: protocolName(key.proto),
-        id: row.serviceId,
-      },
+      type: typeOf(row.flags),
+      frontend: { ...frontendOf(key), id: row.serviceId },
       ...(portName ? { portName } : {}),
       ...(row.affinityTimeoutS > 0 ? { affinitySeconds: row.affinityTimeoutS } : {}),
-      backends: backends.map(({ addr, port, state }) => ({
-        address: formatIp(addr),
-        port,
-        state: state === 1 ? ("terminating" as const) : ("active" as const),
-      })),
-      status: message ? ("error" as const) : ("done" as const),
+      algorithm: algorithmOf(row.algorithm),
+      forwarding: forwardingOf(row.forwarding),
+      flags: flagsOf(row.flags),
+      backends: backends.map((backend) => backendOf(backend, peers)),
+      status: message ? "error" : "done",
       ...(message ? { message } : {}),
     };
   });

@@ -1,7 +1,13 @@
 import { release } from "node:os";
 import type { Health, ModuleHealth } from "@axoneme/app";
 import { formatIp, formatPrefix, type Prefix } from "@axoneme/base";
-import type { ModuleState, ModuleStatus, ServerStatus, StatusResponse } from "@axoneme/observe";
+import type {
+  LoadBalancingStatus,
+  ModuleState,
+  ModuleStatus,
+  ServerStatus,
+  StatusResponse,
+} from "@axoneme/observe";
 import type { NativeDevice } from "../node/local-node.ts";
 import { addressesOf } from "../node/local-node.ts";
 import type { AgentConfig } from "../options.ts";
@@ -14,7 +20,8 @@ export interface StatusSources {
   readonly health: Health;
   readonly device: () => NativeDevice | undefined;
   readonly podCidrs: () => readonly Prefix[];
-  readonly counts: () => { endpoints: number; identities: number; services: number; policies: number };
+  readonly counts: () => { endpoints: number; identities: number; policies: number };
+  readonly loadBalancing: () => LoadBalancingStatus;
   readonly flows: () => ServerStatus;
 }
 
@@ -27,6 +34,7 @@ export function statusView(sources: StatusSources): StatusResponse {
   const device = sources.device();
   const modules = health.modules().map(moduleView);
   const counts = sources.counts();
+  const loadBalancing = sources.loadBalancing();
   return {
     api: "v1",
     version: sources.version,
@@ -46,7 +54,8 @@ export function statusView(sources: StatusSources): StatusResponse {
     masquerade: { ipv4: config.enableIPv4Masquerade, ipv6: config.enableIPv6Masquerade },
     endpoints: { total: counts.endpoints, ready: counts.endpoints },
     identities: counts.identities,
-    services: counts.services,
+    services: loadBalancing.services,
+    loadBalancing,
     policies: counts.policies,
     modules,
     flows: sources.flows(),

@@ -1,9 +1,10 @@
-import { apiPath, type MapDumpView, type MapName, mapNames } from "@axoneme/observe";
+import { apiPath, type MapDumpView, type MapName, mapNames, statNames } from "@axoneme/observe";
 import { Command, InvalidArgumentError } from "commander";
 import { type AgentOptions, type Answer, addAgentOptions, askAll } from "../agents.ts";
 import type { Context } from "../context.ts";
 import { type OutputOptions, orDash, outputOption, printData } from "../output.ts";
 import { formatTable } from "../table.ts";
+import { flushCommand, statCommand } from "./bpf-maintain.ts";
 import { examples } from "./help.ts";
 import { withNode } from "./list.ts";
 
@@ -33,6 +34,8 @@ export function bpfCommand(context: Context): Command {
       ["axon bpf ct list --limit 20", "twenty connections of every node"],
       ["axon bpf policy list --node node1", "policy rows in the kernel of node1"],
       ["axon bpf metrics list -o json", "counters by reason and direction"],
+      ["axon bpf nat stat", "source ports in use, by CPU"],
+      ["axon bpf ct flush --node node1", "forget the connections of node1"],
     ),
   );
 }
@@ -54,7 +57,9 @@ function mapCommand(context: Context, name: MapName): Command {
       );
       await printMaps(context, options, answers);
     });
-  return new Command(name).description(says[name]).addCommand(list);
+  const map = new Command(name).description(says[name]).addCommand(list);
+  const kept = statNames.find((stat) => stat === name);
+  return kept ? map.addCommand(statCommand(context, kept)).addCommand(flushCommand(context, kept)) : map;
 }
 
 function parseLimit(text: string): number {

@@ -1,9 +1,7 @@
 import { apiPath, type EndpointView } from "@axoneme/observe";
 import { Command } from "commander";
-import { type AgentOptions, addAgentOptions, findAgents } from "../agents.ts";
-import { AgentClient } from "../client.ts";
+import { type AgentOptions, addAgentOptions, askWhoKnows } from "../agents.ts";
 import type { Context } from "../context.ts";
-import { CliError, exitCode } from "../errors.ts";
 import { ageText, type OutputOptions, orDash, outputOption, printData } from "../output.ts";
 import { formatTable } from "../table.ts";
 import { examples, labelsText } from "./help.ts";
@@ -75,33 +73,13 @@ interface Found {
   endpoint: EndpointView;
 }
 
-/** Asks every agent; one that does not know the endpoint is no error as long as another does. */
 async function find(context: Context, name: string, options: AgentOptions): Promise<Found[]> {
-  const agents = findAgents(context, options);
   const path = `${apiPath.endpoints}/${encodeURIComponent(name)}`;
-  const results = await Promise.allSettled(
-    agents.map(async (agent) => {
-      const client = new AgentClient(agent);
-      try {
-        const endpoint = await client.get<EndpointView>(path, what, context.signal);
-        return { node: agent.node, endpoint };
-      } finally {
-        client.close();
-      }
-    }),
-  );
-  const found = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-  if (found.length > 0) return found;
-  const failed = results.flatMap((result) =>
-    result.status === "rejected" ? [result.reason as unknown] : [],
-  );
-  const serious = failed.find((error) => !(error instanceof CliError && error.exit === exitCode.notFound));
-  if (serious !== undefined) throw serious;
-  throw new CliError(exitCode.notFound, {
-    what: "no such endpoint",
-    object: name,
-    fix: "see `axon endpoint list`",
+  const answers = await askWhoKnows(context, options, {
+    ask: (client) => client.get<EndpointView>(path, what, context.signal),
+    unknown: { what: "no such endpoint", object: name, fix: "see `axon endpoint list`" },
   });
+  return answers.map(({ node, value }) => ({ node, endpoint: value }));
 }
 
 function nameOf(endpoint: EndpointView): string {

@@ -1,4 +1,4 @@
-import { apiPath, type ModuleState, type StatusResponse } from "@axoneme/observe";
+import { apiPath, type LoadBalancingStatus, type ModuleState, type StatusResponse } from "@axoneme/observe";
 import { Command } from "commander";
 import { type AgentOptions, type Answer, addAgentOptions, askAll } from "../agents.ts";
 import type { Context } from "../context.ts";
@@ -15,6 +15,9 @@ import {
 import { formatTable } from "../table.ts";
 import { examples } from "./help.ts";
 import { withNode } from "./list.ts";
+
+/** Kinds of Services there are: with fewer a kube-proxy has the others. */
+const frontendKinds = 5;
 
 interface StatusOptions extends AgentOptions, OutputOptions {
   verbose?: boolean;
@@ -83,6 +86,7 @@ async function printStatus(
     ageText(context.now(), status.started),
   ]);
   await context.stdout.write(formatTable(header, rows));
+  await context.stdout.write(`\n${servicesTable(answers)}`);
   await printModules(context, options, answers, colors);
   if (options.verbose !== true) return;
   const builds = answers.map(({ value: s }) => [
@@ -95,6 +99,27 @@ async function printStatus(
   ]);
   const about = formatTable(["NODE", "VERSION", "KERNEL", "PID", "DEVICE", "MASQUERADE"], builds);
   await context.stdout.write(`\n${about}`);
+}
+
+function servicesTable(answers: readonly Answer<StatusResponse>[]): string {
+  const rows = answers.map(({ value: { node, loadBalancing: lb } }) => [
+    node,
+    `${lb.services}`,
+    `${lb.frontends}`,
+    `${lb.backends}`,
+    `${lb.problems}`,
+    lb.kinds.length === frontendKinds ? "all" : orDash(lb.kinds.join(",")),
+    lb.algorithm,
+    lb.mode,
+    lb.socket ? "yes" : "no",
+    orDash(lb.acceleration.map(accelerationText).join(", ")),
+  ]);
+  const header = ["NODE", "SERVICES", "FRONTENDS", "BACKENDS", "PROBLEMS", "KINDS", "ALGORITHM", "MODE"];
+  return formatTable([...header, "AT-CONNECT", "FROM-OUTSIDE"], rows);
+}
+
+function accelerationText({ device, at, reason }: LoadBalancingStatus["acceleration"][number]): string {
+  return `${device} ${at}${reason === undefined ? "" : ` (${reason})`}`;
 }
 
 function masquerade({ masquerade: { ipv4, ipv6 } }: StatusResponse): string {
