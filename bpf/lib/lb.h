@@ -64,8 +64,8 @@ AX_INLINE struct ax_svc *frontend_row(struct ax_svc_key *key, __u32 from)
 	struct ax_svc *svc = service_row(key);
 	bool is4 = addr_is4(&key->addr);
 
-	if (svc)
-		return svc->flags & AX_SVC_LOOPBACK_ONLY && from < AX_CLIENT_SOCKET ? NULL : svc;
+	if (svc) /* a pod's 127.0.0.1 is its own */
+		return svc->flags & AX_SVC_LOOPBACK_ONLY && from != AX_CLIENT_HOST ? NULL : svc;
 	if (!is_nodeport_address(&key->addr) && !(from == AX_CLIENT_HOST && addr_is_loopback(&key->addr)))
 		return NULL;
 	__builtin_memset(&key->addr, 0, sizeof(key->addr));
