@@ -5,6 +5,7 @@
  */
 #include "lib/arp.h"
 #include "lib/deliver.h"
+#include "lib/moved.h"
 
 #define AX_VXLAN_PORT 8472 /* unless configured */
 
@@ -79,7 +80,7 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_EGRESS);
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return pod_error(skb, w);
-	r = service(skb, w);
+	r = has_lost_backend(skb, w) ? move(skb, w) : service(skb, w);
 	/* the backend's port counts: a service may stand before a node's tunnel */
 	if (!r && is_encapsulation(w, cfg))
 		r = AX_DROP_ENCAP_PROHIBITED;
