@@ -40,6 +40,8 @@
 	X("rawTracepointOpen", ax_raw_tracepoint_open) \
 	X("tracepointLink", ax_tracepoint_link) \
 	X("progQuery", ax_prog_query)       \
+	X("iterLink", ax_iter_link)         \
+	X("iterRun", ax_iter_run)           \
 	X("tcAttach", ax_tc_attach)         \
 	X("tcDetach", ax_tc_detach)         \
 	X("tcQuery", ax_tc_query)           \

@@ -105,6 +105,8 @@ const PROBES = {
   batchHash: () => batchOps(MapType.HASH, 0),
   /** Batch operations on LPM tries (5.16). */
   batchLpm: () => batchOps(MapType.LPM_TRIE, MapFlag.NO_PREALLOC),
+  /** bpf_sock_destroy, for programs that walk sockets (6.5). */
+  sockDestroy: () => kfunc("bpf_sock_destroy"),
   /** Whether the kernel carries its types (CONFIG_DEBUG_INFO_BTF). */
   kernelBtf: () => (native().kernelFunction("bpf_prog_load") >= 0 ? ("yes" as const) : ("unknown" as const)),
 } satisfies Record<string, () => Tri>;

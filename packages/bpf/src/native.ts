@@ -167,6 +167,8 @@ export interface Native {
     progIds: Uint32Array,
     linkIds: Uint32Array | null,
   ): number;
+  iterLink(progFd: number, mapFd: number): number;
+  iterRun(linkFd: number, netnsFd: number, limit: number): Promise<Uint8Array | number>;
   tcAttach(
     ifindex: number,
     egress: boolean,

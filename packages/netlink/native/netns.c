@@ -290,10 +290,43 @@ static napi_value sysctl_read(napi_env env, napi_callback_info info)
 	return text;
 }
 
+/* Linux 5.14; the headers of the build machine may be older. */
+#define AXON_SO_NETNS_COOKIE 71
+
+/* netnsCookie(nsFd | -1): the number by which eBPF programs know the namespace, bigint | -errno */
+static napi_value netns_cookie(napi_env env, napi_callback_info info)
+{
+	napi_value args[AXON_MAX_ARGS], value = NULL;
+	uint64_t cookie = 0;
+	socklen_t length = sizeof(cookie);
+	struct axon_ns ns;
+	int fd, rc;
+
+	if (!axon_args(env, info, 1, args))
+		return NULL;
+	rc = axon_enter(&ns, axon_int(env, args[0]));
+	if (rc != 0)
+		return axon_number(env, rc);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		rc = -errno;
+	axon_leave(&ns);
+	if (rc != 0)
+		return axon_number(env, rc);
+	if (getsockopt(fd, SOL_SOCKET, AXON_SO_NETNS_COOKIE, &cookie, &length) != 0)
+		rc = -errno;
+	close(fd);
+	if (rc != 0)
+		return axon_number(env, rc);
+	napi_create_bigint_uint64(env, cookie, &value);
+	return value;
+}
+
 void axon_init_netns(napi_env env, napi_value exports)
 {
 	axon_export(env, exports, "netnsCreate", netns_create);
 	axon_export(env, exports, "netnsDelete", netns_delete);
+	axon_export(env, exports, "netnsCookie", netns_cookie);
 	axon_export(env, exports, "sysctlWrite", sysctl_write);
 	axon_export(env, exports, "sysctlRead", sysctl_read);
 }

@@ -11,6 +11,7 @@ export {
   Netns,
   type NetnsOptions,
   type NetnsRef,
+  netnsCookie,
   openNetns,
   sysctlGet,
   sysctlSet,

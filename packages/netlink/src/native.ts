@@ -15,6 +15,7 @@ export interface Native {
   netnsOf(fd: number): number;
   netnsCreate(path: string, loopback: boolean, settings: string[]): Promise<[number, number]>;
   netnsDelete(path: string): Promise<number>;
+  netnsCookie(nsFd: number): bigint | number;
   sysctlWrite(nsFd: number, settings: string[]): Promise<[number, number]>;
   sysctlRead(nsFd: number, file: string): string | number;
   socketListen(nsFd: number, type: number, ip: Uint8Array, port: number, backlog: number): number;

@@ -34,6 +34,16 @@ export function closeFd(fd: number): void {
   closeSync(fd);
 }
 
+/**
+ * The number by which eBPF programs know a namespace (SO_NETNS_COOKIE, Linux 5.14): never used again while the
+ * machine runs. Throws NetlinkError.
+ */
+export function netnsCookie(netns: NetnsRef): bigint {
+  const cookie = withNetns(netns, (fd) => native().netnsCookie(fd));
+  if (typeof cookie === "bigint") return cookie;
+  throw new NetlinkError({ op: "read the cookie of", object: netnsName(netns), kind: "namespace" }, -cookie);
+}
+
 function namespaceError(op: string, path: string, error: unknown): unknown {
   const errno = (error as NodeJS.ErrnoException).errno;
   if (errno === undefined) return error;
