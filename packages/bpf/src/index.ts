@@ -2,8 +2,8 @@ export type { Batchable, Entries } from "./batch.ts";
 export { AttachType, LinkType, MapFlag, MapType, ProgramType, Update } from "./constants.ts";
 export { BatchError, BpfError, IncompatibleMapError } from "./errors.ts";
 export { describeOpenFds, openFds } from "./fd.ts";
-export { BpfIterator, type IteratorRun } from "./iterator.ts";
 export { type FeatureName, feature, features, hasKernelFunction, type Tri } from "./features.ts";
+export { BpfIterator, type IteratorRun } from "./iterator.ts";
 export { type Attachment, type Direction, Link, queryTcx, type TcxOptions } from "./link.ts";
 export { BpfMap, type MapSpec, possibleCpus } from "./map.ts";
 export type {

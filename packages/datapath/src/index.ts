@@ -6,5 +6,6 @@ export { type DatapathCounter, readMetrics } from "./metrics.ts";
 export { applyPolicyChanges, lockPolicy, nextPolicyIds, prunePolicy } from "./policy.ts";
 export { type LoadedPrograms, loadPrograms, objectNames, type ProgramOptions } from "./programs.ts";
 export { applyServiceChanges, readServiceRows } from "./services.ts";
+export { SocketCloser, type SocketCloserStatus, type SocketNamespaces } from "./sockets.ts";
 export type { SweepResult } from "./sweep.ts";
 export { type Codec, TypedMap } from "./typed-map.ts";

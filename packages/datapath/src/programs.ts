@@ -62,14 +62,19 @@ export function dropOldBuilds(bpffs: string, build: string): void {
   }
 }
 
-function loadObject(name: string, options: ProgramOptions, log: Logger): Iterable<Program> {
-  const start = performance.now();
+/** An object with its maps' sizes and the node's pins, ready to be loaded. */
+export function openObject(name: string, options: ProgramOptions): BpfObject {
   const object = BpfObject.open(join(options.objectDir, `${name}.bpf.o`));
   const sizes = Object.entries(options.maxEntries).filter(([map]) =>
     object.spec.maps.some((m) => m.name === map),
   );
   const config: ObjectConfig = { pinDir: options.bpffs, maxEntries: Object.fromEntries(sizes) };
-  const loaded = object.configure(config).load();
+  return object.configure(config);
+}
+
+function loadObject(name: string, options: ProgramOptions, log: Logger): Iterable<Program> {
+  const start = performance.now();
+  const loaded = openObject(name, options).load();
   for (const map of loaded.maps.values()) map.close();
   log.debug({ object: name, ms: Math.round(performance.now() - start) }, "object loaded");
   return loaded.programs.values();
