@@ -18,6 +18,7 @@ test: build ## lint, types, unit, packet tables, integration
 	@node scripts/test.mjs
 
 bench: build ## benchmarks against peers, as ratios; JSON in build/bench
+	@scripts/setup.sh iptables nftables
 	@node scripts/bench.mjs
 
 lint: setup ## style, types and layers

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian 12 machine with Node 20: Debian packages, then npm packages.
-# Quiet and quick when nothing is missing. Called by every make target.
+# Quiet and quick when nothing is missing. Called by every make target; arguments are Debian packages wanted besides.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 need=()
 have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
-for package in gcc libc6-dev make clang-19 libbpf-dev libelf-dev zlib1g-dev iproute2 iputils-ping openssl procps util-linux containernetworking-plugins; do
+for package in gcc libc6-dev make clang-19 libbpf-dev libelf-dev zlib1g-dev iproute2 iputils-ping openssl procps util-linux containernetworking-plugins "$@"; do
   have "$package" || need+=("$package")
 done
 command -v kubectl >/dev/null || need+=(kubernetes-client)

@@ -4,7 +4,8 @@
  * program would; the figures are what the path costs, so nothing is polled and nothing batched.
  *
  * tcp-rr      one connection, a request and its answer after the other
- * tcp-crr     connect, one request and answer, close: a connection each
+ * tcp-crr     connect, one request and answer, close: a connection each; connect() is timed on its own as well. With
+ *             several hosts each connection goes to one chosen at random
  * udp-rr      as tcp-rr over UDP; a lost packet is counted after 200 ms and the request repeated
  * tcp-stream  one connection, as many bytes as go
  *
@@ -33,6 +34,7 @@
 #define NS 1000000000ull
 #define CHUNK (128 * 1024)
 #define MAX_ERRORS 1000
+#define MAX_TARGETS 1024
 
 enum mode { TCP_RR, TCP_CRR, UDP_RR, TCP_STREAM, MODES };
 static const char *const mode_names[MODES] = { "tcp-rr", "tcp-crr", "udp-rr", "tcp-stream" };
@@ -51,6 +53,9 @@ struct address {
 };
 
 static char buffer[CHUNK];
+/* What a client connects to. */
+static struct address targets[MAX_TARGETS];
+static uint32_t target_count;
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
 {
@@ -78,7 +83,10 @@ static uint64_t now_ns(void)
  */
 #define STEPS 128
 #define EXACT (2 * STEPS)
-static uint64_t histogram[EXACT + 57 * STEPS];
+#define BUCKETS (EXACT + 57 * STEPS)
+static uint64_t histogram[BUCKETS];
+/* Of connect() alone. */
+static uint64_t connects[BUCKETS];
 
 static unsigned int bucket_of(uint64_t ns)
 {
@@ -101,13 +109,13 @@ static double value_of(unsigned int bucket)
 	return ((double)((bucket - EXACT) % STEPS) + STEPS + 0.5) * (double)(1ull << shift);
 }
 
-static double percentile_us(uint64_t total, double fraction)
+static double percentile_us(const uint64_t *counts, uint64_t total, double fraction)
 {
 	uint64_t wanted = (uint64_t)((double)total * fraction), seen = 0;
 
-	for (unsigned int i = 0; i < sizeof(histogram) / sizeof(histogram[0]); i++) {
-		seen += histogram[i];
-		if (histogram[i] && seen > wanted)
+	for (unsigned int i = 0; i < BUCKETS; i++) {
+		seen += counts[i];
+		if (counts[i] && seen > wanted)
 			return value_of(i) / 1000;
 	}
 	return 0;
@@ -125,18 +133,47 @@ static void pin(int cpu)
 		fail("cannot run on CPU %d", cpu);
 }
 
-static struct address resolve(const struct options *o)
+static struct address resolve(const char *host, const char *port)
 {
 	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *found;
 	struct address address;
 
 	errno = 0;
-	if (getaddrinfo(o->host, o->port, &hints, &found) != 0)
-		fail("%s port %s is not an address", o->host, o->port);
+	if (getaddrinfo(host, port, &hints, &found) != 0)
+		fail("%s port %s is not an address", host, port);
 	memcpy(&address.bytes, found->ai_addr, found->ai_addrlen);
 	address.length = found->ai_addrlen;
 	freeaddrinfo(found);
 	return address;
+}
+
+/* The hosts of a list that commas separate. */
+static void resolve_targets(const struct options *o)
+{
+	char *list = strdup(o->host), *rest = list;
+
+	if (!list)
+		fail("no memory");
+	for (char *host = strsep(&rest, ","); host; host = strsep(&rest, ",")) {
+		errno = 0;
+		if (target_count == MAX_TARGETS)
+			fail("more than %d hosts", MAX_TARGETS);
+		targets[target_count++] = resolve(host, o->port);
+	}
+	free(list);
+}
+
+/* xorshift: which target is next, at no cost worth a word. */
+static const struct address *any_target(void)
+{
+	static uint32_t state = 2463534242u;
+
+	if (target_count == 1)
+		return targets;
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return &targets[state % target_count];
 }
 
 static int open_socket(const struct address *address, bool datagram)
@@ -218,7 +255,7 @@ static void serve_udp(int fd)
 
 static void serve(const struct options *o)
 {
-	struct address address = resolve(o);
+	struct address address = resolve(o->host, o->port);
 	int one = 1, fd = open_socket(&address, o->mode == UDP_RR);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -283,11 +320,16 @@ static bool udp_rr(int fd, const struct options *o, struct tally *tally)
 	return true;
 }
 
-static bool tcp_crr(const struct options *o, const struct address *address, struct tally *tally)
+static bool tcp_crr(const struct options *o, struct tally *tally)
 {
-	int fd = dial(o, address);
-	bool done = fd >= 0 && transmit(fd, (size_t)o->size) && receive(fd, (size_t)o->size);
+	uint64_t before = now_ns(), connected;
+	int fd = dial(o, any_target());
+	bool done;
 
+	connected = now_ns();
+	done = fd >= 0 && transmit(fd, (size_t)o->size) && receive(fd, (size_t)o->size);
+	if (done)
+		connects[bucket_of(connected - before)]++;
 	if (!done && ++tally->errors > MAX_ERRORS)
 		fail("%d connections failed", MAX_ERRORS);
 	if (fd >= 0)
@@ -306,14 +348,15 @@ static bool tcp_stream(int fd, struct tally *tally)
 }
 
 /* Operations for `seconds`; each is timed on its own. */
-static struct tally run_for(const struct options *o, int fd, const struct address *address, double seconds)
+static struct tally run_for(const struct options *o, int fd, double seconds)
 {
 	uint64_t start = now_ns(), end = start + (uint64_t)(seconds * (double)NS), before = start, after;
 	struct tally tally = { 0 };
 
 	memset(histogram, 0, sizeof(histogram));
+	memset(connects, 0, sizeof(connects));
 	do {
-		bool done = o->mode == TCP_CRR	  ? tcp_crr(o, address, &tally) :
+		bool done = o->mode == TCP_CRR	  ? tcp_crr(o, &tally) :
 			    o->mode == TCP_STREAM ? tcp_stream(fd, &tally) :
 			    o->mode == UDP_RR	  ? udp_rr(fd, o, &tally) :
 						    tcp_rr(fd, o, &tally);
@@ -329,48 +372,58 @@ static struct tally run_for(const struct options *o, int fd, const struct addres
 	return tally;
 }
 
-static void print_tally(const struct options *o, const struct address *address, const struct tally *tally)
+static void print_latency(const char *name, const uint64_t *counts, uint64_t total)
+{
+	printf("\"%s\":{\"p50\":%.2f,\"p90\":%.2f,\"p99\":%.2f,\"p999\":%.2f,\"max\":%.2f}", name,
+	       percentile_us(counts, total, 0.5), percentile_us(counts, total, 0.9), percentile_us(counts, total, 0.99),
+	       percentile_us(counts, total, 0.999), percentile_us(counts, total, 1.0 - 1e-12));
+}
+
+static void print_tally(const struct options *o, const struct tally *tally)
 {
 	double seconds = (double)tally->elapsed / (double)NS;
 	double bits = o->mode == TCP_STREAM ? (double)tally->bytes * 8 :
 					      (double)tally->operations * (double)o->size * 16;
 
 	printf("{\"mode\":\"%s\",\"family\":%d,\"seconds\":%.6f,\"operations\":%llu,\"opsPerSecond\":%.1f,"
-	       "\"bitsPerSecond\":%.0f,\"errors\":%llu,\"lost\":%llu,"
-	       "\"latencyUs\":{\"p50\":%.2f,\"p90\":%.2f,\"p99\":%.2f,\"p999\":%.2f,\"max\":%.2f}}\n",
-	       mode_names[o->mode], address->bytes.ss_family == AF_INET ? 4 : 6, seconds,
+	       "\"bitsPerSecond\":%.0f,\"errors\":%llu,\"lost\":%llu,",
+	       mode_names[o->mode], targets[0].bytes.ss_family == AF_INET ? 4 : 6, seconds,
 	       (unsigned long long)tally->operations, (double)tally->operations / seconds, bits / seconds,
-	       (unsigned long long)tally->errors, (unsigned long long)tally->lost,
-	       percentile_us(tally->operations, 0.5), percentile_us(tally->operations, 0.9),
-	       percentile_us(tally->operations, 0.99), percentile_us(tally->operations, 0.999),
-	       percentile_us(tally->operations, 1.0 - 1e-12));
+	       (unsigned long long)tally->errors, (unsigned long long)tally->lost);
+	print_latency("latencyUs", histogram, tally->operations);
+	if (o->mode == TCP_CRR) {
+		putchar(',');
+		print_latency("connectUs", connects, tally->operations);
+	}
+	puts("}");
 }
 
 static void measure(const struct options *o)
 {
-	struct address address = resolve(o);
 	struct tally tally;
 	int fd = -1;
 
+	resolve_targets(o);
 	if (o->mode != TCP_CRR) {
-		fd = dial(o, &address);
+		fd = dial(o, &targets[0]);
 		if (fd < 0)
 			fail("cannot connect to %s port %s", o->host, o->port);
 	}
 	if (o->warmup > 0)
-		run_for(o, fd, &address, o->warmup);
-	tally = run_for(o, fd, &address, o->seconds);
+		run_for(o, fd, o->warmup);
+	tally = run_for(o, fd, o->seconds);
 	if (tally.operations == 0) {
 		errno = 0;
 		fail("nothing came back from %s port %s", o->host, o->port);
 	}
-	print_tally(o, &address, &tally);
+	print_tally(o, &tally);
 }
 
 /* ---- options ---- */
 
 static const char usage[] =
 	"usage: axon-perf server|client --mode tcp-rr|tcp-crr|udp-rr|tcp-stream --host ADDRESS --port PORT\n"
+	"  --host A,B,... client, tcp-crr: a connection each to one of them, at random\n"
 	"  --size N       bytes of a request and of its answer (1)\n"
 	"  --cpu N        run on this CPU only\n"
 	"  --seconds S    client: measure so long (5)\n"

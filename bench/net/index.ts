@@ -17,11 +17,15 @@ export {
   type End,
   type Measurement,
   type Mode,
+  measureClient,
   measureMode,
   measurePair,
   modes,
   type PairOptions,
   type PairResult,
+  type Percentiles,
+  serve,
+  tuneClient,
 } from "./perf.ts";
 export { comparisonTable, formatTable, writeReport } from "./report.ts";
 export {
@@ -36,6 +40,8 @@ export {
   type BenchEnd,
   bareVethPair,
   ipOf,
+  type NodeTopology,
+  podsOnNode,
   routedHops,
   type Topology,
   type TopologyOptions,

@@ -24,13 +24,18 @@ export interface Measurement {
   /** Requests without an answer (udp-rr). */
   readonly lost: number;
   /** Of one operation, in microseconds. */
-  readonly latencyUs: {
-    readonly p50: number;
-    readonly p90: number;
-    readonly p99: number;
-    readonly p999: number;
-    readonly max: number;
-  };
+  readonly latencyUs: Percentiles;
+  /** Of connect() alone (tcp-crr). */
+  readonly connectUs?: Percentiles;
+}
+
+/** Of a duration, in microseconds. */
+export interface Percentiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
 }
 
 /** Where an end runs: a namespace, and cgroups where programs are attached to them (socket load balancing). */
@@ -61,6 +66,9 @@ export interface PairOptions {
   readonly size?: number;
 }
 
+/** What concerns the server alone. */
+type ServerOptions = Pick<PairOptions, "serverNs" | "serverIp" | "cpu" | "size">;
+
 /** Results by mode. */
 export type PairResult = Partial<Record<Mode, Measurement>>;
 
@@ -68,7 +76,7 @@ function endOf(end: string | End): End {
   return typeof end === "string" ? { netns: end } : end;
 }
 
-function cpuArgs(options: PairOptions, side: "client" | "server"): string[] {
+function cpuArgs(options: Pick<PairOptions, "cpu">, side: "client" | "server"): string[] {
   const cpu = typeof options.cpu === "object" ? options.cpu[side] : options.cpu;
   return cpu === undefined ? [] : ["--cpu", String(cpu)];
 }
@@ -78,7 +86,7 @@ function command(end: End, args: string[]): { file: string; args: string[] } {
 }
 
 /** Starts the server and resolves once it listens. */
-async function startServer(mode: Mode, port: number, options: PairOptions): Promise<ChildProcess> {
+async function startServer(mode: Mode, port: number, options: ServerOptions): Promise<ChildProcess> {
   const args = ["server", "--mode", mode, "--host", options.serverIp, "--port", String(port)];
   if (options.size !== undefined) args.push("--size", String(options.size));
   const { file, args: all } = command(endOf(options.serverNs), [...args, ...cpuArgs(options, "server")]);
@@ -96,7 +104,11 @@ async function startServer(mode: Mode, port: number, options: PairOptions): Prom
   return child;
 }
 
-async function runClient(mode: Mode, port: number, options: PairOptions): Promise<Measurement> {
+async function runClient(
+  mode: Mode,
+  port: number,
+  options: Omit<PairOptions, "serverNs">,
+): Promise<Measurement> {
   const target = options.connectTo?.(mode, port) ?? { ip: options.serverIp, port };
   const seconds = options.seconds ?? 2;
   const warmup = options.warmup ?? 0.3;
@@ -111,12 +123,16 @@ async function runClient(mode: Mode, port: number, options: PairOptions): Promis
     const complaint = (error as { stderr?: string }).stderr?.trim() ?? "";
     throw new AxonError(
       "bench.client",
-      `the ${mode} client to ${target.ip}:${target.port} failed: ${complaint}`,
+      `the ${mode} client to ${shortened(target.ip)}:${target.port} failed: ${complaint}`,
       {
         cause: error,
       },
     );
   }
+}
+
+function shortened(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}...` : text;
 }
 
 /**
@@ -138,14 +154,38 @@ export async function tuneClient(netns: string): Promise<void> {
 export async function measureMode(mode: Mode, options: PairOptions): Promise<Measurement> {
   await tuneClient(endOf(options.clientNs).netns);
   const port = (options.port ?? 17_000) + modes.indexOf(mode);
-  const server = await startServer(mode, port, options);
+  const server = await serve(mode, port, options);
   try {
     return await runClient(mode, port, options);
   } finally {
-    const gone = once(server, "exit");
-    server.kill("SIGKILL");
-    if (server.exitCode === null && server.signalCode === null) await gone;
+    await server.stop();
   }
+}
+
+/** A server for many measurements by {@link measureClient}; it ends with `stop`, or with this process. */
+export async function serve(
+  mode: Mode,
+  port: number,
+  options: ServerOptions,
+): Promise<{ stop(): Promise<void> }> {
+  const server = await startServer(mode, port, options);
+  return {
+    stop: async () => {
+      const gone = once(server, "exit");
+      server.kill("SIGKILL");
+      if (server.exitCode === null && server.signalCode === null) await gone;
+    },
+  };
+}
+
+/** Measures against servers that {@link serve} started; several hosts, separated by commas, take turns at random. */
+export function measureClient(
+  mode: Mode,
+  hosts: readonly string[],
+  port: number,
+  options: Pick<PairOptions, "clientNs" | "seconds" | "warmup" | "cpu" | "size">,
+): Promise<Measurement> {
+  return runClient(mode, port, { ...options, serverIp: hosts.join(",") });
 }
 
 /** Measures the modes one after the other; see {@link measureMode}. */

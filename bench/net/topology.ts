@@ -17,6 +17,17 @@ export interface Topology {
   close(): Promise<void>;
 }
 
+/** A node with pods: what a proxy's rules are loaded into. */
+export interface NodeTopology {
+  /** The node's own namespace. */
+  readonly node: string;
+  readonly client: BenchEnd;
+  readonly servers: readonly BenchEnd[];
+  /** All pods are in it. */
+  readonly podCidr: string;
+  close(): Promise<void>;
+}
+
 /** Options of the baselines. */
 export interface TopologyOptions {
   /** MTU of every link, default 1500. */
@@ -91,10 +102,10 @@ async function address(netlink: Netlink, index: number, ...texts: string[]): Pro
   });
 }
 
-async function build(
+async function build<T>(
   options: TopologyOptions,
-  make: (stage: Stage) => Promise<Omit<Topology, "close">>,
-): Promise<Topology> {
+  make: (stage: Stage) => Promise<T>,
+): Promise<T & { close(): Promise<void> }> {
   const stage = new Stage(options);
   try {
     return { ...(await make(stage)), close: () => stage.close() };
@@ -121,13 +132,14 @@ export function bareVethPair(options: TopologyOptions = {}): Promise<Topology> {
 
 const FORWARDING = { "net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1 };
 
-/** A pod behind node `n`, reached by routes of the node as the `ptp` plugin makes them. */
-async function addPod(stage: Stage, n: number): Promise<BenchEnd> {
-  const pod = await stage.namespace(`pod${n}`);
+/** Pod number `k` behind node `n`, reached by routes of the node as the `ptp` plugin makes them. */
+async function addPod(stage: Stage, n: number, k = 0): Promise<BenchEnd> {
+  const name = k === 0 ? `pod${n}` : `pod${n}-${k}`;
+  const pod = await stage.namespace(name);
   const node = stage.of(`node${n}`);
-  const { a, b } = await stage.wire(`node${n}`, "lxc0", `pod${n}`, "eth0");
-  const ipv4 = `10.98.${n}.2`;
-  const ipv6 = `fd98:0:0:${n}::2`;
+  const { a, b } = await stage.wire(`node${n}`, `lxc${k}`, name, "eth0");
+  const ipv4 = `10.98.${n}.${2 + k}`;
+  const ipv6 = `fd98:0:0:${n}::${(2 + k).toString(16)}`;
   await address(node, a, `${V4_GATEWAY}/32`, `${V6_GATEWAY}/64`);
   await address(pod, b, `${ipv4}/32`, `${ipv6}/128`);
   await pod.batch((batch) => {
@@ -139,7 +151,18 @@ async function addPod(stage: Stage, n: number): Promise<BenchEnd> {
     void batch.routeAdd({ oif: a, dst: hostPrefix(parseIp(ipv4)) });
     void batch.routeAdd({ oif: a, dst: hostPrefix(parseIp(ipv6)) });
   });
-  return { netns: stage.path(`pod${n}`), ipv4, ipv6 };
+  return { netns: stage.path(name), ipv4, ipv6 };
+}
+
+/** One node with a client and `servers` pods, routed as the `ptp` plugin does; no rules, no programs. */
+export function podsOnNode(servers: number, options: TopologyOptions = {}): Promise<NodeTopology> {
+  return build(options, async (stage) => {
+    await stage.namespace("node1", FORWARDING);
+    const client = await addPod(stage, 1);
+    const ends: BenchEnd[] = [];
+    for (let k = 1; k <= servers; k++) ends.push(await addPod(stage, 1, k));
+    return { node: stage.path("node1"), client, servers: ends, podCidr: "10.98.0.0/16" };
+  });
 }
 
 /** A node on the bridge. */
