@@ -1,6 +1,7 @@
 import type { Node, Pod, Service } from "kubernetes-types/core/v1";
 import type { Endpoint, EndpointPort, EndpointSlice } from "kubernetes-types/discovery/v1";
 import { type Action, refOf } from "./action.ts";
+import { hintsFor } from "./hints.ts";
 import {
   controllerRef,
   groupBy,
@@ -25,7 +26,8 @@ export interface EndpointSliceView {
   nodes: ReadonlyMap<string, Node>;
 }
 
-const managedBy = "endpointslice.kubernetes.io/managed-by";
+/** The label by which a slice names its controller. */
+export const managedBy = "endpointslice.kubernetes.io/managed-by";
 const controllerName = "endpointslice-controller.k8s.io";
 export const serviceNameLabel = "kubernetes.io/service-name";
 const headlessLabel = "service.kubernetes.io/headless";
@@ -127,12 +129,18 @@ export function portsFor(service: Service, pod: Pod): EndpointPort[] {
 
 function targetPort(pod: Pod, target: number | string, protocol: string): number | undefined {
   if (typeof target === "number") return target;
-  for (const container of pod.spec?.containers ?? []) {
+  // A sidecar runs as long as the pod.
+  const sidecars = (pod.spec?.initContainers ?? []).filter(runsOn);
+  for (const container of [...(pod.spec?.containers ?? []), ...sidecars]) {
     for (const port of container.ports ?? []) {
       if (port.name === target && (port.protocol ?? "TCP") === protocol) return port.containerPort;
     }
   }
   return /^\d+$/.test(target) ? Number(target) : undefined;
+}
+
+function runsOn(container: object): boolean {
+  return (container as { restartPolicy?: string }).restartPolicy === "Always";
 }
 
 function endpointFor({ service, nodes }: EndpointSliceView, pod: Pod, address: string): Endpoint {
@@ -142,7 +150,7 @@ function endpointFor({ service, nodes }: EndpointSliceView, pod: Pod, address: s
   const zone = meta(nodes.get(node ?? "") ?? {}).labels?.["topology.kubernetes.io/zone"];
   const { hostname, subdomain } = pod.spec ?? {};
   const named = hostname !== undefined && hostname !== "" && subdomain === nameOf(service);
-  return {
+  const endpoint: Endpoint = {
     addresses: [address],
     conditions: {
       ready: service.spec?.publishNotReadyAddresses === true || (serving && !terminating),
@@ -159,6 +167,7 @@ function endpointFor({ service, nodes }: EndpointSliceView, pod: Pod, address: s
     },
     ...(zone === undefined ? {} : { zone }),
   };
+  return { ...endpoint, ...hintsFor(service, endpoint) };
 }
 
 function endpointKey(endpoint: Endpoint): string {

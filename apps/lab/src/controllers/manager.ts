@@ -23,6 +23,7 @@ import type { Action } from "./action.ts";
 import { type CacheEvent, Caches } from "./cache.ts";
 import { reconcileDaemonSet } from "./daemonset.ts";
 import { reconcileDeployment } from "./deployment.ts";
+import { mirrorEndpoints } from "./endpointmirror.ts";
 import { reconcileEndpoints } from "./endpoints.ts";
 import { reconcileEndpointSlices, serviceNameLabel } from "./endpointslice.ts";
 import { EventRecorder } from "./eventrecorder.ts";
@@ -134,7 +135,8 @@ export class ControllerManager {
     this.#garbage.enqueue(event);
     if (resource.kind === "Pod") this.#podChanged(event);
     else if (resource.kind === "Node") this.#nodeChanged(event);
-    else if (resource.kind === "Service") this.#queue("EndpointSlice").add(keyOf(object));
+    else if (resource.kind === "Service" || resource.kind === "Endpoints")
+      this.#queue("EndpointSlice").add(keyOf(object));
     else if (resource.kind === "EndpointSlice") this.#sliceChanged(object);
     else if (resource.kind === "Namespace") this.#queue("Namespace").add(nameOf(object));
     else if (resource.kind === "CustomResourceDefinition") this.#rediscover(event);
@@ -209,6 +211,10 @@ export class ControllerManager {
     this.#queue("Node").add(nameOf(event.object));
     this.#queue("Scheduler").add("all");
     if (event.type === "delete") this.#queue("OrphanedPods").add("all");
+    if (zoneOf(event.object) !== zoneOf(event.previous)) {
+      for (const service of this.#objects<Service>("", "services"))
+        this.#queue("EndpointSlice").add(keyOf(service));
+    }
     if (event.type === "update" && !placementRelevant(event.object as Node, event.previous as Node)) return;
     for (const set of this.#objects<DaemonSet>("apps", "daemonsets"))
       this.#queue("DaemonSet").add(keyOf(set));
@@ -300,6 +306,7 @@ export class ControllerManager {
     return [
       ...reconcileEndpointSlices({ service, pods, slices, nodes }),
       ...reconcileEndpoints({ service, pods, endpoints }),
+      ...mirrorEndpoints({ service, endpoints, slices }),
     ];
   }
 
@@ -347,6 +354,10 @@ function endpointRelevant(pod: Pod, previous: Pod | undefined): boolean {
       object.status?.conditions?.find((entry) => entry.type === "Ready")?.status,
     ]);
   return view(pod) !== view(previous);
+}
+
+function zoneOf(node: KubeObject | undefined): string | undefined {
+  return node?.metadata?.labels?.["topology.kubernetes.io/zone"];
 }
 
 function placementRelevant(node: Node, previous: Node): boolean {

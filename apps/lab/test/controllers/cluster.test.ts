@@ -1,8 +1,9 @@
 import fc from "fast-check";
-import type { Node, Pod, Service } from "kubernetes-types/core/v1";
+import type { Endpoints, Node, Pod, Service } from "kubernetes-types/core/v1";
 import type { EndpointSlice } from "kubernetes-types/discovery/v1";
 import { describe, expect, it } from "vitest";
 import type { Action } from "../../src/controllers/action.ts";
+import { mirrorEndpoints } from "../../src/controllers/endpointmirror.ts";
 import { maxEndpointsPerSlice, reconcileEndpointSlices } from "../../src/controllers/endpointslice.ts";
 import { reconcileDependent, reconcileOwner } from "../../src/controllers/garbage.ts";
 import { reconcileNode, reconcileOrphanedPods } from "../../src/controllers/nodelifecycle.ts";
@@ -156,6 +157,69 @@ describe("endpoint slices", () => {
     expect(world.of<EndpointSlice>("EndpointSlice")[0]?.endpoints[0]?.conditions?.ready).toBe(true);
   });
 
+  it("gives each pod its own port of a name, of sidecars too, and every protocol", () => {
+    const world = new World();
+    const named = (i: number, containerPort: number): Pod => {
+      const base = serving(i);
+      const c = {
+        name: "c",
+        ports: [
+          { name: "web", containerPort },
+          { name: "sig", containerPort: 9, protocol: "SCTP" },
+        ],
+      };
+      return { ...base, spec: { ...base.spec, containers: [c] } };
+    };
+    const sidecar = { name: "s", restartPolicy: "Always", ports: [{ name: "web", containerPort: 15001 }] };
+    const withSidecar = serving(3);
+    withSidecar.spec = { ...withSidecar.spec, containers: [{ name: "c" }], initContainers: [sidecar] };
+    const ports = [
+      { name: "http", port: 80, targetPort: "web" },
+      { name: "sig", port: 3868, targetPort: "sig", protocol: "SCTP" },
+      { name: "dns", port: 53, protocol: "UDP" },
+    ];
+    const spec = { ...service.spec, ipFamilies: ["IPv4"], ports };
+    step(world, [named(1, 8080), named(2, 9090), withSidecar], { ...service, spec });
+    const byAddress = world
+      .of<EndpointSlice>("EndpointSlice")
+      .flatMap((slice) =>
+        slice.endpoints.map((endpoint) => [
+          endpoint.addresses[0],
+          slice.ports?.map(({ port, protocol }) => `${port}/${protocol}`),
+        ]),
+      );
+    expect(Object.fromEntries(byAddress)).toEqual({
+      "10.0.0.1": ["8080/TCP", "9/SCTP", "53/UDP"],
+      "10.0.0.2": ["9090/TCP", "9/SCTP", "53/UDP"],
+      "10.0.0.3": ["15001/TCP", "53/UDP"],
+    });
+  });
+
+  it.each([
+    [undefined, undefined],
+    ["PreferClose", { forZones: [{ name: "z1" }] }],
+    ["PreferSameZone", { forZones: [{ name: "z1" }] }],
+    ["PreferSameNode", { forNodes: [{ name: "n1" }], forZones: [{ name: "z1" }] }],
+  ])(
+    "names zone and node of an endpoint; with trafficDistribution %s it hints %j, of ready ones",
+    (trafficDistribution, hints) => {
+      const world = new World();
+      const node = readyNode("n1");
+      node.metadata = { ...node.metadata, labels: { "topology.kubernetes.io/zone": "z1" } };
+      const spec = {
+        ...service.spec,
+        ipFamilies: ["IPv4"],
+        ...(trafficDistribution === undefined ? {} : { trafficDistribution }),
+      };
+      const pods = [serving(1), serving(2, false)];
+      const view = { service: { ...service, spec }, pods, slices: [], nodes: new Map([["n1", node]]) };
+      world.run(reconcileEndpointSlices(view));
+      const [ready, unready] = world.one<EndpointSlice>("EndpointSlice").endpoints;
+      expect(ready).toMatchObject({ nodeName: "n1", zone: "z1" });
+      expect([ready?.hints, unready?.hints]).toEqual([hints, undefined]);
+    },
+  );
+
   it("holds every pod exactly once per family, at most 100 in a slice, and rewrites few slices", () => {
     fc.assert(
       fc.property(
@@ -193,6 +257,53 @@ describe("endpoint slices", () => {
     // One pod more: one slice of each family changes.
     expect(step(world, [...many, serving(999)])).toBe(2);
     expect(step(world, many)).toBe(2);
+  });
+});
+
+describe("endpoints somebody writes for a Service without selector", () => {
+  const service: Service = {
+    metadata: { name: "db", namespace: "default", uid: "svc" },
+    spec: { ports: [{ port: 5432 }] },
+  };
+  const endpoints = (ips: string[], labels: Record<string, string> = {}): Endpoints => ({
+    apiVersion: "v1",
+    kind: "Endpoints",
+    metadata: { name: "db", namespace: "default", uid: "ep", labels },
+    subsets: [{ addresses: ips.map((ip) => ({ ip })), ports: [{ port: 5432 }] }],
+  });
+  const mirror = (world: World, written: Endpoints | undefined, of = service): EndpointSlice[] => {
+    const slices = world.of<EndpointSlice>("EndpointSlice");
+    world.run(mirrorEndpoints({ service: of, endpoints: written, slices }));
+    return world.of<EndpointSlice>("EndpointSlice");
+  };
+
+  it("become slices, one a family, that follow and go with them", () => {
+    const world = new World();
+    const made = mirror(world, endpoints(["192.0.2.1", "2001:db8::1"]));
+    expect(made.map(({ addressType, endpoints: rows }) => [addressType, rows[0]?.addresses])).toEqual([
+      ["IPv4", ["192.0.2.1"]],
+      ["IPv6", ["2001:db8::1"]],
+    ]);
+    expect(made[0]).toMatchObject({
+      metadata: { labels: { "kubernetes.io/service-name": "db" } },
+      ports: [{ name: "", port: 5432, protocol: "TCP" }],
+    });
+    const [changed] = mirror(world, endpoints(["192.0.2.2"]));
+    expect([changed?.metadata?.name, changed?.endpoints[0]?.addresses]).toEqual([
+      made[0]?.metadata?.name,
+      ["192.0.2.2"],
+    ]);
+    const before = world.writes;
+    mirror(world, endpoints(["192.0.2.2"]));
+    expect(world.writes).toBe(before);
+    expect(mirror(world, undefined)).toEqual([]);
+  });
+
+  it("are left alone where they say so, and where the Service has a selector", () => {
+    const skipped = endpoints(["192.0.2.1"], { "endpointslice.kubernetes.io/skip-mirror": "true" });
+    expect(mirror(new World(), skipped)).toEqual([]);
+    const selecting = { ...service, spec: { ...service.spec, selector: { a: "b" } } };
+    expect(mirror(new World(), endpoints(["192.0.2.1"]), selecting)).toEqual([]);
   });
 });
 

@@ -19,8 +19,8 @@ export class Allocations {
   readonly #ranges: { family: Family; prefix: Prefix; text: string }[];
   /** address -> `namespace/name` of the service that holds it. */
   readonly #addresses = new Map<string, string>();
-  /** `port/protocol` -> service. */
-  readonly #ports = new Map<string, string>();
+  /** Node port -> service. A number is one Service's in all protocols, as on Kubernetes. */
+  readonly #ports = new Map<number, string>();
   readonly #next = new Map<Family, bigint>();
   #nextPort: number;
 
@@ -85,32 +85,31 @@ export class Allocations {
     if (this.#addresses.get(key) === owner) this.#addresses.delete(key);
   }
 
-  claimPort(port: number, protocol: string, owner: string): string | undefined {
+  /** Takes a given port; returns why not. */
+  claimPort(port: number, owner: string): string | undefined {
     const [low, high] = this.nodePortRange;
     if (port < low || port > high)
       return `provided port is not in the valid range. The range of valid ports is ${low}-${high}`;
-    const key = `${port}/${protocol}`;
-    const holder = this.#ports.get(key);
+    const holder = this.#ports.get(port);
     if (holder !== undefined && holder !== owner) return "provided port is already allocated";
-    this.#ports.set(key, owner);
+    this.#ports.set(port, owner);
     return undefined;
   }
 
-  allocatePort(protocol: string, owner: string): number | undefined {
+  /** Takes any free port; undefined when there is none. */
+  allocatePort(owner: string): number | undefined {
     const [low, high] = this.nodePortRange;
     for (let tried = low; tried <= high; tried++) {
       const port = this.#nextPort;
       this.#nextPort = port >= high ? low : port + 1;
-      // A free number in every protocol, so that numbers tell services apart.
-      if (["TCP", "UDP", "SCTP"].some((each) => this.#ports.has(`${port}/${each}`))) continue;
-      this.#ports.set(`${port}/${protocol}`, owner);
+      if (this.#ports.has(port)) continue;
+      this.#ports.set(port, owner);
       return port;
     }
     return undefined;
   }
 
-  releasePort(port: number, protocol: string, owner: string): void {
-    const key = `${port}/${protocol}`;
-    if (this.#ports.get(key) === owner) this.#ports.delete(key);
+  releasePort(port: number, owner: string): void {
+    if (this.#ports.get(port) === owner) this.#ports.delete(port);
   }
 }

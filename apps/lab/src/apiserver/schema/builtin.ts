@@ -8,6 +8,8 @@ const supplements: Readonly<Record<string, string>> = {
   "apiextensions.v1.JSONSchemaProps":
     "x-kubernetes-preserve-unknown-fields:b x-kubernetes-embedded-resource:b x-kubernetes-int-or-string:b " +
     "x-kubernetes-list-map-keys:[s x-kubernetes-list-type:s x-kubernetes-map-type:s x-kubernetes-validations:[*",
+  // Kubernetes 1.33; a node is named as a zone is.
+  "discovery.v1.EndpointHints": "forNodes:[@discovery.v1.ForZone",
 };
 
 const compiled = new Map<string, Schema>();

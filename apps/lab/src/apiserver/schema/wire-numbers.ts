@@ -318,7 +318,7 @@ export const wireNumbers: Readonly<Record<string, string>> = {
   "discovery.v1.Endpoint":
     "addresses:1 conditions:2 deprecatedTopology:5 hints:8 hostname:3 nodeName:6 targetRef:4 zone:7",
   "discovery.v1.EndpointConditions": "ready:1 serving:2 terminating:3",
-  "discovery.v1.EndpointHints": "forZones:1",
+  "discovery.v1.EndpointHints": "forNodes:2 forZones:1",
   "discovery.v1.EndpointPort": "appProtocol:4 name:1 port:3 protocol:2",
   "discovery.v1.EndpointSlice": "addressType:4 endpoints:2 metadata:1 ports:3",
   "discovery.v1.ForZone": "name:1",
