@@ -35,17 +35,20 @@ AX_INLINE __u64 wakeup(void)
 	return grown ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
+/* Room for a record; NULL, and counted as lost, when readers are too slow. */
+AX_INLINE struct ax_event *event_reserve(void)
 {
-	struct ax_event *e;
+	struct ax_event *e = bpf_ringbuf_reserve(&ax_events, sizeof(*e), 0);
 
-	if (!p || !n)
-		return 0;
-	e = bpf_ringbuf_reserve(&ax_events, sizeof(*e), 0);
-	if (!e) {
+	if (!e)
 		count(AX_METRIC_EVENTS_LOST, sizeof(*e));
-		return 0;
-	}
+	return e;
+}
+
+/* All of a record but the packet's Ethernet addresses */
+AX_INLINE void event_fill(struct ax_event *e, const struct ax_pkt *p, const struct ax_note *n, __u32 len,
+			  __u32 ifindex)
+{
 	e->time_ns = bpf_ktime_get_ns();
 	e->type = n->type;
 	e->subtype = n->subtype;
@@ -55,8 +58,8 @@ AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
 	e->tcp_flags = p->tcp_flags;
 	e->icmp_type = p->icmp_type;
 	e->icmp_code = p->icmp_code;
-	e->len = skb->len;
-	e->ifindex = skb->ifindex;
+	e->len = len;
+	e->ifindex = ifindex;
 	e->src_identity = n->src_identity;
 	e->dst_identity = n->dst_identity;
 	e->src_ep = n->src_ep;
@@ -70,6 +73,18 @@ AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
 	e->orig_daddr = n->orig_daddr;
 	e->orig_dport = n->orig_dport;
 	e->cpu = bpf_get_smp_processor_id();
+}
+
+AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
+{
+	struct ax_event *e;
+
+	if (!p || !n)
+		return 0;
+	e = event_reserve();
+	if (!e)
+		return 0;
+	event_fill(e, p, n, skb->len, skb->ifindex);
 	if (bpf_skb_load_bytes(skb, 0, e->dmac, 6) || bpf_skb_load_bytes(skb, 6, e->smac, 6)) {
 		__builtin_memset(e->dmac, 0, 6);
 		__builtin_memset(e->smac, 0, 6);

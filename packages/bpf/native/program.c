@@ -4,6 +4,7 @@
 
 #include "kernel.h"
 #include "module.h"
+#include "netns.h"
 #include "value.h"
 
 /* progLoad(type, expectedAttachType, insns, name, flags): fd. The licence is GPL. */
@@ -24,8 +25,9 @@ napi_value ax_prog_load(napi_env env, napi_callback_info info)
 }
 
 /*
- * progTestRun(fd, data, dataOut, ctx, ctxOut, repeat, flags, cpu, batch, result): 0 or -errno
- * result is a Uint32Array(4): retval, duration ns, bytes of dataOut, bytes of ctxOut.
+ * progTestRun(fd, data, dataOut, ctx, ctxOut, repeat, flags, cpu, batch, result, netnsFd): 0 or -errno
+ * result is a Uint32Array(4): retval, duration ns, bytes of dataOut, bytes of ctxOut. The context's
+ * interface is one of the namespace netnsFd (-1: this one).
  */
 napi_value ax_prog_test_run(napi_env env, napi_callback_info info)
 {
@@ -33,7 +35,7 @@ napi_value ax_prog_test_run(napi_env env, napi_callback_info info)
 	union ax_bpf_attr attr = { .raw = { 0 } };
 	uint32_t *result;
 	size_t len;
-	int ret;
+	int home, ret;
 
 	attr.uapi.test.prog_fd = ax_u32(&a, 0);
 	attr.uapi.test.data_in = ax_ptr(ax_bytes(&a, 1, &len));
@@ -51,7 +53,11 @@ napi_value ax_prog_test_run(napi_env env, napi_callback_info info)
 	result = ax_bytes(&a, 9, &len);
 	if (!result || len < 4 * sizeof(*result))
 		return ax_number(env, -EINVAL);
+	ret = ax_netns_enter(ax_i32(&a, 10), &home);
+	if (ret)
+		return ax_number(env, ret);
 	ret = ax_bpf(BPF_PROG_TEST_RUN, &attr);
+	ax_netns_leave(home);
 	result[0] = attr.uapi.test.retval;
 	result[1] = attr.uapi.test.duration;
 	result[2] = attr.uapi.test.data_size_out;

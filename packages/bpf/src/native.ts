@@ -141,6 +141,7 @@ export interface Native {
     cpu: number,
     batch: number,
     result: Uint32Array,
+    netnsFd: number,
   ): number;
   progInfo(fd: number): NativeProgramInfo | number;
   linkInfo(fd: number): NativeLinkInfo | number;

@@ -18,6 +18,8 @@ export interface TestRunOptions {
   cpu?: number;
   /** XDP live frames: how many packets at once. */
   batch?: number;
+  /** The namespace of the context's interface; default the process's own. */
+  netnsFd?: number;
   /** Room for the packet out; default the packet in and 512 bytes. */
   dataOutSize?: number;
 }
@@ -95,13 +97,14 @@ export class Program {
   }
 
   #runPacket(options: TestRunOptions): TestRunResult {
-    const { data, ctx, repeat = 0, flags = 0, cpu = 0, batch = 0 } = options;
+    const { data, ctx, repeat = 0, flags = 0, cpu = 0, batch = 0, netnsFd = -1 } = options;
     const dataOut = data ? new Uint8Array(options.dataOutSize ?? data.length + 512) : undefined;
     // A raw tracepoint's context is its arguments: nothing comes back.
     const ctxOut = ctx && this.type !== ProgramType.RAW_TRACEPOINT ? new Uint8Array(ctx.length) : undefined;
     const out = new Uint32Array(4);
     const [din, dout, cin, cout] = [data ?? null, dataOut ?? null, ctx ?? null, ctxOut ?? null];
-    const result = native().progTestRun(this.fd, din, dout, cin, cout, repeat, flags, cpu, batch, out);
+    const numbers = [repeat, flags, cpu, batch] as const;
+    const result = native().progTestRun(this.fd, din, dout, cin, cout, ...numbers, out, netnsFd);
     check(result, "bpf.test-run", `test run of program ${this.name}`);
     return {
       retval: (out[0] ?? 0) | 0,
@@ -115,7 +118,7 @@ export class Program {
   #runSyscall(options: TestRunOptions): TestRunResult {
     const ctx = options.ctx ? Uint8Array.from(options.ctx) : null;
     const out = new Uint32Array(4);
-    const result = native().progTestRun(this.fd, null, null, ctx, null, 0, 0, 0, 0, out);
+    const result = native().progTestRun(this.fd, null, null, ctx, null, 0, 0, 0, 0, out, -1);
     check(result, "bpf.test-run", `run of syscall program ${this.name}`);
     const retval = (out[0] ?? 0) | 0;
     return { retval, durationNs: 0, dataOut: new Uint8Array(0), ctxOut: ctx ?? new Uint8Array(0) };

@@ -5,7 +5,7 @@ import { AxonError, type Logger } from "@axoneme/base";
 import { BpfObject, type ObjectConfig, Program } from "@axoneme/bpf";
 
 /** The objects the agent loads, each built from `bpf/<name>.bpf.c`. */
-export const objectNames = ["pod", "node", "overlay", "socket", "gc"] as const;
+export const objectNames = ["pod", "node", "overlay", "xdp", "socket", "gc"] as const;
 
 /** Where programs come from and go to. */
 export interface ProgramOptions {

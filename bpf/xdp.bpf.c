@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The native device, in its driver: sources that are denied end here, and packets of Services that another node
+ * serves turn round here. All else goes on to node_from, which can do the same.
+ */
+#include "lib/xdp_lb.h"
+
+AX_INLINE bool is_denied(const struct ax_addr *source)
+{
+	struct ax_ipcache_key key;
+
+	key.prefixlen = 128;
+	key.addr = *source;
+	return bpf_map_lookup_elem(&ax_deny, &key);
+}
+
+SEC("xdp.frags")
+int xdp_lb(struct xdp_md *ctx)
+{
+	struct ax_config *cfg;
+	struct ax_frame f;
+	struct ax_pkt p;
+	int parsed = xdp_parse(ctx, &f, &p);
+
+	if (parsed == AX_XDP_FOREIGN)
+		return XDP_PASS;
+	if (unlikely(is_denied(&p.saddr)))
+		return xdp_drop(ctx, &p, AX_DROP_POLICY_DENY);
+	cfg = config();
+	if (parsed != AX_XDP_PLAIN || !cfg)
+		return XDP_PASS;
+	return balance(ctx, cfg, &f, &p);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
