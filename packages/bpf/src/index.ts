@@ -4,7 +4,7 @@ export { BatchError, BpfError, IncompatibleMapError } from "./errors.ts";
 export { describeOpenFds, openFds } from "./fd.ts";
 export { type FeatureName, feature, features, hasKernelFunction, type Tri } from "./features.ts";
 export { BpfIterator, type IteratorRun } from "./iterator.ts";
-export { type Attachment, type Direction, Link, queryTcx, type TcxOptions } from "./link.ts";
+export { type Attachment, type Direction, Link, queryTcx, type TcxOptions, type XdpOptions } from "./link.ts";
 export { BpfMap, type MapSpec, possibleCpus } from "./map.ts";
 export type {
   NativeLinkInfo as LinkInfo,
@@ -13,7 +13,7 @@ export type {
 } from "./native.ts";
 export { BpfObject, LoadedObject, type ObjectConfig, type ObjectSpec, type VariableValue } from "./object.ts";
 export { type PinOptions, unpin } from "./pins.ts";
-export { Program, type TestRunOptions, type TestRunResult } from "./program.ts";
+export { Program, type LiveOptions, type TestRunOptions, type TestRunResult } from "./program.ts";
 export { RingBuffer, type RingBufferOptions } from "./ringbuf.ts";
 export { cgroupId, findCgroup2, isBpffs, mountBpffs, unmountBpffs } from "./system.ts";
 export { attachTc, TcFilter } from "./tc.ts";

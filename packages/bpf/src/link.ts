@@ -18,6 +18,17 @@ export interface TcxOptions {
   first?: boolean;
 }
 
+export interface XdpOptions {
+  ifindex: number;
+  /** The interface's network namespace; default the process's own. */
+  netnsFd?: number;
+  /** Default native. */
+  mode?: "native" | "generic";
+}
+
+/** XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE. */
+const xdpFlags = { generic: 2, native: 4 } as const;
+
 /** What holds a program at its place, however it is held. */
 export interface Attachment {
   /** Puts another program in its place in one step: every packet meets the old or the new one. */
@@ -72,10 +83,14 @@ export class Link implements Attachment {
     }
   }
 
-  /** `flags` are XDP_FLAGS_* (2 generic, 4 driver); 0 lets the kernel choose. */
-  static attachXdp(program: Program, options: { ifindex: number; netnsFd?: number; flags?: number }): Link {
-    const { ifindex, netnsFd = -1, flags = 0 } = options;
-    const raw = native().linkCreate(program.fd, ifindex, AttachType.XDP, flags, netnsFd, 0);
+  /**
+   * In the driver ("native"), or in the stack's generic place behind it, which is slower than tc: never by itself.
+   * Throws EOPNOTSUPP when the driver has no XDP, EBUSY when another XDP program is there, ERANGE or EINVAL when the
+   * device's MTU or settings forbid it.
+   */
+  static attachXdp(program: Program, options: XdpOptions): Link {
+    const { ifindex, netnsFd = -1, mode = "native" } = options;
+    const raw = native().linkCreate(program.fd, ifindex, AttachType.XDP, xdpFlags[mode], netnsFd, 0);
     return owned(raw, `XDP link of ${program.name} on interface ${ifindex}`);
   }
 

@@ -24,6 +24,21 @@ export interface TestRunOptions {
   dataOutSize?: number;
 }
 
+export interface LiveOptions {
+  ifindex: number;
+  count: number;
+  /** The interface's namespace; default the process's own. */
+  netnsFd?: number;
+}
+
+/** struct xdp_md, in bytes. */
+const XDP_MD_BYTES = 24;
+const XDP_MD_DATA_END = 4;
+const XDP_MD_IFINDEX = 12;
+/** BPF_F_TEST_XDP_LIVE_FRAMES, and how many frames at once at most. */
+const LIVE_FRAMES = 2;
+const LIVE_BATCH = 64;
+
 export interface TestRunResult {
   /** The program's return value, signed (TC_ACT_UNSPEC is -1). */
   retval: number;
@@ -89,6 +104,24 @@ export class Program {
   /** BPF_PROG_TEST_RUN. Throws `bpf.test-run`: ENOTSUPP for types that have none. */
   testRun(options: TestRunOptions = {}): TestRunResult {
     return this.type === ProgramType.SYSCALL ? this.#runSyscall(options) : this.#runPacket(options);
+  }
+
+  /**
+   * Live frames: the kernel runs an XDP program on `count` frames as if they had arrived at the interface, and does
+   * with them what the program says; XDP_TX sends them out of it. What becomes of them then is told by the interface's
+   * counters alone. Throws `bpf.test-run`.
+   */
+  runLive(data: Uint8Array, options: LiveOptions): void {
+    const { ifindex, count, netnsFd = -1 } = options;
+    const ctx = new Uint8Array(XDP_MD_BYTES);
+    const view = new DataView(ctx.buffer);
+    view.setUint32(XDP_MD_DATA_END, data.length, true);
+    view.setUint32(XDP_MD_IFINDEX, ifindex, true);
+    const out = new Uint32Array(4);
+    const batch = Math.min(count, LIVE_BATCH);
+    const numbers = [count, LIVE_FRAMES, 0, batch] as const;
+    const result = native().progTestRun(this.fd, data, null, ctx, null, ...numbers, out, netnsFd);
+    check(result, "bpf.test-run", `live run of program ${this.name} on interface ${ifindex}`);
   }
 
   /** Idempotent. */

@@ -141,7 +141,7 @@ describe("the filter where tcx is missing", () => {
 
 describe("XDP", () => {
   it("attaches in generic mode in another namespace", async () => {
-    const link = Link.attachXdp(object.program("passes"), { ...place(), flags: 2 });
+    const link = Link.attachXdp(object.program("passes"), { ...place(), mode: "generic" });
     expect(link.info()).toMatchObject({ type: LinkType.XDP, ifindex: network.ifindex });
     expect(await network.ping(3, 10)).toBe(3);
     expect(runs(4)).toBeGreaterThanOrEqual(3);

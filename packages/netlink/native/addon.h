@@ -52,5 +52,6 @@ void axon_init_rtnl(napi_env env, napi_value exports);
 void axon_init_netns(napi_env env, napi_value exports);
 void axon_init_socket(napi_env env, napi_value exports);
 void axon_init_poll(napi_env env, napi_value exports);
+void axon_init_ethtool(napi_env env, napi_value exports);
 
 #endif

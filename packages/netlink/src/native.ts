@@ -21,6 +21,8 @@ export interface Native {
   socketListen(nsFd: number, type: number, ip: Uint8Array, port: number, backlog: number): number;
   socketConnect(nsFd: number, type: number, ip: Uint8Array, port: number): number;
   socketError(fd: number): number;
+  ethtool(nsFd: number, name: string, command: number, value: number): number;
+  driverCounters(nsFd: number, name: string): Record<string, number> | number;
   pollStart(fd: number, events: number, ready: (status: number, events: number) => void): PollHandle | number;
   pollStop(handle: PollHandle): void;
   pollRef(handle: PollHandle, keepsLoopAlive: boolean): void;
