@@ -5,6 +5,8 @@
  * traffic passes untouched, except that it never shares a port with a pod.
  */
 #include "lib/deliver.h"
+#include "lib/deny.h"
+#include "lib/l2.h"
 #include "lib/nat.h"
 
 AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
@@ -40,6 +42,12 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	return deliver_new(skb, w);
 }
 
+/* Denied, and no XDP program before us that would have told. */
+AX_INLINE bool is_refused_here(const struct ax_config *cfg, const struct ax_pkt *p)
+{
+	return !(cfg->flags & AX_CFG_XDP) && is_denied(&p->saddr);
+}
+
 SEC("tc")
 int node_from(struct __sk_buff *skb)
 {
@@ -55,6 +63,8 @@ int node_from(struct __sk_buff *skb)
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();
 	parsed = parse_plain(skb, &p);
+	if (!parsed && is_refused_here(cfg, &p))
+		parsed = AX_DROP_POLICY_DENY;
 	device = parsed ? 0 : settled_device(skb, cfg, &p, epoch, now);
 	if (device)
 		return deliver_settled(skb, device);
@@ -63,8 +73,14 @@ int node_from(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	begin(w, epoch, now);
 	w->pkt = p;
-	if (parsed)
+	if (parsed == AX_PARSE_MORE)
 		parsed = parse_slow(skb, &w->pkt);
+	if (w->pkt.family && is_refused_here(cfg, &w->pkt))
+		return drop(skb, w, AX_DROP_POLICY_DENY, AX_M_INGRESS);
+	if (parsed == AX_PARSE_ARP)
+		return l2_arp(skb);
+	if (!parsed && w->pkt.flags & AX_P_ND)
+		return l2_discovery(skb, &w->pkt);
 	/* what we cannot read is the stack's to refuse; the pod's own device checks again */
 	if (parsed || w->pkt.flags & AX_P_ND || addr_is_multicast(&w->pkt.daddr))
 		return TC_ACT_OK;

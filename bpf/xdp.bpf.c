@@ -3,16 +3,8 @@
  * The native device, in its driver: sources that are denied end here, and packets of Services that another node
  * serves turn round here. All else goes on to node_from, which can do the same.
  */
+#include "lib/deny.h"
 #include "lib/xdp_lb.h"
-
-AX_INLINE bool is_denied(const struct ax_addr *source)
-{
-	struct ax_ipcache_key key;
-
-	key.prefixlen = 128;
-	key.addr = *source;
-	return bpf_map_lookup_elem(&ax_deny, &key);
-}
 
 SEC("xdp.frags")
 int xdp_lb(struct xdp_md *ctx)
@@ -30,6 +22,13 @@ int xdp_lb(struct xdp_md *ctx)
 	if (parsed != AX_XDP_PLAIN || !cfg)
 		return XDP_PASS;
 	return balance(ctx, cfg, &f, &p);
+}
+
+/* Run on live frames, to see whether what XDP sends out of a device arrives anywhere. */
+SEC("xdp.frags")
+int xdp_probe(struct xdp_md *ctx)
+{
+	return ctx->data < ctx->data_end ? XDP_TX : XDP_DROP;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -13,6 +13,7 @@
 #define ND_SOLICIT 135
 #define ND_ADVERT 136
 #define ND_SOLICITED_OVERRIDE bpf_htonl(0x60000000)
+#define ND_OVERRIDE bpf_htonl(0x20000000)
 #define ND_TARGET_LINK_ADDR 2
 
 struct ax_arp {
@@ -53,18 +54,37 @@ AX_INLINE int send_back(struct __sk_buff *skb, const __u8 *to, const __u8 *from)
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+/* Ethernet and IPv4? */
+AX_INLINE bool arp_load(struct __sk_buff *skb, struct ax_arp *a)
+{
+	return !bpf_skb_load_bytes(skb, ETH_HLEN, a, sizeof(*a)) && a->hardware == bpf_htons(1) &&
+	       a->protocol == bpf_htons(ETH_P_IP) && a->hardware_len == 6 && a->protocol_len == 4;
+}
+
+/* The request becomes the reply that `mac` has the address. */
+AX_INLINE int arp_answer(struct __sk_buff *skb, struct ax_arp *a, const __u8 *mac)
+{
+	__u8 ip[4];
+
+	a->op = ARP_REPLY;
+	__builtin_memcpy(ip, a->tip, 4);
+	__builtin_memcpy(a->tmac, a->smac, 6);
+	__builtin_memcpy(a->tip, a->sip, 4);
+	__builtin_memcpy(a->smac, mac, 6);
+	__builtin_memcpy(a->sip, ip, 4);
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, a, sizeof(*a), 0))
+		return TC_ACT_SHOT;
+	return send_back(skb, a->tmac, mac);
+}
+
 /* Replies of the pod to the host's own requests go up; what is not answered is dropped in silence. */
 AX_GLOBAL int arp(struct __sk_buff *skb)
 {
 	struct ax_endpoint *ep;
 	struct ax_addr addr;
 	struct ax_arp a;
-	__u8 ip[4];
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &a, sizeof(a)))
-		return drop_silently(skb, AX_DROP_INVALID, AX_M_EGRESS);
-	if (a.hardware != bpf_htons(1) || a.protocol != bpf_htons(ETH_P_IP) || a.hardware_len != 6 ||
-	    a.protocol_len != 4)
+	if (!arp_load(skb, &a))
 		return drop_silently(skb, AX_DROP_INVALID, AX_M_EGRESS);
 	addr_set4(&addr, *(__be32 *)a.sip);
 	ep = own_endpoint(skb, &addr);
@@ -75,15 +95,7 @@ AX_GLOBAL int arp(struct __sk_buff *skb)
 	addr_set4(&addr, *(__be32 *)a.tip);
 	if (a.op != ARP_REQUEST || own_endpoint(skb, &addr))
 		return drop_silently(skb, AX_DROP_INVALID, AX_M_EGRESS);
-	a.op = ARP_REPLY;
-	__builtin_memcpy(ip, a.tip, 4);
-	__builtin_memcpy(a.tmac, a.smac, 6);
-	__builtin_memcpy(a.tip, a.sip, 4);
-	__builtin_memcpy(a.smac, ep->host_mac, 6);
-	__builtin_memcpy(a.sip, ip, 4);
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, &a, sizeof(a), 0))
-		return TC_ACT_SHOT;
-	return send_back(skb, a.tmac, ep->host_mac);
+	return arp_answer(skb, &a, ep->host_mac);
 }
 
 /* RFC 4443 2.3: over a pseudo header and the message */
@@ -117,27 +129,36 @@ AX_INLINE bool nd_mac(struct __sk_buff *skb, struct ax_pkt *p, __u8 *mac)
 	return !bpf_skb_load_bytes(skb, 0, mac, 6);
 }
 
-AX_INLINE int nd_reply(struct __sk_buff *skb, struct ax_pkt *p, struct ax_nd *nd)
+/* The solicitation `nd` becomes an advertisement with nd->mac, to `to` behind `mac`. */
+AX_INLINE int nd_answer(struct __sk_buff *skb, struct ax_nd *nd, const struct ax_addr *to, const __u8 *mac, __be32 flags)
 {
 	__be16 len = bpf_htons(sizeof(*nd));
-	__u8 pod_mac[6], hops = 255;
+	__u8 hops = 255;
 
 	nd->type = ND_ADVERT;
 	nd->code = 0;
 	nd->checksum = 0;
-	nd->flags = ND_SOLICITED_OVERRIDE;
+	nd->flags = flags;
 	nd->option = ND_TARGET_LINK_ADDR;
 	nd->option_len = 1;
-	nd->checksum = icmp6_checksum(&nd->target, &p->saddr, nd);
-	if (bpf_skb_load_bytes(skb, 6, pod_mac, 6) ||
-	    bpf_skb_change_tail(skb, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(*nd), 0) ||
+	nd->checksum = icmp6_checksum(&nd->target, to, nd);
+	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(*nd), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, payload_len), &len, 2, 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, hop_limit), &hops, 1, 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), &nd->target, 16, 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), &p->saddr, 16, 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), to, 16, 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr), nd, sizeof(*nd), 0))
 		return TC_ACT_SHOT;
-	return send_back(skb, pod_mac, nd->mac);
+	return send_back(skb, mac, nd->mac);
+}
+
+AX_INLINE int nd_reply(struct __sk_buff *skb, struct ax_pkt *p, struct ax_nd *nd)
+{
+	__u8 mac[6];
+
+	if (bpf_skb_load_bytes(skb, 6, mac, 6))
+		return TC_ACT_SHOT;
+	return nd_answer(skb, nd, &p->saddr, mac, ND_SOLICITED_OVERRIDE);
 }
 
 /* An address the stack delivers here: it forwards none of these. */

@@ -52,6 +52,7 @@ import { HubbleModule, HubblePeers } from "./hubble.ts";
 import { natPortWarning, type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { LocalPods } from "./lb/local-pods.ts";
 import { createRegistry } from "./metrics.ts";
+import { Acceleration } from "./node/acceleration.ts";
 import { NodeAddresses } from "./node/addresses.ts";
 import { prepareKernel } from "./node/host-devices.ts";
 import { addressesOf, findDevice, type NativeDevice } from "./node/local-node.ts";
@@ -233,6 +234,7 @@ class Composition {
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
   readonly #hubblePeers: HubblePeers;
+  readonly #acceleration: Acceleration;
   #peers: Peers | undefined;
 
   constructor({ config, services, log, paths, device, netlink, kernel, client }: Givens) {
@@ -250,6 +252,7 @@ class Composition {
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = new HubblePeers(config);
     this.#services = new ServiceModule(new ServiceCompiler({ nodeName: this.#nodeName }), kernel, log);
+    this.#acceleration = new Acceleration(kernel, netlink, config.loadBalancerAcceleration, log);
     this.#addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
@@ -356,6 +359,7 @@ class Composition {
       observer,
       kernel: this.#kernel,
       device: this.#device,
+      acceleration: () => this.#acceleration.state,
       podCidrs: () => this.#podCidrs.current,
       endpoints: this.#endpoints,
       policy: this.#policy,
@@ -399,6 +403,7 @@ class Composition {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
           this.#addresses.stop();
+          this.#acceleration.stop();
           this.#reaper.close();
           return this.#routes.stop();
         },
@@ -421,6 +426,7 @@ class Composition {
         services: this.#serviceConfig,
         device: this.#device,
         gateways,
+        acceleration: this.#acceleration,
       });
       await this.#followAddresses();
       if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);

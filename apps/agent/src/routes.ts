@@ -16,6 +16,7 @@ import type { Registry } from "prom-client";
 import { type ApiHandler, type ApiRequest, HttpError } from "./api-server.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
 import type { PeerNames } from "./lb/views.ts";
+import type { AccelerationState } from "./node/acceleration.ts";
 import type { NativeDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
@@ -35,6 +36,7 @@ export interface RouteSources {
   readonly observer: Observer;
   readonly kernel: Kernel;
   readonly device: NativeDevice;
+  readonly acceleration: () => AccelerationState;
   readonly podCidrs: () => readonly Prefix[];
   readonly endpoints: EndpointManager;
   readonly policy: PolicyModule;
@@ -117,7 +119,7 @@ function status(sources: RouteSources) {
   });
 }
 
-function loadBalancing({ config, services, device }: RouteSources): LoadBalancingStatus {
+function loadBalancing({ config, services, device, acceleration }: RouteSources): LoadBalancingStatus {
   return {
     services: services.compiler.size,
     frontends: 0,
@@ -127,7 +129,7 @@ function loadBalancing({ config, services, device }: RouteSources): LoadBalancin
     algorithm: config.loadBalancerAlgorithm,
     mode: config.loadBalancerMode,
     socket: config.socketLB,
-    acceleration: [{ device: device.name, at: "tcx" }],
+    acceleration: [{ device: device.name, ...acceleration() }],
   };
 }
 

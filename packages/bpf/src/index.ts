@@ -13,7 +13,7 @@ export type {
 } from "./native.ts";
 export { BpfObject, LoadedObject, type ObjectConfig, type ObjectSpec, type VariableValue } from "./object.ts";
 export { type PinOptions, unpin } from "./pins.ts";
-export { Program, type LiveOptions, type TestRunOptions, type TestRunResult } from "./program.ts";
+export { type LiveOptions, Program, type TestRunOptions, type TestRunResult } from "./program.ts";
 export { RingBuffer, type RingBufferOptions } from "./ringbuf.ts";
 export { cgroupId, findCgroup2, isBpffs, mountBpffs, unmountBpffs } from "./system.ts";
 export { attachTc, TcFilter } from "./tc.ts";

@@ -34,6 +34,8 @@ export const hooks = {
   ],
 } as const satisfies Record<string, readonly Hook[]>;
 
+const xdpProgram = "xdp_lb";
+
 /** Socket programs and where in a cgroup each belongs. */
 const socketHooks = {
   sock_connect4: AttachType.CGROUP_INET4_CONNECT,
@@ -73,6 +75,32 @@ export class Attachments {
         (loaded) => attachTc(loaded, { ifindex, direction }),
       );
     }
+  }
+
+  /**
+   * Attaches the XDP program in the device's driver; what is already there of ours is replaced in place.
+   * @returns whether it was attached only now.
+   * @throws BpfError `bpf.link`: EOPNOTSUPP and others, as {@link Link.attachXdp} says.
+   */
+  attachXdp(label: string, ifindex: number): boolean {
+    return this.#place(
+      label,
+      xdpProgram,
+      (link) => link.info().ifindex === ifindex,
+      (loaded) => Link.attachXdp(loaded, { ifindex }),
+    );
+  }
+
+  /**
+   * Takes the XDP program off. Taking off what is not there is fine. Not by the pin alone: the kernel then does it when
+   * it has time, and the device stays taken meanwhile.
+   */
+  detachXdp(label: string): void {
+    const link = Link.tryOpenPinned(this.#path(label, xdpProgram));
+    if (!link) return;
+    link.detach();
+    link.close();
+    this.detach(label, [{ program: xdpProgram }]);
   }
 
   /**
@@ -130,7 +158,7 @@ export class Attachments {
     name: string,
     fits: (link: Link) => boolean,
     attach: (program: Program) => Attachment,
-  ): void {
+  ): boolean {
     const program = this.#program(name);
     const path = this.#path(label, name);
     const present = Link.tryOpenPinned(path);
@@ -138,12 +166,13 @@ export class Attachments {
       const usable = fits(present);
       if (usable) present.update(program);
       present.close();
-      if (usable) return;
+      if (usable) return false;
       unpin(path);
     }
     const attachment = attach(program);
     if (attachment instanceof Link) attachment.pin(path);
     attachment.close();
+    return true;
   }
 
   #program(name: string): Program {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Config } from "@axoneme/abi";
+import { type Config, ConfigFlags } from "@axoneme/abi";
 import type { Ip, Logger } from "@axoneme/base";
 import { mountBpffs, type Program, RingBuffer } from "@axoneme/bpf";
 import { Attachments } from "./attachments.ts";
@@ -26,6 +26,7 @@ export class Kernel {
   readonly #close: () => void;
   #config: Config | undefined;
   #bumpQueued = false;
+  #xdp = false;
 
   private constructor(options: ProgramOptions, log: Logger) {
     const loaded = loadPrograms(options, log);
@@ -49,8 +50,30 @@ export class Kernel {
 
   /** Writes the node's configuration and raises the epoch. */
   configure(config: NodeConfig): void {
-    this.#config = { ...config, epoch: this.#nextEpoch() };
+    this.#config = this.#withXdp({ ...config, epoch: this.#nextEpoch() });
     this.maps.config.put(0, this.#config);
+  }
+
+  /** Tells the tc programs whether the XDP program stands before them. */
+  useXdp(on: boolean): void {
+    this.#xdp = on;
+    if (!this.#config) return;
+    this.#config = this.#withXdp(this.#config);
+    this.maps.config.put(0, this.#config);
+  }
+
+  #withXdp(config: Config): Config {
+    return { ...config, flags: (config.flags & ~ConfigFlags.XDP) | (this.#xdp ? ConfigFlags.XDP : 0) };
+  }
+
+  /**
+   * Sends frames out of a device the way the XDP program does, without waiting for what becomes of them.
+   * @throws BpfError `bpf.test-run`.
+   */
+  sendByXdp(ifindex: number, frame: Uint8Array, count: number): void {
+    const program = this.#programs.get("xdp_probe");
+    if (!program) throw new Error("the xdp object has no program xdp_probe");
+    program.runLive(frame, { ifindex, count });
   }
 
   /**

@@ -17,8 +17,8 @@ export {
   sysctlSet,
   sysctlSetAll,
 } from "./netns.ts";
-export { LinkReaper } from "./reaper.ts";
 export { driverCounters, getOffloads, type Offloads, setOffloads } from "./offload.ts";
+export { LinkReaper } from "./reaper.ts";
 export { Protocol, type Route, type RouteFilter, type RouteSpec, RouteType, Table } from "./route.ts";
 export { prefixFamily, type Rule, type RuleSpec } from "./rule.ts";
 export { type ConnectAddress, connectIn, dialIn, type ListenAddress, listenIn } from "./socket.ts";

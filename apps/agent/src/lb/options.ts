@@ -63,7 +63,7 @@ export const serviceOptions = {
     max: 16_777_216,
   },
   loadBalancerAcceleration: {
-    default: "disabled",
+    default: "best-effort",
     doc: "XDP for what comes from outside: off, where the device carries it, or required",
     liveness: "restart",
     oneOf: ["disabled", "best-effort", "native"] as const,

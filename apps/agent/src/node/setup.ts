@@ -4,6 +4,7 @@ import { hooks, type Kernel, type NodeConfig } from "@axoneme/datapath";
 import type { Netlink } from "@axoneme/netlink";
 import type { ServiceConfig } from "../lb/config.ts";
 import type { AgentConfig } from "../options.ts";
+import type { Acceleration } from "./acceleration.ts";
 import type { HostAddress } from "./addresses.ts";
 import {
   ensureHostDevice,
@@ -40,6 +41,7 @@ export interface NodeSetup {
   readonly services: ServiceConfig;
   readonly device: NativeDevice;
   readonly gateways: NodeGateways;
+  readonly acceleration: Acceleration;
 }
 
 /**
@@ -49,13 +51,14 @@ export interface NodeSetup {
 export async function setUpNode(
   kernel: Kernel,
   netlink: Netlink,
-  { config, services, device, gateways }: NodeSetup,
+  { config, services, device, gateways, acceleration }: NodeSetup,
 ): Promise<number | undefined> {
   const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
   await ensureHostDevice(netlink, own);
   const tunnelIndex = await setUpTunnel(kernel, netlink, config, device);
   kernel.configure(nodeConfig(config, services, device, tunnelIndex));
   kernel.attachments.attachDevice(`dev${device.index}`, device.index, hooks.node);
+  await acceleration.start(device.index);
   return tunnelIndex;
 }
 
