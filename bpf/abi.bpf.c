@@ -33,6 +33,7 @@ struct abi_types {
 	struct ax_ct ct;
 	struct ax_nat_key nat_key;
 	struct ax_nat nat;
+	struct ax_nat_stat nat_stat;
 	struct ax_l2_key l2_key;
 	struct ax_l2 l2;
 	struct ax_gc_ctx gc_ctx;

@@ -4,36 +4,59 @@
  * node_to: what leaves, masqueraded where its connection asks for it. The host's own
  * traffic passes untouched, except that it never shares a port with a pod.
  */
-#include "lib/deliver.h"
 #include "lib/deny.h"
+#include "lib/edge_tc.h"
 #include "lib/l2.h"
-#include "lib/nat.h"
+
+/* To the address that packets leave under: of a pod, or of a Service's client? AX_EDGE_GO_ON or the verdict. */
+AX_GLOBAL int node_from_translated(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	int found;
+
+	if (!w || !cfg)
+		return TC_ACT_SHOT;
+	if (!is_node_address(cfg, &w->pkt.daddr))
+		return AX_EDGE_GO_ON;
+	found = nat_in(skb, w);
+	if (found == AX_NAT_SERVICE)
+		return edge_back(skb, w);
+	return found > AX_NAT_SERVICE ? drop(skb, w, found, AX_M_INGRESS) : AX_EDGE_GO_ON;
+}
 
 AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
-	struct ax_addr *node;
 	int r;
 
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
-	node = node_address(cfg, &w->pkt);
-	if (node && addr_equal(&w->pkt.daddr, node)) {
-		r = nat_in(skb, w);
-		if (r)
-			return drop(skb, w, r, AX_M_INGRESS);
+	r = node_from_translated(skb, w);
+	if (r != AX_EDGE_GO_ON)
+		return r;
+	if (cfg->flags & AX_CFG_SERVICES) {
+		r = edge_in(skb, w, 0);
+		if (r != AX_EDGE_GO_ON)
+			return r;
+		if (has_options(&w->pkt) && dsr_hear(skb, w))
+			return drop(skb, w, AX_DROP_WRITE, AX_M_INGRESS);
 	}
 	w->side = ct_key(&w->pkt, &w->key);
 	if (known(skb, w, 0))
 		return deliver_known(skb, w);
 	resolve(w, &w->pkt.daddr, &w->dst);
+	if (cfg->flags & AX_CFG_SERVICES && w->dst.path == AX_PATH_UNKNOWN) {
+		r = edge_stray(skb, w);
+		if (r != AX_EDGE_GO_ON)
+			return r;
+	}
 	/* what the stack will put into the tunnel gets its identity by its source: no less checked */
 	if (!w->dst.local && w->dst.path != AX_PATH_TUNNEL)
 		return TC_ACT_OK;
 	resolve(w, &w->pkt.saddr, &w->src);
 	note_parties(w);
 	/* our own addresses are not out there; pods of other nodes come through the tunnel where there is one */
-	if (w->src.local || w->src.ep_flags & AX_EP_HOST || w->src.path == AX_PATH_TUNNEL)
+	if (is_spoofed(&w->src))
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_INGRESS);
 	if (!w->dst.local)
 		return TC_ACT_OK;
@@ -46,6 +69,14 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 AX_INLINE bool is_refused_here(const struct ax_config *cfg, const struct ax_pkt *p)
 {
 	return !(cfg->flags & AX_CFG_XDP) && is_denied(&p->saddr);
+}
+
+/* A packet that another node has wrapped for direct return is read again without its wrapping. */
+AX_INLINE int unwrapped(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg, int parsed)
+{
+	if (parsed != AX_DROP_CT_UNKNOWN_PROTO || !(cfg->flags & AX_CFG_SERVICES) || !dsr_unwrap(skb, w))
+		return parsed;
+	return parse_slow(skb, &w->pkt);
 }
 
 SEC("tc")
@@ -81,48 +112,68 @@ int node_from(struct __sk_buff *skb)
 		return l2_arp(skb);
 	if (!parsed && w->pkt.flags & AX_P_ND)
 		return l2_discovery(skb, &w->pkt);
+	parsed = unwrapped(skb, w, cfg, parsed);
 	/* what we cannot read is the stack's to refuse; the pod's own device checks again */
 	if (parsed || w->pkt.flags & AX_P_ND || addr_is_multicast(&w->pkt.daddr))
 		return TC_ACT_OK;
 	return node_from_slow(skb, w);
 }
 
-/* A pod's packet that came here through the stack without a mark of ours */
-AX_INLINE bool pod_wants_masquerade(struct ax_work *w)
+/* A pod's packet that came here through the stack without a mark of ours: its entry into w->ct */
+AX_GLOBAL int pod_connection(struct ax_work *w)
 {
-	struct ax_endpoint *ep = bpf_map_lookup_elem(&ax_endpoints, &w->pkt.saddr);
+	struct ax_endpoint *ep;
 	struct ax_ct *ct;
 
+	if (!w)
+		return 0;
+	ep = bpf_map_lookup_elem(&ax_endpoints, &w->pkt.saddr);
 	if (!ep || ep->flags & AX_EP_HOST)
-		return false;
+		return 0;
 	w->side = ct_key(&w->pkt, &w->key);
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
-	return ct && ct->flags & AX_CT_MASQUERADE && ct_from_initiator(ct, w->side);
+	if (!ct)
+		return 0;
+	w->ct = *ct;
+	return 1;
+}
+
+AX_INLINE int masquerade(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r = nat_out(skb, w);
+
+	if (r)
+		return drop(skb, w, r, AX_M_EGRESS);
+	skb->mark = AX_MARK_SNAT_DONE;
+	return TC_ACT_OK;
 }
 
 AX_GLOBAL int node_to_slow(struct __sk_buff *skb, struct ax_work *w, __u32 decided)
 {
 	struct ax_config *cfg = config();
 	struct ax_addr *node;
-	bool translate;
 	int r;
 
 	if (!w || !cfg)
 		return TC_ACT_OK;
-	node = node_address(cfg, &w->pkt);
 	if (decided)
-		translate = true;
-	else if (node && addr_equal(&w->pkt.saddr, node))
-		translate = !(w->pkt.flags & (AX_P_ICMP_ERROR | AX_P_ND)) && nat_collides(w);
-	else
-		translate = pod_wants_masquerade(w);
-	if (!translate)
+		return masquerade(skb, w);
+	if (pod_connection(w)) {
+		if (w->ct.flags & AX_CT_MASQUERADE && ct_from_initiator(&w->ct, w->side))
+			return masquerade(skb, w);
+		r = service_answer(skb, w);
+		return r ? drop(skb, w, r, AX_M_EGRESS) : TC_ACT_OK;
+	}
+	if (cfg->flags & AX_CFG_SERVICES) {
+		r = edge_host_answer(skb, w);
+		if (r)
+			return drop(skb, w, r, AX_M_EGRESS);
+	}
+	node = node_address(cfg, &w->pkt);
+	if (!node || !addr_equal(&w->pkt.saddr, node) || w->frontend_port || w->pkt.flags & (AX_P_ICMP_ERROR | AX_P_ND) ||
+	    !nat_collides(w))
 		return TC_ACT_OK;
-	r = nat_out(skb, w);
-	if (r)
-		return drop(skb, w, r, AX_M_EGRESS);
-	skb->mark = AX_MARK_SNAT_DONE;
-	return TC_ACT_OK;
+	return masquerade(skb, w);
 }
 
 SEC("tc")
@@ -135,7 +186,7 @@ int node_to(struct __sk_buff *skb)
 
 	if (mark == AX_MARK_SNAT_DONE || mark == AX_MARK_OVERLAY)
 		return TC_ACT_OK;
-	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6)))
+	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6 | AX_CFG_SERVICES)))
 		return TC_ACT_OK;
 	w = work();
 	if (!w)

@@ -4,7 +4,7 @@
  * nodes to pods (and to this node). overlay_to: what the host's stack sends to remote pods; pods'
  * own packets arrive here with their tunnel set.
  */
-#include "lib/deliver.h"
+#include "lib/edge_tc.h"
 
 AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct ax_addr *saddr, __u32 id)
 {
@@ -45,6 +45,27 @@ AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const stru
 	return 0;
 }
 
+/* Services: answers to this node's clients, and what other nodes forward or their pods dial. AX_EDGE_GO_ON or the verdict. */
+AX_INLINE int overlay_from_services(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
+{
+	int r;
+
+	if (is_node_address(cfg, &w->pkt.daddr)) {
+		r = nat_in(skb, w);
+		if (r == AX_NAT_SERVICE)
+			return edge_back(skb, w);
+		if (r > AX_NAT_SERVICE)
+			return drop(skb, w, r, AX_M_INGRESS);
+	}
+	r = edge_in(skb, w, 1);
+	if (r != AX_EDGE_GO_ON)
+		return r;
+	if (has_options(&w->pkt) && dsr_hear(skb, w))
+		return drop(skb, w, AX_DROP_WRITE, AX_M_INGRESS);
+	w->side = ct_key(&w->pkt, &w->key);
+	return AX_EDGE_GO_ON;
+}
+
 AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
@@ -53,9 +74,17 @@ AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
 	w->side = ct_key(&w->pkt, &w->key);
-	if (known(skb, w, 0))
+	if (!has_options(&w->pkt) && known(skb, w, 0))
 		return deliver_known(skb, w);
 	r = tunnel_source(skb, w, cfg);
+	if (!r && cfg->flags & AX_CFG_SERVICES) {
+		r = overlay_from_services(skb, w, cfg);
+		if (r != AX_EDGE_GO_ON)
+			return r;
+		r = 0;
+	}
+	if (w->dsr && known(skb, w, 0))
+		return deliver_known(skb, w);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	note_parties(w);
 	if (r)
@@ -105,11 +134,17 @@ int overlay_from(struct __sk_buff *skb)
 
 AX_GLOBAL int overlay_to_slow(struct __sk_buff *skb, struct ax_work *w)
 {
+	struct ax_config *cfg = config();
 	struct ax_addr nexthop;
 	int r;
 
-	if (!w)
+	if (!w || !cfg)
 		return TC_ACT_SHOT;
+	if (cfg->flags & AX_CFG_SERVICES) {
+		r = edge_host_answer(skb, w);
+		if (r)
+			return drop(skb, w, r, AX_M_EGRESS);
+	}
 	resolve(w, &w->pkt.saddr, &w->src);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	note_parties(w);

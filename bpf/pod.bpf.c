@@ -6,6 +6,7 @@
 #include "lib/arp.h"
 #include "lib/deliver.h"
 #include "lib/moved.h"
+#include "lib/reject.h"
 
 #define AX_VXLAN_PORT 8472 /* unless configured */
 
@@ -32,15 +33,58 @@ AX_INLINE int pod_send(struct __sk_buff *skb, const struct ax_config *cfg, struc
 	return forward(skb, cfg, to, identity, ct_flags);
 }
 
+/*
+ * An answer in a Service's name that the stack has to cut or to complain about goes up as the pod sent it: the
+ * stack drops what comes from its own addresses. node_to translates it on its way out.
+ */
+AX_INLINE bool goes_untranslated(struct __sk_buff *skb, const struct ax_config *cfg, const struct ax_ct *ct, __u32 side)
+{
+	const struct ax_ct_side *to = &ct->side[(side ^ 1) & 1];
+
+	if (!ct->frontend_port || ct_from_initiator(ct, side) || to->path == AX_PATH_PEER || to->identity == AX_ID_HOST)
+		return false;
+	return to->path == AX_PATH_STACK || exceeds_mtu(skb, cfg);
+}
+
 /* The connection of w->pkt is decided and its row in w->ct: send the packet on. */
 AX_INLINE int pod_forward(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
 	struct ax_ct_side *from = &w->ct.side[w->side & 1], *to = &w->ct.side[(w->side ^ 1) & 1];
-	int r = service_answer(skb, w);
+	int r;
 
+	if (goes_untranslated(skb, cfg, &w->ct, w->side)) {
+		count_forward(skb, AX_M_EGRESS);
+		return TC_ACT_OK;
+	}
+	r = service_answer(skb, w);
 	if (r)
 		return drop(skb, w, r, AX_M_EGRESS);
 	return pod_send(skb, cfg, to, from->identity, w->ct.flags);
+}
+
+/* The plain answer of a Service's backend on a settled connection: nothing but its source changes. */
+AX_GLOBAL int pod_answer(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	struct ax_ct *ct;
+
+	if (!w || !cfg)
+		return TC_ACT_SHOT;
+	w->side = ct_key(&w->pkt, &w->key);
+	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
+	if (!ct)
+		return TC_ACT_SHOT;
+	w->ct = *ct;
+	return pod_forward(skb, w, cfg);
+}
+
+/* No backend: the pod is told, as if by what it dialled. */
+AX_INLINE int pod_refuse(struct __sk_buff *skb, struct ax_work *w, __u32 reason)
+{
+	drop(skb, w, reason, AX_M_EGRESS);
+	if (reason != AX_DROP_NO_SERVICE || refuse(skb, w))
+		return TC_ACT_SHOT;
+	return to_peer(skb, skb->ifindex);
 }
 
 /* A pod's ICMP error: only about a packet that reached this very pod. */
@@ -66,6 +110,22 @@ AX_GLOBAL int pod_error(struct __sk_buff *skb, struct ax_work *w)
 	return pod_send(skb, cfg, to, w->src.identity, w->ct.flags);
 }
 
+/* The answer of a pod that reached itself through a Service */
+AX_INLINE bool to_itself(struct ax_work *w)
+{
+	if (!is_loopback_address(&w->pkt.daddr, w->pkt.family))
+		return false;
+	w->hairpin = 1;
+	return true;
+}
+
+/* Both ends are the same pod. Policies have no say between a pod and itself. */
+AX_INLINE void meets_itself(struct ax_work *w)
+{
+	w->src.policy_id = 0;
+	w->dst = w->src;
+}
+
 /* Everything about a packet from a pod that its entry alone does not settle */
 AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 {
@@ -80,7 +140,12 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_EGRESS);
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return pod_error(skb, w);
-	r = has_lost_backend(skb, w) ? move(skb, w) : service(skb, w);
+	if (to_itself(w))
+		r = 0;
+	else
+		r = has_lost_backend(skb, w) ? move(skb, w) : service(skb, w);
+	if (r == AX_DROP_NO_SERVICE)
+		return pod_refuse(skb, w, r);
 	/* the backend's port counts: a service may stand before a node's tunnel */
 	if (!r && is_encapsulation(w, cfg))
 		r = AX_DROP_ENCAP_PROHIBITED;
@@ -89,7 +154,10 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	w->side = ct_key(&w->pkt, &w->key);
 	if (known(skb, w, skb->ifindex))
 		return pod_forward(skb, w, cfg);
-	resolve(w, &w->pkt.daddr, &w->dst);
+	if (w->hairpin)
+		meets_itself(w);
+	else
+		resolve(w, &w->pkt.daddr, &w->dst);
 	r = decide(skb, w);
 	if (r)
 		return drop(skb, w, r, AX_M_EGRESS);
@@ -121,6 +189,7 @@ int pod_from(struct __sk_buff *skb)
 	struct ax_pkt p;
 	struct ax_ct *ct;
 	__u32 epoch, now, side;
+	bool answers = false;
 	int parsed;
 
 	if (!cfg)
@@ -134,11 +203,18 @@ int pod_from(struct __sk_buff *skb)
 	if (likely(parsed == AX_PARSE_OK)) {
 		side = ct_key(&p, &key) & 1;
 		ct = bpf_map_lookup_elem(&ax_ct, &key);
-		if (ct && ct_is_decided(ct, epoch, side ^ 1) && !ct->frontend_port &&
-		    ct->side[side].ifindex == skb->ifindex && !ct_is_over(ct, side, &p, now)) {
-			if (!ct_is_plain(cfg, ct, side, &p, now))
-				ct_touch(skb, &p, ct, side);
-			return pod_send(skb, cfg, &ct->side[side ^ 1], ct->side[side].identity, ct->flags);
+		if (ct && ct_is_decided(ct, epoch, side ^ 1) && ct->side[side].ifindex == skb->ifindex &&
+		    !ct_is_over(ct, side, &p, now)) {
+			answers = ct->frontend_port;
+			if (!answers || !ct_from_initiator(ct, side)) {
+				if (!ct_is_plain(cfg, ct, side, &p, now))
+					ct_touch(skb, &p, ct, side);
+				if (!answers)
+					return pod_send(skb, cfg, &ct->side[side ^ 1], ct->side[side].identity,
+							ct->flags);
+			} else {
+				answers = false;
+			}
 		}
 	}
 	w = work();
@@ -146,6 +222,8 @@ int pod_from(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	begin(w, epoch, now);
 	w->pkt = p;
+	if (answers)
+		return pod_answer(skb, w);
 	if (parsed)
 		parsed = parse_slow(skb, &w->pkt);
 	return pod_from_parsed(skb, w, parsed);

@@ -26,6 +26,15 @@
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
+/* The packet, as helpers for sockets take it: XDP programs define AX_XDP before anything else. */
+#ifdef AX_XDP
+typedef struct xdp_md ax_ctx;
+#else
+typedef struct __sk_buff ax_ctx;
+#endif
+
+#define EEXIST 17
+
 #define AF_INET 2
 #define AF_INET6 10
 
@@ -90,6 +99,21 @@ struct ax_note {
 	__u8 pad[2];
 };
 
+/* Where the flow of a Service goes: see edge.h. */
+struct ax_edge {
+	struct ax_addr backend;
+	struct ax_addr source;         /* AX_FLOW_SNAT */
+	__be16 backend_port;
+	__be16 source_port;
+	__u32 backend_id;
+	__u8 kind;                     /* enum ax_flow_kind */
+	__u8 forwarding;               /* enum ax_svc_forwarding of the row, for a new flow */
+	__u8 fresh;                    /* this packet opened it */
+	__u8 pad;
+};
+
+#define AX_QUOTE 128                   /* bytes of a packet that an error of ours quotes */
+
 struct ax_work {
 	struct ax_pkt pkt;
 	struct ax_party src;
@@ -107,11 +131,15 @@ struct ax_work {
 	struct ax_ipcache_key lpm;
 	struct bpf_fib_lookup fib;
 	struct ax_pkt inner;           /* the packet an ICMP error is about */
+	struct ax_edge edge;
+	__u8 answer[8 + AX_QUOTE];     /* an ICMP error being made */
 	__u32 epoch;
 	__u32 now_s;
 	__u32 tunnel_identity;         /* overlay: what the sender's node said */
 	__u32 side;                    /* of the packet's source: 0 = a, 1 = b */
-	__u32 masquerade;
+	__u32 len;                     /* of the packet, from L2 */
+	__u32 hairpin;                 /* a pod through a Service to itself */
+	__u32 dsr;                     /* its source was told by the node that forwarded it */
 	__be16 to_port;
 	__be16 frontend_port;          /* 0: no Service */
 };

@@ -81,6 +81,8 @@ AX_INLINE void begin(struct ax_work *w, __u32 epoch, __u32 now)
 	w->now_s = now;
 	w->frontend_port = 0;
 	w->tunnel_identity = 0;
+	w->hairpin = 0;
+	w->dsr = 0;
 	__builtin_memset(&w->note, 0, sizeof(w->note));
 }
 
@@ -136,6 +138,10 @@ AX_INLINE int ct_create(struct __sk_buff *skb, struct ax_work *w, const struct a
 		ct->flags |= AX_CT_AUDITED;
 	if (wants_masquerade(w, cfg))
 		ct->flags |= AX_CT_MASQUERADE;
+	if (w->hairpin)
+		ct->flags |= AX_CT_LOOPBACK;
+	if (w->dsr)
+		ct->flags |= AX_CT_DSR;
 	ct->flags |= ct_progress(ct, w->side, &w->pkt);
 	side_set(from, &w->src, w->note.rule_egress);
 	side_set(to, &w->dst, w->note.rule_ingress);
@@ -172,6 +178,15 @@ AX_INLINE void keep_tunnel(struct ax_work *w, const struct ax_ct_side *to)
 		w->dst.ifindex = to->ifindex;
 		w->dst.nexthop = to->nexthop;
 	}
+}
+
+/* Answers to a client whose packet another node has forwarded go straight to the client, not back to that node. */
+AX_INLINE void straight_back(struct ax_work *w)
+{
+	__u32 identity = w->src.identity;
+
+	resolve(w, &w->pkt.saddr, &w->src);
+	w->src.identity = identity;
 }
 
 /* From the pod behind that device; 0: from outside to a pod of this node. */
@@ -230,6 +245,8 @@ AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 	if (ct && (ct_is_over(ct, w->side, &w->pkt, w->now_s) || !ct_is_theirs(ct, w)))
 		ct = NULL;
 	src_starts = !ct || ct_from_initiator(ct, w->side);
+	if (ct ? ct->flags & AX_CT_DSR && src_starts : w->dsr)
+		straight_back(w);
 	if (ct)
 		keep_tunnel(w, &ct->side[(w->side ^ 1) & 1]);
 	r = judge(w, src_starts);

@@ -41,6 +41,12 @@ AX_INLINE int deliver_new(struct __sk_buff *skb, struct ax_work *w)
 	return deliver_known(skb, w);
 }
 
+/* Plain headers: no option that another node may have put there */
+AX_INLINE bool is_bare(const struct ax_pkt *p)
+{
+	return p->l4_off == ETH_HLEN + (p->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+}
+
 /*
  * The fast way for packets from outside: the device of the pod when the packet's entry is all that is
  * needed, and has been brought up to date; else 0.
@@ -52,8 +58,10 @@ AX_INLINE __u32 settled_device(struct __sk_buff *skb, const struct ax_config *cf
 	__u32 side = ct_key(p, &key) & 1;
 	struct ax_ct *ct = bpf_map_lookup_elem(&ax_ct, &key);
 
-	if (!ct || !ct_is_decided(ct, epoch, side ^ 1) || !ct_came_from(ct, side, 0) || ct->frontend_port ||
-	    ct_is_over(ct, side, p, now))
+	if (!ct || !ct_is_decided(ct, epoch, side ^ 1) || !ct_came_from(ct, side, 0) || ct_is_over(ct, side, p, now))
+		return 0;
+	/* only answers are translated; what a client sends to the backend's address came from a node that forwards */
+	if (ct->frontend_port && !(ct_from_initiator(ct, side) && is_bare(p)))
 		return 0;
 	if (!ct_is_plain(cfg, ct, side, p, now))
 		ct_touch(skb, p, ct, side);

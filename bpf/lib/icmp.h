@@ -40,18 +40,12 @@ AX_GLOBAL int load_quoted(struct __sk_buff *skb, struct ax_work *w)
 /* A pod's error about a reply it got from a service: it knows only the frontend. */
 AX_INLINE int quote_from_backend(struct __sk_buff *skb, struct ax_work *w)
 {
-	struct ax_flow_key *key = &w->flow_key;
 	struct ax_svc_flow *flow;
 	struct ax_backend *backend;
 	int r;
 
-	__builtin_memset(key, 0, sizeof(*key));
-	key->saddr = w->inner.daddr;
-	key->daddr = w->inner.saddr;
-	key->sport = w->inner.dport;
-	key->dport = w->inner.sport;
-	key->proto = w->inner.proto;
-	flow = bpf_map_lookup_elem(&ax_svc_flows, key);
+	flow_key_of_answer(&w->flow_key, &w->inner);
+	flow = bpf_map_lookup_elem(&ax_svc_flows, &w->flow_key);
 	if (!flow)
 		return 0;
 	backend = backend_row(flow->backend_id);
@@ -59,17 +53,38 @@ AX_INLINE int quote_from_backend(struct __sk_buff *skb, struct ax_work *w)
 		return 0;
 	w->to = backend->addr;
 	r = rewrite_quoted(skb, w, &w->to, backend->port, AX_END_SRC);
-	return r ? r : rewrite(skb, &w->pkt, &w->to, 0, AX_END_DST);
+	if (!r)
+		r = rewrite(skb, &w->pkt, &w->to, 0, AX_END_DST);
+	if (r || !addr_equal(&w->to, &w->inner.daddr))
+		return r;
+	loopback_address(&w->to, w->inner.family);
+	r = rewrite_quoted(skb, w, &w->to, w->inner.dport, AX_END_DST);
+	return r ? r : rewrite(skb, &w->pkt, &w->to, 0, AX_END_SRC);
+}
+
+/* Who reached itself is told about a packet of its own. */
+AX_INLINE int quote_to_itself(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r;
+
+	w->edge.backend = w->inner.daddr;
+	r = rewrite_quoted(skb, w, &w->edge.backend, w->inner.sport, AX_END_SRC);
+	return r ? r : rewrite(skb, &w->pkt, &w->edge.backend, 0, AX_END_DST);
 }
 
 /* An error on its way to the client of a service: the quoted destination becomes the frontend again. */
-AX_INLINE int quote_to_frontend(struct __sk_buff *skb, struct ax_work *w)
+AX_GLOBAL int quote_to_frontend(struct __sk_buff *skb, struct ax_work *w)
 {
-	bool from_backend = addr_equal(&w->pkt.saddr, &w->inner.daddr);
+	bool from_backend;
 	int r;
 
+	if (!w)
+		return AX_DROP_INVALID;
+	from_backend = addr_equal(&w->pkt.saddr, &w->inner.daddr);
 	w->to = w->ct.frontend;
-	r = rewrite_quoted(skb, w, &w->to, w->ct.frontend_port, AX_END_DST);
+	r = w->ct.flags & AX_CT_LOOPBACK ? quote_to_itself(skb, w) : 0;
+	if (!r)
+		r = rewrite_quoted(skb, w, &w->to, w->ct.frontend_port, AX_END_DST);
 	if (r || !from_backend)
 		return r;
 	return rewrite(skb, &w->pkt, &w->to, 0, AX_END_SRC);

@@ -53,23 +53,20 @@ AX_GLOBAL int has_lost_backend(struct __sk_buff *skb, struct ax_work *w)
 /* After has_lost_backend: to another backend of w->svc_key. 0 or a drop reason. */
 AX_GLOBAL int move(struct __sk_buff *skb, struct ax_work *w)
 {
-	struct ax_config *cfg = config();
-	struct ax_backend *backend;
+	int r = AX_EDGE_FLOW;
 
-	if (!w || !cfg)
+	if (!w)
 		return AX_DROP_NO_CONFIG;
 	flow_key_of(&w->flow_key, &w->pkt);
 	w->frontend = w->pkt.daddr;
 	w->frontend_port = w->pkt.dport;
 	w->note.flags |= AX_EVF_TRANSLATED;
-	backend = remembered_backend(w, cfg);
-	if (!backend)
-		backend = new_backend(w, cfg);
-	if (!backend)
-		return AX_DROP_NO_SERVICE;
-	w->to = backend->addr;
-	count(AX_M_SERVICE, skb->len);
-	return rewrite(skb, &w->pkt, &w->to, backend->port, AX_END_DST);
+	if (!edge_known(w)) {
+		r = edge_select_of(w);
+		if (r == AX_EDGE_FLOW)
+			r = service_remember(w);
+	}
+	return r == AX_EDGE_FLOW ? service_translate(skb, w) : r;
 }
 
 #endif

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Source NAT to the node's address. Two rows a mapping; the reverse row is created first and
- * only if absent, so that a tuple is never given twice. The mapping of a pod lives as long as its
+ * Masquerading: source NAT to the node's address. Two rows a mapping; the reverse row is created first and
+ * only if absent (natport.h), so that a tuple is never given twice. The mapping of a pod lives as long as its
  * connection (ct_gc), that of the host's own traffic by its expiry.
  */
 #ifndef AXON_LIB_NAT_H
 #define AXON_LIB_NAT_H
 
+#include "edge.h"
 #include "icmp.h"
-
-#define AX_NAT_TRIES 32
 
 AX_INLINE struct ax_addr *node_address(struct ax_config *cfg, const struct ax_pkt *p)
 {
@@ -52,47 +51,35 @@ AX_INLINE void nat_keep(struct ax_nat *row, __u32 expires)
 		row->expires_s = expires;
 }
 
-/* The port of try n: its own when that is in range, then random ones */
-AX_INLINE __u16 nat_candidate(const struct ax_config *cfg, __u16 own, __u32 n)
-{
-	__u32 range = (__u32)cfg->nat_port_max - cfg->nat_port_min + 1;
-
-	if (!n && own >= cfg->nat_port_min && own <= cfg->nat_port_max)
-		return own;
-	return cfg->nat_port_min + ((bpf_get_prandom_u32() & 0xffff) * range >> 16);
-}
-
 /*
  * A mapping for w->pkt, whose source becomes w->to : w->to_port. Needs w->nat_key, the forward
  * key. 0 or a drop reason.
  */
-AX_GLOBAL int nat_create(struct ax_work *w, __u32 own_port)
+AX_GLOBAL int nat_create(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
 	struct ax_addr *node;
+	int r;
 
 	if (!w || !cfg)
 		return AX_DROP_NO_CONFIG;
 	node = node_address(cfg, &w->pkt);
-	if (!node || cfg->nat_port_max < cfg->nat_port_min)
+	if (!node)
 		return AX_DROP_NAT_NO_MAPPING;
 	w->to = *node;
-	for (__u32 n = 0; n < AX_NAT_TRIES; n++) {
-		w->to_port = bpf_htons(nat_candidate(cfg, own_port, n));
-		nat_reverse_key(&w->nat_reverse, &w->pkt, &w->to, w->to_port);
-		__builtin_memset(&w->nat, 0, sizeof(w->nat));
-		w->nat.addr = w->pkt.saddr;
-		w->nat.port = w->pkt.sport;
-		w->nat.expires_s = nat_expiry(cfg, w, w->pkt.proto);
-		if (bpf_map_update_elem(&ax_nat, &w->nat_reverse, &w->nat, BPF_NOEXIST))
-			continue;
-		w->nat.addr = w->to;
-		w->nat.port = w->to_port;
-		if (!bpf_map_update_elem(&ax_nat, &w->nat_key, &w->nat, BPF_ANY))
-			return 0;
-		bpf_map_delete_elem(&ax_nat, &w->nat_reverse);
-		return AX_DROP_NAT_NO_MAPPING;
-	}
+	nat_reverse_key(&w->nat_reverse, &w->pkt, &w->to, 0);
+	__builtin_memset(&w->nat, 0, sizeof(w->nat));
+	w->nat.addr = w->pkt.saddr;
+	w->nat.port = w->pkt.sport;
+	w->nat.expires_s = nat_expiry(cfg, w, w->pkt.proto);
+	r = nat_allocate(skb, w, bpf_ntohs(w->pkt.sport));
+	if (r)
+		return r;
+	w->nat.addr = w->to;
+	w->nat.port = w->to_port;
+	if (!bpf_map_update_elem(&ax_nat, &w->nat_key, &w->nat, BPF_ANY))
+		return 0;
+	bpf_map_delete_elem(&ax_nat, &w->nat_reverse);
 	return AX_DROP_NAT_NO_MAPPING;
 }
 
@@ -140,47 +127,62 @@ AX_GLOBAL int nat_out(struct __sk_buff *skb, struct ax_work *w)
 		w->to = row->addr;
 		return rewrite(skb, &w->pkt, &w->to, row->port, AX_END_SRC);
 	}
-	r = nat_create(w, bpf_ntohs(w->pkt.sport));
+	r = nat_create(skb, w);
 	return r ? r : rewrite(skb, &w->pkt, &w->to, w->to_port, AX_END_SRC);
 }
 
-/* An error about a packet that left under the node's address */
-AX_INLINE int nat_in_error(struct __sk_buff *skb, struct ax_work *w)
+/*
+ * An error about a packet that left under the node's address, or under a Service's flow: it becomes one about the packet
+ * that came here. Enum ax_nat_found, or a drop reason.
+ */
+AX_GLOBAL int nat_in_error(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_nat *row;
-	int r = load_quoted(skb, w);
+	bool from_backend;
+	int r;
 
+	if (!w)
+		return AX_DROP_INVALID;
+	r = load_quoted(skb, w);
 	if (r)
 		return r;
 	nat_reverse_key(&w->nat_reverse, &w->inner, &w->inner.saddr, w->inner.sport);
 	row = bpf_map_lookup_elem(&ax_nat, &w->nat_reverse);
 	if (!row)
-		return 0;
+		return AX_NAT_NONE;
 	w->to = row->addr;
-	r = rewrite_quoted(skb, w, &w->to, row->port, AX_END_SRC);
-	return r ? r : rewrite(skb, &w->pkt, &w->to, 0, AX_END_DST);
+	w->to_port = row->port;
+	w->frontend = row->frontend;
+	w->frontend_port = row->frontend_port;
+	from_backend = addr_equal(&w->pkt.saddr, &w->inner.daddr);
+	r = rewrite_quoted(skb, w, &w->to, w->to_port, AX_END_SRC);
+	if (!r)
+		r = rewrite(skb, &w->pkt, &w->to, 0, AX_END_DST);
+	if (r || !w->frontend_port)
+		return r ? r : AX_NAT_POD;
+	r = rewrite_quoted(skb, w, &w->frontend, w->frontend_port, AX_END_DST);
+	if (!r && from_backend)
+		r = rewrite(skb, &w->pkt, &w->frontend, 0, AX_END_SRC);
+	return r ? r : AX_NAT_SERVICE;
 }
 
-/* A packet to the node's address: give it back its pod's, if it is one's. 0 or a drop reason. */
+/*
+ * A packet to the node's address: give it back its pod's, if it is one's. Enum ax_nat_found, or a drop
+ * reason. What is for the client of a Service is not translated yet, but for errors.
+ */
 AX_GLOBAL int nat_in(struct __sk_buff *skb, struct ax_work *w)
 {
-	struct ax_config *cfg = config();
-	struct ax_nat_key *key;
-	struct ax_nat *row;
+	int found, r;
 
-	if (!w || !cfg)
+	if (!w)
 		return AX_DROP_NO_CONFIG;
 	if (w->pkt.flags & AX_P_ICMP_ERROR)
 		return nat_in_error(skb, w);
-	key = &w->nat_reverse;
-	nat_forward_key(key, &w->pkt);
-	key->reverse = 1;
-	row = bpf_map_lookup_elem(&ax_nat, key);
-	if (!row)
-		return 0;
-	nat_keep(row, nat_expiry(cfg, w, w->pkt.proto));
-	w->to = row->addr;
-	return rewrite(skb, &w->pkt, &w->to, row->port, AX_END_DST);
+	found = edge_answer(w);
+	if (found != AX_NAT_POD)
+		return found;
+	r = rewrite(skb, &w->pkt, &w->to, w->to_port, AX_END_DST);
+	return r ? r : AX_NAT_POD;
 }
 
 /*
@@ -189,8 +191,12 @@ AX_GLOBAL int nat_in(struct __sk_buff *skb, struct ax_work *w)
  */
 AX_INLINE bool nat_collides(struct ax_work *w)
 {
+	struct ax_config *cfg = config();
 	struct ax_nat *row;
 
+	/* pods are given no others; a row made before the range was changed lasts as long as its connection */
+	if (!cfg || !nat_in_range(cfg, bpf_ntohs(w->pkt.sport)))
+		return false;
 	nat_forward_key(&w->nat_key, &w->pkt);
 	if (bpf_map_lookup_elem(&ax_nat, &w->nat_key))
 		return true;

@@ -14,6 +14,12 @@ AX_INLINE __u32 world_identity(const struct ax_config *cfg, const struct ax_addr
 	return addr_is4(addr) ? AX_ID_WORLD_IPV4 : AX_ID_WORLD_IPV6;
 }
 
+/* An address that packets of others leave this node under */
+AX_INLINE bool is_node_address(const struct ax_config *cfg, const struct ax_addr *addr)
+{
+	return addr_equal(addr, &cfg->node_ip4) || addr_equal(addr, &cfg->node_ip6);
+}
+
 /* Not the API server: it may stand outside of the nodes, where nobody knows the way to a pod. */
 AX_INLINE bool identity_is_node(__u32 identity)
 {

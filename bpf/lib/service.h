@@ -6,105 +6,125 @@
 #ifndef AXON_LIB_SERVICE_H
 #define AXON_LIB_SERVICE_H
 
-#include "conntrack.h"
-#include "lb.h"
+#include "edge.h"
 #include "rewrite.h"
 
-AX_INLINE void flow_key_of(struct ax_flow_key *key, const struct ax_pkt *p)
+/* A pod on the way to itself has this address: it would not answer itself otherwise. fd00:6178:6f6e::1 */
+#define AX_LOOPBACK4 bpf_htonl(0xa9fe2a01)
+
+AX_INLINE void loopback_address(struct ax_addr *addr, __u8 family)
 {
-	__builtin_memset(key, 0, sizeof(*key));
-	key->saddr = p->saddr;
-	key->daddr = p->daddr;
-	key->sport = p->sport;
-	key->dport = p->dport;
-	key->proto = p->proto;
-}
-
-AX_INLINE __u32 flow_expiry(const struct ax_config *cfg, const struct ax_work *w)
-{
-	return w->now_s + (w->pkt.proto == IPPROTO_TCP ? cfg->ct_timeout_svc_s : cfg->ct_timeout_any_s);
-}
-
-/* The backend a flow has already, if it may keep it. */
-AX_INLINE struct ax_backend *remembered_backend(struct ax_work *w, const struct ax_config *cfg)
-{
-	struct ax_svc_flow *flow = bpf_map_lookup_elem(&ax_svc_flows, &w->flow_key);
-	struct ax_backend *backend;
-	bool opens = w->pkt.proto == IPPROTO_TCP && (w->pkt.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-
-	if (!flow || (__s32)(w->now_s - flow->expires_s) > 0)
-		return NULL;
-	backend = backend_row(flow->backend_id);
-	if (!backend || (opens && backend->state))
-		return NULL;
-	if (flow->expires_s != flow_expiry(cfg, w))
-		flow->expires_s = flow_expiry(cfg, w);
-	return backend;
-}
-
-AX_INLINE struct ax_backend *new_backend(struct ax_work *w, const struct ax_config *cfg)
-{
-	__u32 ports = (__u32)w->pkt.sport << 16 | w->pkt.dport;
-	struct ax_svc_flow flow = {};
-	struct ax_backend *backend;
-	struct ax_svc *svc;
-
-	for (int i = 0; i < AX_LB_TRIES; i++) {
-		svc = service_row(&w->svc_key);
-		if (!svc || !svc->count)
-			return NULL;
-		backend = select_backend(svc, &w->pkt.saddr, ports, w->pkt.proto, &flow.backend_id);
-		if (!backend)
-			continue;
-		flow.expires_s = flow_expiry(cfg, w);
-		bpf_map_update_elem(&ax_svc_flows, &w->flow_key, &flow, BPF_ANY);
-		return backend;
+	if (family == AF_INET) {
+		addr_set4(addr, AX_LOOPBACK4);
+		return;
 	}
-	return NULL;
+	addr->w[0] = bpf_htonl(0xfd006178);
+	addr->w[1] = bpf_htonl(0x6f6e0000);
+	addr->w[2] = 0;
+	addr->w[3] = bpf_htonl(1);
 }
 
-/* Translate the destination if it is a service. 0 or a drop reason. */
-AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
+AX_INLINE bool is_loopback_address(const struct ax_addr *addr, __u8 family)
+{
+	struct ax_addr loopback;
+
+	loopback_address(&loopback, family);
+	return addr_equal(addr, &loopback);
+}
+
+/* A pod's flow: its backend is what the row remembers, its connection's entry knows the rest. */
+AX_GLOBAL int service_remember(struct ax_work *w)
 {
 	struct ax_config *cfg = config();
-	struct ax_backend *backend;
-	struct ax_svc *svc;
-	int reason;
+	int r;
 
 	if (!w || !cfg)
 		return AX_DROP_NO_CONFIG;
+	w->edge.kind = AX_FLOW_LOCAL;
+	r = edge_remember(w, cfg);
+	return r ? r : AX_EDGE_FLOW;
+}
+
+/* To the backend in w->edge. 0 or a drop reason. */
+AX_GLOBAL int service_translate(struct __sk_buff *skb, struct ax_work *w)
+{
+	bool hairpin;
+	int r;
+
+	if (!w)
+		return AX_DROP_NO_CONFIG;
+	count(AX_M_SERVICE, skb->len);
+	w->to = w->edge.backend;
+	hairpin = addr_equal(&w->to, &w->pkt.saddr);
+	r = rewrite(skb, &w->pkt, &w->to, w->edge.backend_port, AX_END_DST);
+	if (r || !hairpin)
+		return r;
+	w->hairpin = 1;
+	loopback_address(&w->to, w->pkt.family);
+	return rewrite(skb, &w->pkt, &w->to, w->pkt.sport, AX_END_SRC);
+}
+
+/* Translate the destination of a pod's packet if it is a service. 0 or a drop reason. */
+AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r = AX_EDGE_FLOW;
+
+	if (!w)
+		return AX_DROP_NO_CONFIG;
 	if (is_icmp(&w->pkt))
 		return 0;
-	__builtin_memset(&w->svc_key, 0, sizeof(w->svc_key));
-	w->svc_key.addr = w->pkt.daddr;
-	w->svc_key.port = w->pkt.dport;
-	w->svc_key.proto = w->pkt.proto;
-	svc = service_for(&w->svc_key, &w->pkt.saddr, AX_CLIENT_INSIDE, &reason);
-	if (!svc)
-		return reason;
 	flow_key_of(&w->flow_key, &w->pkt);
-	w->frontend = w->pkt.daddr;
-	w->frontend_port = w->pkt.dport;
-	w->note.flags |= AX_EVF_TRANSLATED;
-	w->note.orig_daddr = w->pkt.daddr;
-	w->note.orig_dport = w->pkt.dport;
-	backend = remembered_backend(w, cfg);
-	if (!backend)
-		backend = new_backend(w, cfg);
-	if (!backend)
-		return AX_DROP_NO_SERVICE;
-	w->to = backend->addr;
-	count(AX_M_SERVICE, skb->len);
-	return rewrite(skb, &w->pkt, &w->to, backend->port, AX_END_DST);
+	if (!edge_known(w)) {
+		r = edge_select(w, AX_CLIENT_INSIDE);
+		if (r == AX_EDGE_FLOW)
+			r = service_remember(w);
+	}
+	if (r == AX_EDGE_NONE || r == AX_DROP_NOT_IN_SRC_RANGE)
+		return r;
+	edge_dialled(w);
+	return r == AX_EDGE_FLOW ? service_translate(skb, w) : r;
+}
+
+/* The other end has closed, or reset: the flow hears of it, which sees the client's packets only. */
+AX_INLINE void service_flow_ends(struct ax_work *w)
+{
+	struct ax_config *cfg = config();
+	struct ax_svc_flow *flow;
+
+	if (!cfg)
+		return;
+	/* w->pkt is translated by now */
+	flow_key_of_answer(&w->flow_key, &w->pkt);
+	flow = bpf_map_lookup_elem(&ax_svc_flows, &w->flow_key);
+	if (flow)
+		flow_touch(cfg, flow, w->pkt.proto, w->pkt.tcp_flags, false, w->now_s);
 }
 
 /* A reply, whose entry is in w->ct, leaves with the address the client dialled. 0 or a drop reason. */
+AX_GLOBAL int service_translate_answer(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r;
+
+	if (!w)
+		return AX_DROP_NO_CONFIG;
+	w->to = w->ct.frontend;
+	if (w->ct.flags & AX_CT_LOOPBACK) {
+		w->edge.backend = w->pkt.saddr;
+		r = rewrite(skb, &w->pkt, &w->edge.backend, w->pkt.dport, AX_END_DST);
+		if (r)
+			return r;
+	}
+	r = rewrite(skb, &w->pkt, &w->to, w->ct.frontend_port, AX_END_SRC);
+	if (w->pkt.tcp_flags & (TCP_FIN | TCP_RST))
+		service_flow_ends(w);
+	return r;
+}
+
 AX_INLINE int service_answer(struct __sk_buff *skb, struct ax_work *w)
 {
 	if (!w->ct.frontend_port || ct_from_initiator(&w->ct, w->side))
 		return 0;
-	w->to = w->ct.frontend;
-	return rewrite(skb, &w->pkt, &w->to, w->ct.frontend_port, AX_END_SRC);
+	return service_translate_answer(skb, w);
 }
 
 #endif

@@ -33,7 +33,7 @@ import {
   type NatKey,
 } from "@axoneme/abi";
 import { formatIp, type Ip, parseMac, parsePrefix } from "@axoneme/base";
-import { type BpfMap, BpfObject, type LoadedObject, RingBuffer } from "@axoneme/bpf";
+import { type BpfMap, BpfObject, type LoadedObject, possibleCpus, RingBuffer } from "@axoneme/bpf";
 import { GrowingMap, type GrowingShape } from "@axoneme/datapath";
 import { mapped } from "./dissect.ts";
 import { hostMac, podMac } from "./packet.ts";
@@ -102,6 +102,7 @@ export const defaultConfig: Config = {
   ctTimeoutAnyS: 60,
   ctTimeoutSvcS: 8000,
   tunnelPort: 0,
+  natCpus: possibleCpus(),
   hashSeed: 0,
 };
 
@@ -180,7 +181,15 @@ export class Datapath {
     for (const map of this.object.maps.values()) {
       if (
         map.name.startsWith("ax_") &&
-        !["ax_config", "ax_metrics", "ax_events", "ax_scratch", "ax_sock"].includes(map.name) &&
+        ![
+          "ax_config",
+          "ax_metrics",
+          "ax_events",
+          "ax_scratch",
+          "ax_sock",
+          "ax_nat_pools",
+          "ax_nat_stats",
+        ].includes(map.name) &&
         !this.#growing.has(map.name)
       )
         map.clear();

@@ -43,6 +43,8 @@ function run(ctx: Partial<GcCtx> = {}): GcCtx {
     ctDeleted: 0,
     natSeen: 0,
     natDeleted: 0,
+    flowSeen: 0,
+    flowDeleted: 0,
     ...ctx,
   };
   return decoded(

@@ -90,10 +90,13 @@ describe.each(families)("services per packet, $name", (f) => {
     for (const count of hits.values()) expect(count).toBeGreaterThan(50);
   });
 
-  test("a service without backends drops", () => {
+  test("a service without backends refuses, in the name of what was dialled", () => {
     peopled(dp, dev);
     dp.service(7, web, []);
-    expect(fromA(tcp({ ...dial, flags: Tcp.SYN })).verdict).toBe(Verdict.DROP);
+    const { verdict, out } = fromA(tcp({ ...dial, flags: Tcp.SYN }));
+    expect(verdict).toBe(Verdict.REDIRECT);
+    expect(dissect(out)).toMatchObject({ src: f.service, dst: f.a, sport: 8080, dport: 40000, wrong: [] });
+    expect(out[(f.name === "IPv4" ? 34 : 54) + 13]).toBe(Tcp.RST | Tcp.ACK);
     expect(dp.events()[0]).toMatchObject({ type: EventType.DROP, subtype: DropReason.NO_SERVICE });
   });
 

@@ -18,7 +18,14 @@ export class ConntrackCollector implements Module {
   readonly #freed: Ip[] = [];
   #timer: NodeJS.Timeout | undefined;
   #flushTimer: NodeJS.Timeout | undefined;
-  #last: SweepResult = { ctSeen: 0, ctDeleted: 0, natSeen: 0, natDeleted: 0 };
+  #last: SweepResult = {
+    ctSeen: 0,
+    ctDeleted: 0,
+    natSeen: 0,
+    natDeleted: 0,
+    flowSeen: 0,
+    flowDeleted: 0,
+  };
 
   constructor(kernel: Kernel, intervalMs: number, capacity: number, log: Logger) {
     this.#kernel = kernel;

@@ -78,7 +78,7 @@ struct ax_config {
 	__u32 ct_timeout_any_s;    /* 60 */
 	__u32 ct_timeout_svc_s;    /* 8000: translated-service TCP affinity of a connection */
 	__u16 tunnel_port;         /* host order; pods may not speak to it themselves (0: 8472) */
-	__u16 pad2;
+	__u16 nat_cpus;            /* possible CPUs, among which the ports of source NAT are cut (0: 1) */
 	__u32 hash_seed;           /* of Maglev look-ups: the same on all nodes of the cluster */
 };
 
@@ -298,10 +298,11 @@ enum ax_flow_kind {
 	AX_FLOW_LOCAL = 0,      /* destination only; the connection's entry in ax_ct knows the rest */
 	AX_FLOW_SNAT = 1,       /* forwarded to another node under (nat_addr, nat_port) */
 	AX_FLOW_DSR = 2,        /* forwarded to another node, which answers the client */
+	AX_FLOW_HOST = 3,       /* to this node's own stack; the reverse row in ax_nat names the frontend */
 };
 
 enum ax_flow_flags {
-	AX_FLOW_SEEN_REPLY = 1 << 0,
+	AX_FLOW_SEEN_REPLY = 1 << 0, /* or the client sent more than what opened it */
 	AX_FLOW_FIN_CLIENT = 1 << 1,
 	AX_FLOW_FIN_BACKEND = 1 << 2,
 	AX_FLOW_CLOSED = 1 << 3,
@@ -379,7 +380,8 @@ struct ax_ct {
 
 /* ---- ax_nat: hash, source NAT; two rows a mapping ---------------------------- */
 /* forward row: key = original packet, value = new source (of a Service's flow: in ax_svc_flows instead).
- * reverse row: key = the reply as it arrives, value = original source (new destination). */
+ * reverse row: key = the reply as it arrives, value = original source (new destination). A Service's flow
+ * to this node's own stack has one too, under the reply as the stack sends it. */
 struct ax_nat_key {
 	struct ax_addr saddr;
 	struct ax_addr daddr;
@@ -396,6 +398,18 @@ struct ax_nat {
 	__be16 port;
 	__be16 frontend_port;   /* 0: of no Service */
 	__u32 expires_s;
+};
+
+/* ---- ax_nat_stat: per-CPU array of one row, what the port pools did ------------- */
+struct ax_nat_stat {
+	__u64 allocated;
+	__u64 own;              /* of those: with the port the client had */
+	__u64 listed;           /* from the list of ports freed lately */
+	__u64 stolen;           /* from another CPU's range */
+	__u64 steps;            /* candidates that were taken already */
+	__u64 in_use;           /* candidates on which the host itself has a socket */
+	__u64 no_port;          /* refused: none of the candidates was free */
+	__u64 table_full;       /* refused: no room for the row */
 };
 
 /* ---- ax_l2: hash, addresses this node answers ARP and neighbour solicitations for ----- */
@@ -420,6 +434,8 @@ struct ax_gc_ctx {
 	__u32 ct_deleted;
 	__u32 nat_seen;
 	__u32 nat_deleted;
+	__u32 flow_seen;
+	__u32 flow_deleted;
 	__u32 pad;
 };
 

@@ -37,6 +37,7 @@ AX_MAP(ax_l2, BPF_MAP_TYPE_HASH, struct ax_l2_key, struct ax_l2, 16384, BPF_F_NO
 AX_MAP(ax_deny, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 65536, BPF_F_NO_PREALLOC);
 AX_MAP(ax_ct, BPF_MAP_TYPE_HASH, struct ax_ct_key, struct ax_ct, 131072, 0);
 AX_MAP(ax_nat, BPF_MAP_TYPE_HASH, struct ax_nat_key, struct ax_nat, 131072, BPF_F_NO_PREALLOC);
+AX_MAP(ax_nat_stats, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_nat_stat, 1, 0);
 AX_MAP(ax_frags, BPF_MAP_TYPE_LRU_HASH, struct ax_frag_key, struct ax_frag_ports, 8192, 0);
 AX_MAP(ax_metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_metric, 1024, 0);
 
@@ -64,6 +65,26 @@ AX_MAP(ax_metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_metric, 1024, 0);
 AX_GROWING(ax_services, BPF_MAP_TYPE_HASH, struct ax_svc_key, struct ax_svc, BPF_F_NO_PREALLOC);
 AX_GROWING(ax_backends, BPF_MAP_TYPE_HASH, __u32, struct ax_backend, BPF_F_NO_PREALLOC);
 AX_GROWING(ax_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, BPF_F_INNER_MAP);
+
+/* The ports of one protocol on one CPU: lib/natport.h. Not of the ABI: nobody else reads it. */
+enum ax_nat_class { AX_NAT_TCP = 0, AX_NAT_UDP = 1, AX_NAT_ICMP = 2, AX_NAT_CLASSES = 3 };
+#define AX_NAT_LISTED 1024 /* a power of two */
+
+struct ax_nat_pool {
+	__u32 cursor;   /* next candidate, from the start of the CPU's range */
+	__u32 head;     /* moved by ct_gc alone */
+	__u32 tail;     /* moved by this CPU alone */
+	__u32 pad;
+	__u16 listed[AX_NAT_LISTED];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct ax_nat_pool));
+	__uint(max_entries, AX_NAT_CLASSES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ax_nat_pools SEC(".maps");
 
 /* Storage that goes with its socket */
 struct {

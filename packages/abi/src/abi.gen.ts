@@ -136,6 +136,7 @@ export const FlowKind = {
   LOCAL: 0,
   SNAT: 1,
   DSR: 2,
+  HOST: 3,
 } as const;
 export type FlowKind = (typeof FlowKind)[keyof typeof FlowKind];
 
@@ -336,6 +337,7 @@ export interface Config {
   ctTimeoutAnyS: number;
   ctTimeoutSvcS: number;
   tunnelPort: number;
+  natCpus: number;
   hashSeed: number;
 }
 
@@ -360,7 +362,7 @@ export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint32(off + 72, v.ctTimeoutAnyS, true);
   view.setUint32(off + 76, v.ctTimeoutSvcS, true);
   view.setUint16(off + 80, v.tunnelPort, true);
-  view.setUint16(off + 82, 0, true);
+  view.setUint16(off + 82, v.natCpus, true);
   view.setUint32(off + 84, v.hashSeed, true);
 }
 
@@ -383,6 +385,7 @@ export function decodeConfig(view: DataView, off: number): Config {
     ctTimeoutAnyS: view.getUint32(off + 72, true),
     ctTimeoutSvcS: view.getUint32(off + 76, true),
     tunnelPort: view.getUint16(off + 80, true),
+    natCpus: view.getUint16(off + 82, true),
     hashSeed: view.getUint32(off + 84, true),
   };
 }
@@ -701,7 +704,7 @@ export function decodeFragPorts(view: DataView, off: number): FragPorts {
   };
 }
 
-/** struct ax_gc_ctx, 40 bytes. */
+/** struct ax_gc_ctx, 48 bytes. */
 export interface GcCtx {
   flush: Uint8Array;
   nowS: number;
@@ -709,9 +712,11 @@ export interface GcCtx {
   ctDeleted: number;
   natSeen: number;
   natDeleted: number;
+  flowSeen: number;
+  flowDeleted: number;
 }
 
-export const gcCtxSize = 40;
+export const gcCtxSize = 48;
 
 export function encodeGcCtx(v: GcCtx, view: DataView, off: number): void {
   putBytes(view, off, v.flush, 16);
@@ -720,7 +725,9 @@ export function encodeGcCtx(v: GcCtx, view: DataView, off: number): void {
   view.setUint32(off + 24, v.ctDeleted, true);
   view.setUint32(off + 28, v.natSeen, true);
   view.setUint32(off + 32, v.natDeleted, true);
-  view.setUint32(off + 36, 0, true);
+  view.setUint32(off + 36, v.flowSeen, true);
+  view.setUint32(off + 40, v.flowDeleted, true);
+  view.setUint32(off + 44, 0, true);
 }
 
 export function decodeGcCtx(view: DataView, off: number): GcCtx {
@@ -731,6 +738,8 @@ export function decodeGcCtx(view: DataView, off: number): GcCtx {
     ctDeleted: view.getUint32(off + 24, true),
     natSeen: view.getUint32(off + 28, true),
     natDeleted: view.getUint32(off + 32, true),
+    flowSeen: view.getUint32(off + 36, true),
+    flowDeleted: view.getUint32(off + 40, true),
   };
 }
 
@@ -897,6 +906,44 @@ export function decodeNatKey(view: DataView, off: number): NatKey {
     dport: view.getUint16(off + 34, false),
     proto: view.getUint8(off + 36),
     reverse: view.getUint8(off + 37),
+  };
+}
+
+/** struct ax_nat_stat, 64 bytes. */
+export interface NatStat {
+  allocated: bigint;
+  own: bigint;
+  listed: bigint;
+  stolen: bigint;
+  steps: bigint;
+  inUse: bigint;
+  noPort: bigint;
+  tableFull: bigint;
+}
+
+export const natStatSize = 64;
+
+export function encodeNatStat(v: NatStat, view: DataView, off: number): void {
+  view.setBigUint64(off, v.allocated, true);
+  view.setBigUint64(off + 8, v.own, true);
+  view.setBigUint64(off + 16, v.listed, true);
+  view.setBigUint64(off + 24, v.stolen, true);
+  view.setBigUint64(off + 32, v.steps, true);
+  view.setBigUint64(off + 40, v.inUse, true);
+  view.setBigUint64(off + 48, v.noPort, true);
+  view.setBigUint64(off + 56, v.tableFull, true);
+}
+
+export function decodeNatStat(view: DataView, off: number): NatStat {
+  return {
+    allocated: view.getBigUint64(off, true),
+    own: view.getBigUint64(off + 8, true),
+    listed: view.getBigUint64(off + 16, true),
+    stolen: view.getBigUint64(off + 24, true),
+    steps: view.getBigUint64(off + 32, true),
+    inUse: view.getBigUint64(off + 40, true),
+    noPort: view.getBigUint64(off + 48, true),
+    tableFull: view.getBigUint64(off + 56, true),
   };
 }
 
@@ -1247,6 +1294,8 @@ export const maps = {
   ax_lrp_skip: { type: 1, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "SkipKey", value: "u32" },
   ax_metrics: { type: 6, keySize: 4, valueSize: 16, maxEntries: 1024, flags: 0, key: "u32", value: "Metric" },
   ax_nat: { type: 1, keySize: 40, valueSize: 40, maxEntries: 131072, flags: 1, key: "NatKey", value: "Nat" },
+  ax_nat_pools: { type: 6, keySize: 0, valueSize: 0, maxEntries: 3, flags: 0, key: "", value: "" },
+  ax_nat_stats: { type: 6, keySize: 4, valueSize: 64, maxEntries: 1, flags: 0, key: "u32", value: "NatStat" },
   ax_netns: { type: 1, keySize: 8, valueSize: 32, maxEntries: 16384, flags: 1, key: "u64", value: "Netns" },
   ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
@@ -1266,7 +1315,7 @@ export const layouts = {
   Affinity: { c: "ax_affinity", size: 8, fields: { backend_id: [0, 4], last_s: [4, 4] } },
   AffinityKey: { c: "ax_affinity_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
   Backend: { c: "ax_backend", size: 28, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], service_id: [20, 4], flags: [24, 1], pad: [25, 3] } },
-  Config: { c: "ax_config", size: 88, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], pad2: [82, 2], hash_seed: [84, 4] } },
+  Config: { c: "ax_config", size: 88, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], nat_cpus: [82, 2], hash_seed: [84, 4] } },
   Ct: { c: "ax_ct", size: 116, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], created_s: [12, 4], frontend: [16, 16], frontend_port: [32, 2], pad: [34, 2], side: [36, 80] } },
   CtKey: { c: "ax_ct_key", size: 40, fields: { a: [0, 16], b: [16, 16], aport: [32, 2], bport: [34, 2], proto: [36, 1], pad: [37, 3] } },
   CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], packets_hi_pad: [36, 4] } },
@@ -1275,7 +1324,7 @@ export const layouts = {
   FlowKey: { c: "ax_flow_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], pad: [37, 3] } },
   FragKey: { c: "ax_frag_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], id: [32, 4], proto: [36, 1], pad: [37, 3] } },
   FragPorts: { c: "ax_frag_ports", size: 4, fields: { sport: [0, 2], dport: [2, 2] } },
-  GcCtx: { c: "ax_gc_ctx", size: 40, fields: { flush: [0, 16], now_s: [16, 4], ct_seen: [20, 4], ct_deleted: [24, 4], nat_seen: [28, 4], nat_deleted: [32, 4], pad: [36, 4] } },
+  GcCtx: { c: "ax_gc_ctx", size: 48, fields: { flush: [0, 16], now_s: [16, 4], ct_seen: [20, 4], ct_deleted: [24, 4], nat_seen: [28, 4], nat_deleted: [32, 4], flow_seen: [36, 4], flow_deleted: [40, 4], pad: [44, 4] } },
   IpcacheEntry: { c: "ax_ipcache_entry", size: 24, fields: { identity: [0, 4], flags: [4, 4], node_ip: [8, 16] } },
   IpcacheKey: { c: "ax_ipcache_key", size: 20, fields: { prefixlen: [0, 4], addr: [4, 16] } },
   L2: { c: "ax_l2", size: 16, fields: { answered: [0, 8], mac: [8, 6], pad: [14, 2] } },
@@ -1283,6 +1332,7 @@ export const layouts = {
   Metric: { c: "ax_metric", size: 16, fields: { packets: [0, 8], bytes: [8, 8] } },
   Nat: { c: "ax_nat", size: 40, fields: { addr: [0, 16], frontend: [16, 16], port: [32, 2], frontend_port: [34, 2], expires_s: [36, 4] } },
   NatKey: { c: "ax_nat_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], reverse: [37, 1], pad: [38, 2] } },
+  NatStat: { c: "ax_nat_stat", size: 64, fields: { allocated: [0, 8], own: [8, 8], listed: [16, 8], stolen: [24, 8], steps: [32, 8], in_use: [40, 8], no_port: [48, 8], table_full: [56, 8] } },
   Netns: { c: "ax_netns", size: 32, fields: { ip4: [0, 16], ip6: [16, 16] } },
   PolicyHead: { c: "ax_policy_head", size: 16, fields: { shapes_exact: [0, 4], shapes_any: [4, 4], default_rule: [8, 4], default_verdict: [12, 1], pad: [13, 3] } },
   PolicyKey: { c: "ax_policy_key", size: 12, fields: { policy_id: [0, 4], identity: [4, 4], port: [8, 2], proto: [10, 1], shape: [11, 1] } },

@@ -3,6 +3,7 @@ export { GrowingMap, type GrowingShape } from "./growing-map.ts";
 export { Kernel, type NodeConfig } from "./kernel.ts";
 export { type DatapathMaps, openMaps } from "./maps.ts";
 export { type DatapathCounter, readMetrics } from "./metrics.ts";
+export { readNatStats } from "./nat-stats.ts";
 export { applyPolicyChanges, lockPolicy, nextPolicyIds, prunePolicy } from "./policy.ts";
 export { type LoadedPrograms, loadPrograms, objectNames, type ProgramOptions } from "./programs.ts";
 export { applyServiceChanges, readServiceRows } from "./services.ts";

@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { type Config, ConfigFlags } from "@axoneme/abi";
 import type { Ip, Logger } from "@axoneme/base";
-import { mountBpffs, type Program, RingBuffer } from "@axoneme/bpf";
+import { mountBpffs, type Program, possibleCpus, RingBuffer } from "@axoneme/bpf";
 import { Attachments } from "./attachments.ts";
 import { type DatapathMaps, openMaps } from "./maps.ts";
 import { dropOldBuilds, loadPrograms, type ProgramOptions } from "./programs.ts";
 import { type SweepResult, sweep } from "./sweep.ts";
 
-/** What the agent sets in `ax_config`; the epoch is the kernel's own business. */
-export type NodeConfig = Omit<Config, "epoch">;
+/** What the agent sets in `ax_config`; the epoch and the number of CPUs are the kernel's own business. */
+export type NodeConfig = Omit<Config, "epoch" | "natCpus">;
 
 /**
  * A node's datapath: its maps, its programs at their places, and the epoch. Opening it brings this build's programs
@@ -50,7 +50,7 @@ export class Kernel {
 
   /** Writes the node's configuration and raises the epoch. */
   configure(config: NodeConfig): void {
-    this.#config = this.#withXdp({ ...config, epoch: this.#nextEpoch() });
+    this.#config = this.#withXdp({ ...config, natCpus: possibleCpus(), epoch: this.#nextEpoch() });
     this.maps.config.put(0, this.#config);
   }
 

@@ -26,6 +26,7 @@ export interface DatapathMaps {
   readonly ct: TypedMap<abi.CtKey, abi.Ct>;
   readonly nat: TypedMap<abi.NatKey, abi.Nat>;
   readonly frags: TypedMap<abi.FragKey, abi.FragPorts>;
+  readonly natStats: BpfMap;
   readonly metrics: BpfMap;
   readonly events: BpfMap;
 }
@@ -143,6 +144,7 @@ export function openMaps(dir: string): { maps: DatapathMaps; close: () => void }
       codec(abi.fragKeySize, abi.encodeFragKey, abi.decodeFragKey),
       codec(abi.fragPortsSize, abi.encodeFragPorts, abi.decodeFragPorts),
     ),
+    natStats: open("ax_nat_stats"),
     metrics: open("ax_metrics"),
     events: open("ax_events"),
   };

@@ -194,7 +194,7 @@ describe("the epoch", () => {
   it("goes round without ever being 0, which marks what was never decided", () => {
     const kernel = open();
     kernel.configure(config);
-    kernel.maps.config.put(0, { ...config, epoch: 0xffffffff });
+    kernel.maps.config.put(0, { ...config, natCpus: 0, epoch: 0xffffffff });
     const next = open();
     next.changed();
     next.settle();
