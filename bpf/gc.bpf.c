@@ -87,8 +87,9 @@ AX_INLINE bool nat_is_over(const struct ax_gc_ctx *gc, const struct ax_nat_key *
 {
 	struct ax_ct_key ct_name;
 
+	/* its forward row may be about to be made */
 	if (row->frontend_port)
-		return is_over(gc->now_s, row->expires_s) && !has_flow(key, row);
+		return row->expires_s - gc->now_s > AX_EDGE_GRACE_S && !has_flow(key, row);
 	if (is_own_address(&p->saddr))
 		return is_over(gc->now_s, row->expires_s);
 	ct_key(p, &ct_name);

@@ -92,8 +92,11 @@ AX_INLINE void keep_forward(const struct ax_pkt *p, const struct ax_nat *row, __
 	key.dport = row->frontend_port;
 	key.proto = p->proto;
 	flow = bpf_map_lookup_elem(&ax_svc_flows, &key);
-	if (flow)
-		flow->expires_s = expires;
+	if (!flow)
+		return;
+	if (!(flow->flags & AX_FLOW_SEEN_REPLY))
+		__sync_fetch_and_or(&flow->flags, AX_FLOW_SEEN_REPLY);
+	flow->expires_s = expires;
 }
 
 /* A client's packet of a flow that another node serves */
