@@ -251,7 +251,7 @@ class Composition {
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = new HubblePeers(config);
-    this.#services = new ServiceModule(new ServiceCompiler({ nodeName: this.#nodeName }), kernel, log);
+    this.#services = new ServiceModule(new ServiceCompiler({ node: { name: this.#nodeName } }), kernel, log);
     this.#acceleration = new Acceleration(kernel, netlink, config.loadBalancerAcceleration, log);
     this.#addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
     this.#policy = this.#createPolicy();

@@ -1,128 +1,146 @@
-import { type Ip, ipCompare, ipKey } from "@axoneme/base";
-import { BackendTable } from "./backends.ts";
-import { compileService, type DesiredFrontend, type DesiredService, type NodeContext } from "./desired.ts";
-import { type EndpointSliceObject, objectKey, type ServiceObject, serviceOf } from "./objects.ts";
+import { ChangeSet } from "./changes.ts";
+import type { Desired, DesiredUnit, NodeContext } from "./desired.ts";
+import { type Explanation, explainFrontend, type FrontendQuery } from "./explain.ts";
+import { FrontendTable } from "./frontends.ts";
+import { compileHostPorts } from "./hostports.ts";
+import { IdCounter } from "./ids.ts";
+import { ListStore } from "./lists.ts";
+import { checkMaglevSize } from "./maglev.ts";
 import {
-  type BackendRow,
-  type ExistingRows,
-  type FrontendKey,
-  frontendText,
-  type LbChange,
-  type ServiceRow,
-  sameRow,
-} from "./rows.ts";
+  type EndpointSliceObject,
+  type HostPort,
+  type LocalPod,
+  type LocalRedirectPolicyObject,
+  objectKey,
+  type ServiceObject,
+  serviceOf,
+} from "./objects.ts";
+import { type Owner, type OwnerKind, ownerOf, ownerText, type Problem, ProblemBook } from "./problems.ts";
+import { type RedirectEffect, RedirectTable } from "./redirects.ts";
+import { type ExistingRows, type FrontendKey, frontendText, type LbChange } from "./rows.ts";
+import { compileService } from "./service.ts";
+import { defaultSettings, type LoadBalancerSettings } from "./settings.ts";
+import type { SlotList } from "./slotlist.ts";
+import { type TrimmedSlice, trimSlice } from "./trim.ts";
+import { Unit } from "./unit.ts";
+import {
+  type FrontendView,
+  frontendViews,
+  type HealthCheckView,
+  type MaglevView,
+  maglevViews,
+} from "./views.ts";
+
+/** Slots there may be: 64 Mi of 4 bytes. */
+const defaultMaxSlots = 1 << 26;
 
 export interface ServiceCompilerOptions {
-  /** This node's name, for traffic policy Local (default: Local means all). */
-  nodeName?: string;
-  /** Addresses on which NodePorts are served (default none: no NodePort rows). */
-  nodeAddresses?: readonly Ip[];
+  /** This node; without a name every endpoint counts as local, without a zone zone hints are ignored. */
+  readonly node?: { readonly name?: string | undefined; readonly zone?: string | undefined };
+  /** The cluster's defaults, where they differ from `defaultSettings`. */
+  readonly settings?: Partial<LoadBalancerSettings>;
+  /** Slots there may be at all. */
+  readonly maxSlots?: number;
   /** Source of randomness in [0, 1); tests pin it. */
-  random?: () => number;
+  readonly random?: () => number;
 }
 
-/** A list of slots in the maps or about to be. */
-interface SlotList {
-  slotsId: number;
-  backendIds: readonly number[];
-  written: boolean;
-  /** Service rows in the maps that name it. */
-  users: number;
-}
-
-/** A service's wish for a frontend. */
-interface Claim {
-  service: string;
-  frontend: DesiredFrontend;
-  list: SlotList;
-}
-
-/** A row of `ax_services` in the maps. */
-interface Written {
-  key: FrontendKey;
-  row: ServiceRow;
-  list: SlotList;
-  /** Found in the maps at start, and nobody has claimed it so far. */
-  orphan: boolean;
-}
-
-interface ServiceState {
-  lists: Map<string, SlotList>;
-  frontendKeys: Set<string>;
-}
-
-/** One frontend for people: `axon service list`, flows. */
-export interface FrontendView {
-  readonly namespace: string;
-  readonly name: string;
-  readonly portName: string;
-  readonly key: FrontendKey;
-  readonly row: ServiceRow;
-  readonly backends: readonly BackendRow[];
+/** Sizes for people and metrics. */
+export interface CompilerStats {
+  readonly services: number;
+  readonly frontends: number;
+  readonly backends: number;
+  readonly slotsUsed: number;
+  readonly slotsQuarantined: number;
+  readonly slotsNeeded: number;
 }
 
 /**
- * Services and EndpointSlices to the rows of the datapath, in proportion to each change. A changed list of
- * backends gets a fresh `slots_id`, so that one write of the service row flips all at once; what it named
- * before goes afterwards. Ids are stable while their object lives and not used again.
+ * Services, EndpointSlices, hostPorts and local redirect policies to the rows of the datapath, in proportion to
+ * each change: an event compiles the objects it concerns, and only what differs is written. A changed list of
+ * backends gets a fresh range of slots, so that one write of the service row flips all at once; what it named
+ * before goes afterwards. Ids are stable while their object lives and never used again. No I/O, no clock.
  */
 export class ServiceCompiler {
   readonly #random: () => number;
+  readonly #settings: LoadBalancerSettings;
   #node: NodeContext;
   readonly #services = new Map<string, ServiceObject>();
-  /** Slices by service, by slice. */
-  readonly #slices = new Map<string, Map<string, EndpointSliceObject>>();
+  /** Slices by Service, by slice. */
+  readonly #slices = new Map<string, Map<string, TrimmedSlice>>();
   readonly #sliceService = new Map<string, string>();
-  readonly #states = new Map<string, ServiceState>();
-  readonly #claims = new Map<string, Map<string, Claim>>();
-  readonly #written = new Map<string, Written>();
-  readonly #frontendIds = new Map<string, number>();
-  readonly #backends = new BackendTable();
-  readonly #dirty = new Set<string>();
-  readonly #dirtyFrontends = new Set<string>();
-  #nextSlotsId = 1;
-  #nextFrontendId = 1;
-  #synced = false;
+  readonly #hostPorts = new Map<string, readonly HostPort[]>();
+  readonly #redirects = new RedirectTable();
+  /** Services whose endpoints have hints. */
+  readonly #hinted = new Set<string>();
+  readonly #healthChecks = new Map<string, { port: number; localEndpoints: number }>();
+  /** What each owner has in the maps. */
+  readonly #units = new Map<string, readonly Unit[]>();
+  readonly #problems = new ProblemBook();
+  readonly #lists: ListStore;
+  readonly #frontends: FrontendTable;
+  readonly #dirty = new Map<string, Owner>();
+  readonly #touched = new Set<Unit>();
+  /** Units of the maps at start, and those of them nobody has taken over. */
+  readonly #restored = new Set<Unit>();
+  readonly #unclaimed = new Map<number, Unit>();
+  readonly #serviceIds = new IdCounter();
+  readonly #backendIds = new IdCounter();
+  #batching = false;
 
   constructor(options: ServiceCompilerOptions = {}) {
     this.#random = options.random ?? Math.random;
-    this.#node = { nodeName: options.nodeName, nodeAddresses: options.nodeAddresses ?? [] };
+    this.#settings = { ...defaultSettings, ...options.settings };
+    checkMaglevSize(this.#settings.maglevTableSize);
+    this.#node = { name: options.node?.name, zone: options.node?.zone };
+    this.#lists = new ListStore(this.#settings, options.maxSlots ?? defaultMaxSlots);
+    this.#frontends = new FrontendTable(this.#lists, this.#problems);
   }
 
-  /** Changes the node's addresses; every service with a NodePort is compiled again. */
-  setNodeAddresses(addresses: readonly Ip[]): LbChange[] {
-    if (addresses.map(ipKey).join() === this.#node.nodeAddresses.map(ipKey).join()) return [];
-    this.#node = { ...this.#node, nodeAddresses: addresses };
-    for (const [key, { spec }] of this.#services) {
-      if (spec?.ports?.some((port) => (port.nodePort ?? 0) > 0)) this.#dirty.add(key);
+  /** Runs several events and commits once: for lists of many objects. */
+  batch(run: () => void): LbChange[] {
+    this.#batching = true;
+    try {
+      run();
+    } finally {
+      this.#batching = false;
     }
     return this.#commit();
   }
 
-  /** A Service was added or changed. */
+  /** What is known of this node changed: Services that look at it are compiled again. */
+  setNode(node: { readonly name?: string | undefined; readonly zone?: string | undefined }): LbChange[] {
+    const before = this.#node;
+    this.#node = { name: node.name, zone: node.zone };
+    const renamed = before.name !== node.name;
+    if (renamed) for (const key of this.#services.keys()) this.#mark("Service", key);
+    else if (before.zone !== node.zone) for (const key of this.#hinted) this.#mark("Service", key);
+    return this.#commit();
+  }
+
+  /** A Service was added or changed. It is kept: give what `trimService` leaves. */
   upsertService(service: ServiceObject): LbChange[] {
     this.#services.set(objectKey(service), service);
-    this.#dirty.add(objectKey(service));
-    return this.#commit();
+    return this.#changed("Service", objectKey(service));
   }
 
   /** A Service was deleted. Its slices may outlive it. */
   deleteService(namespace: string, name: string): LbChange[] {
-    if (this.#services.delete(`${namespace}/${name}`)) this.#dirty.add(`${namespace}/${name}`);
-    return this.#commit();
+    const key = `${namespace}/${name}`;
+    return this.#services.delete(key) ? this.#changed("Service", key) : this.#commit();
   }
 
   /** A slice was added or changed. A slice that names no Service is nobody's. */
-  upsertSlice(slice: EndpointSliceObject): LbChange[] {
+  upsertSlice(object: EndpointSliceObject): LbChange[] {
+    const slice = trimSlice(object);
     const key = objectKey(slice);
     const service = serviceOf(slice);
     if (this.#sliceService.get(key) !== service) this.#removeSlice(key);
     if (service === undefined) return this.#commit();
-    const slices = this.#slices.get(service) ?? new Map<string, EndpointSliceObject>();
+    const slices = this.#slices.get(service) ?? new Map<string, TrimmedSlice>();
     this.#slices.set(service, slices.set(key, slice));
     this.#sliceService.set(key, service);
-    this.#dirty.add(service);
-    return this.#commit();
+    return this.#changed("Service", service);
   }
 
   /** A slice was deleted. */
@@ -138,7 +156,43 @@ export class ServiceCompiler {
     const slices = this.#slices.get(service);
     slices?.delete(key);
     if (slices?.size === 0) this.#slices.delete(service);
-    this.#dirty.add(service);
+    this.#mark("Service", service);
+  }
+
+  /** States the hostPorts of a pod of this node (`namespace/name`) that runs; none = it has none any more. */
+  upsertHostPorts(pod: string, ports: readonly HostPort[]): LbChange[] {
+    if (ports.length === 0 && !this.#hostPorts.has(pod)) return this.#commit();
+    if (ports.length === 0) this.#hostPorts.delete(pod);
+    else this.#hostPorts.set(pod, ports);
+    return this.#changed("Pod", pod);
+  }
+
+  /** A CiliumLocalRedirectPolicy was added or changed. */
+  upsertRedirect(policy: LocalRedirectPolicyObject): LbChange[] {
+    return this.#redirected(this.#redirects.upsertPolicy(policy));
+  }
+
+  /** A CiliumLocalRedirectPolicy was deleted. */
+  deleteRedirect(namespace: string, name: string): LbChange[] {
+    const key = `${namespace}/${name}`;
+    this.#mark("CiliumLocalRedirectPolicy", key);
+    return this.#redirected(this.#redirects.deletePolicy(key));
+  }
+
+  /** A pod of this node was added or changed: policies may choose it. */
+  upsertLocalPod(pod: LocalPod): LbChange[] {
+    return this.#redirected(this.#redirects.upsertPod(pod));
+  }
+
+  /** A pod of this node is gone. */
+  deleteLocalPod(namespace: string, name: string): LbChange[] {
+    return this.#redirected(this.#redirects.deletePod(namespace, name));
+  }
+
+  #redirected({ policies, services }: RedirectEffect): LbChange[] {
+    for (const key of policies) this.#mark("CiliumLocalRedirectPolicy", key);
+    for (const key of services) this.#mark("Service", key);
+    return this.#commit();
   }
 
   /**
@@ -147,28 +201,32 @@ export class ServiceCompiler {
    * remember ids whose rows went before the restart, and these must not come again.
    */
   restore(rows: ExistingRows): void {
-    const lists = new Map<number, number[]>();
-    for (const { row } of rows.services) {
-      if (row.slots > 0)
-        lists.set(row.slotsOff, [...rows.slots.subarray(row.slotsOff, row.slotsOff + row.slots)]);
-    }
-    const byId = new Map<number, SlotList>();
-    for (const [slotsId, backendIds] of lists) {
-      byId.set(slotsId, { slotsId, backendIds, written: true, users: 0 });
-      this.#nextSlotsId = Math.max(this.#nextSlotsId, slotsId + backendIds.length);
-    }
-    this.#backends.restore(rows.backends);
+    const serviceRows = rows.services.map(({ row }) => row);
+    const lists = this.#lists.restore(serviceRows, rows.slots);
     for (const { key, row } of rows.services) {
-      const list = byId.get(row.slotsOff) ?? emptyList();
-      list.users++;
-      this.#written.set(frontendText(key), { key, row, list, orphan: true });
-      this.#frontendIds.set(frontendText(key), row.serviceId);
-      this.#nextFrontendId = Math.max(this.#nextFrontendId, row.serviceId + 1);
+      this.#restoredUnit(row.serviceId);
+      const list = row.slots > 0 ? lists.get(row.slotsOff) : undefined;
+      this.#frontends.restore(key, row, list ?? this.#lists.empty);
     }
-    if (this.#nextFrontendId === 1 && this.#nextSlotsId === 1) return;
-    const far = Math.floor(this.#random() * 2 ** 31);
-    this.#nextFrontendId = Math.max(this.#nextFrontendId, far);
-    this.#backends.startAt(far);
+    for (const { id, row } of rows.backends) {
+      this.#restoredUnit(row.serviceId).restoreBackend(id, row);
+      this.#backendIds.restore(id);
+    }
+    for (const { serviceId, prefix } of rows.ranges) this.#restoredUnit(serviceId).restoreRange(prefix);
+    for (const { serviceId, client } of rows.skips) this.#restoredUnit(serviceId).restoreSkip(client);
+    this.#serviceIds.jump(this.#random());
+    this.#backendIds.jump(this.#random());
+  }
+
+  #restoredUnit(id: number): Unit {
+    const known = this.#unclaimed.get(id);
+    if (known !== undefined) return known;
+    const unit = new Unit(id);
+    unit.restored = true;
+    this.#unclaimed.set(id, unit);
+    this.#restored.add(unit);
+    this.#serviceIds.restore(id);
+    return unit;
   }
 
   /**
@@ -176,170 +234,220 @@ export class ServiceCompiler {
    * restored row is left as it is: its Service may be known already, and its slices not yet.
    */
   prune(): LbChange[] {
-    this.#synced = true;
-    for (const [text, { orphan }] of this.#written) if (orphan) this.#dirtyFrontends.add(text);
-    this.#backends.prune();
+    this.#frontends.settleOrphans();
+    for (const unit of this.#unclaimed.values()) unit.abandon();
+    this.#unclaimed.clear();
+    for (const unit of this.#restored) {
+      unit.restored = false;
+      this.#touched.add(unit);
+    }
+    this.#restored.clear();
     return this.#commit();
+  }
+
+  /**
+   * Lets freed slots be used again a second after they were freed; call it about once a second. `nowMs` is any
+   * clock that only goes forward. The writes are those of Services that had found no room.
+   */
+  reclaim(nowMs: number): LbChange[] {
+    if (!this.#lists.allocator.reclaim(nowMs)) return [];
+    for (const text of this.#frontends.starved) {
+      const owner = this.#units.get(text)?.[0]?.owner;
+      if (owner !== undefined) this.#dirty.set(text, owner);
+    }
+    return this.#commit();
+  }
+
+  /** `ax_slots` must have this many rows before the changes handed out so far are written. */
+  get slotsNeeded(): number {
+    return this.#lists.allocator.slotsNeeded;
+  }
+
+  #changed(kind: OwnerKind, key: string): LbChange[] {
+    this.#mark(kind, key);
+    return this.#commit();
+  }
+
+  #mark(kind: OwnerKind, key: string): void {
+    const owner = this.#units.get(ownerText(kind, key))?.[0]?.owner ?? ownerOf(kind, key);
+    this.#dirty.set(owner.text, owner);
   }
 
   /** The writes that bring the maps to what is known now, in order. */
   #commit(): LbChange[] {
-    const before: LbChange[] = [];
-    const flips: LbChange[] = [];
-    const after: LbChange[] = [];
-    for (const service of this.#dirty) this.#compile(service);
+    if (this.#batching) return [];
+    const changes = new ChangeSet();
+    for (const owner of this.#dirty.values()) this.#compile(owner, changes);
     this.#dirty.clear();
-    for (const text of this.#dirtyFrontends) this.#settle(text, before, flips, after);
-    this.#dirtyFrontends.clear();
-    const { puts, deletes } = this.#backends.commit();
-    return [...puts, ...before, ...flips, ...after, ...deletes];
+    this.#frontends.settle(changes);
+    for (const unit of this.#touched) if (!unit.restored) unit.dropUnwanted(changes);
+    this.#touched.clear();
+    return changes.ordered();
   }
 
-  #compile(service: string): void {
-    const slices = this.#slices.get(service)?.values() ?? [];
-    const desired = compileService(this.#services.get(service), slices, this.#node);
-    const old = this.#states.get(service);
-    this.#backends.claim(service, desired.backends);
-    const lists = this.#lists(desired, old);
-    const frontendKeys = new Set<string>();
-    for (const frontend of desired.frontends) {
-      const text = frontendText(frontend.key);
-      const list = lists.get(frontend.list.key);
-      // A service that names one frontend twice (a NodePort as external IP): the first stands.
-      if (list === undefined || frontendKeys.has(text)) continue;
-      frontendKeys.add(text);
-      const claims = this.#claims.get(text) ?? new Map<string, Claim>();
-      this.#claims.set(text, claims.set(service, { service, frontend, list }));
-      this.#dirtyFrontends.add(text);
+  #compile(owner: Owner, changes: ChangeSet): void {
+    const desired = this.#desiredOf(owner);
+    if (this.#frontends.starved.delete(owner.text)) this.#problems.set(owner, "slots", []);
+    this.#problems.set(owner, "compile", desired.findings);
+    const before = this.#units.get(owner.text) ?? [];
+    const units: Unit[] = [];
+    for (const wanted of desired.units) {
+      if (units.some(({ key }) => key === wanted.key)) continue;
+      const unit = before.find(({ key }) => key === wanted.key) ?? this.#newUnit(wanted);
+      unit.owner = owner;
+      unit.sync(wanted, this.#backendIds, changes);
+      this.#claim(owner, unit, wanted);
+      this.#touched.add(unit);
+      units.push(unit);
     }
-    for (const text of old?.frontendKeys ?? []) {
-      if (frontendKeys.has(text)) continue;
-      this.#claims.get(text)?.delete(service);
-      if (this.#claims.get(text)?.size === 0) this.#claims.delete(text);
-      this.#dirtyFrontends.add(text);
+    for (const unit of before) if (!units.includes(unit)) this.#giveUp(unit);
+    if (units.length === 0) this.#units.delete(owner.text);
+    else this.#units.set(owner.text, units);
+  }
+
+  #desiredOf({ kind, namespace, name }: Owner): Desired {
+    const key = `${namespace}/${name}`;
+    if (kind === "Pod") return compileHostPorts(this.#hostPorts.get(key) ?? [], this.#settings);
+    if (kind === "CiliumLocalRedirectPolicy") {
+      const desired = this.#redirects.compile(key);
+      return this.#settings.kinds.has("LocalRedirect") ? desired : { ...desired, units: [] };
     }
-    if (frontendKeys.size === 0) this.#states.delete(service);
-    else this.#states.set(service, { lists, frontendKeys });
+    const service = compileService(this.#services.get(key), {
+      slices: slicesInOrder(this.#slices.get(key)),
+      node: this.#node,
+      settings: this.#settings,
+      redirect: (port, onlyPort) => this.#redirects.redirectOf(key, port, onlyPort),
+    });
+    if (service.hinted) this.#hinted.add(key);
+    else this.#hinted.delete(key);
+    if (service.healthCheck !== undefined) this.#healthChecks.set(key, service.healthCheck);
+    else this.#healthChecks.delete(key);
+    return service;
   }
 
-  /** The service's lists of slots: one that did not change is kept, another gets a fresh id. */
-  #lists(desired: DesiredService, old: ServiceState | undefined): Map<string, SlotList> {
-    const lists = new Map<string, SlotList>();
-    for (const { key, list } of desired.frontends) {
-      const made = lists.get(list.key);
-      if (made?.written || (made !== undefined && old !== undefined)) continue;
-      const backendIds = list.backends.map((backend) => this.#backends.idOf(backend));
-      // After a restart the list may be known by any of its frontends.
-      const known = [old?.lists.get(list.key), this.#written.get(frontendText(key))?.list];
-      const same = known.find((candidate) => candidate?.backendIds.join() === backendIds.join());
-      lists.set(list.key, same ?? made ?? this.#newList(backendIds));
+  /** After a restart a unit is known by any of its frontends. */
+  #newUnit({ frontends }: DesiredUnit): Unit {
+    if (this.#unclaimed.size > 0) {
+      for (const { key } of frontends) {
+        const record = this.#frontends.get(frontendText(key));
+        const unit = record?.orphan === true ? this.#unclaimed.get(record.row?.serviceId ?? 0) : undefined;
+        if (unit === undefined) continue;
+        this.#unclaimed.delete(unit.id);
+        return unit;
+      }
     }
-    return lists;
+    return new Unit(this.#serviceIds.next());
   }
 
-  #newList(backendIds: readonly number[]): SlotList {
-    if (backendIds.length === 0) return emptyList();
-    const slotsId = this.#nextSlotsId;
-    this.#nextSlotsId += backendIds.length;
-    return { slotsId, backendIds, written: false, users: 0 };
-  }
-
-  /** Brings one row of `ax_services` to what the winning claim wants. */
-  #settle(text: string, before: LbChange[], flips: LbChange[], after: LbChange[]): void {
-    const claim = winnerOf(this.#claims.get(text));
-    const old = this.#written.get(text);
-    if (old?.orphan && !this.#synced) return;
-    if (claim === undefined) {
-      if (old !== undefined) this.#remove(text, old, after);
-      return;
+  #claim(owner: Owner, unit: Unit, wanted: DesiredUnit): void {
+    const texts = wanted.frontends.map(({ key }) => frontendText(key));
+    const restored = unit.restored
+      ? texts.flatMap((text) => this.#frontends.get(text)?.list ?? []).filter(({ content }) => content)
+      : [];
+    const lists: SlotList[] = [];
+    for (const [i, { key, flags, algorithm, forwarding, list }] of wanted.frontends.entries()) {
+      const known = [...lists, ...unit.lists];
+      const entries = unit.entriesFor(list.backends);
+      const slots = this.#lists.listOf(entries, algorithm, known, restored, unit);
+      if (!lists.includes(slots)) lists.push(slots);
+      const { locality } = list;
+      this.#frontends.claim(texts[i] ?? "", key, {
+        owner,
+        unit,
+        flags,
+        algorithm,
+        forwarding,
+        locality,
+        list: slots,
+      });
     }
-    const { frontend, list } = claim;
-    const { key, flags, affinityTimeoutS } = frontend;
-    const frontendId = this.#frontendId(text);
-    const count = list.backendIds.length;
-    const row: ServiceRow = {
-      serviceId: frontendId,
-      slotsOff: list.slotsId,
-      slots: count,
-      count,
-      affinityTimeoutS,
-      flags,
-      algorithm: 0,
-      forwarding: 0,
-    };
-    if (old !== undefined) old.orphan = false; // claimed
-    if (old !== undefined && sameRow(old.row, row)) return;
-    writeList(list, before);
-    flips.push({ op: "put-service", key, row });
-    this.#written.set(text, { key, row, list, orphan: false });
-    list.users++;
+    const kept = new Set(texts);
+    for (const text of unit.frontends) if (!kept.has(text)) this.#frontends.withdraw(text, unit);
+    unit.frontends = texts;
+    unit.lists = lists;
   }
 
-  #remove(text: string, old: Written, after: LbChange[]): void {
-    after.push({ op: "delete-service", key: old.key });
-    this.#frontendIds.delete(text);
-    this.#written.delete(text);
+  #giveUp(unit: Unit): void {
+    for (const text of unit.frontends) this.#frontends.withdraw(text, unit);
+    unit.abandon();
+    // Its rows stay until all has synced, and so its object may come and take it up again.
+    if (unit.restored) this.#unclaimed.set(unit.id, unit);
+    this.#touched.add(unit);
   }
 
-  #frontendId(text: string): number {
-    const known = this.#frontendIds.get(text);
-    if (known !== undefined) return known;
-    const id = this.#nextFrontendId++;
-    this.#frontendIds.set(text, id);
-    return id;
+  /** All frontends, sorted by object, address and port. */
+  views(): FrontendView[] {
+    return frontendViews(this.#frontends.records());
   }
 
-  /** All frontends, sorted by Service, address and port. */
-  *views(): Generator<FrontendView> {
-    const views: FrontendView[] = [];
-    for (const [text, { key, row, list }] of this.#written) {
-      const claim = winnerOf(this.#claims.get(text));
-      if (claim === undefined) continue;
-      const [namespace = "", name = ""] = claim.service.split("/");
-      const backends = list.backendIds.flatMap((id) => this.#backends.get(id) ?? []);
-      views.push({ namespace, name, portName: claim.frontend.portName, key, row, backends });
-    }
-    yield* views.sort(compareViews);
+  /** The Maglev tables of a Service, one for each list of backends. */
+  maglevOf(namespace: string, name: string): MaglevView[] {
+    const units = this.#units.get(ownerText("Service", `${namespace}/${name}`)) ?? [];
+    return maglevViews(units, this.#lists);
+  }
+
+  /** Which row a client finds under a key, what it chooses from and why. */
+  explain(query: FrontendQuery): Explanation {
+    return explainFrontend(this.#frontends, query);
+  }
+
+  /** Ready endpoints of this node, for each Service with a healthCheckNodePort. */
+  healthChecks(): HealthCheckView[] {
+    return [...this.#healthChecks].map(([key, { port, localEndpoints }]) => {
+      const { namespace, name } = ownerOf("Service", key);
+      return { namespace, name, port, localEndpoints };
+    });
+  }
+
+  /** All that could not be programmed, or not as it says. */
+  problems(): Problem[] {
+    return this.#problems.all();
+  }
+
+  /** The problems of one object. */
+  problemsOf(kind: OwnerKind, namespace: string, name: string): Problem[] {
+    return this.#problems.of(ownerText(kind, `${namespace}/${name}`));
+  }
+
+  /** Objects whose problems changed since the last call, with what they have now: for events. */
+  drainProblems(): { owner: Owner; problems: Problem[] }[] {
+    return this.#problems.drain();
   }
 
   /** The Service whose frontend is dialled; any protocol when `proto` is 0. */
   serviceAt(key: FrontendKey): { namespace: string; name: string } | undefined {
     for (const proto of key.proto === 0 ? [6, 17, 132] : [key.proto]) {
-      const claim = winnerOf(this.#claims.get(frontendText({ ...key, proto })));
-      if (claim === undefined) continue;
-      const [namespace = "", name = ""] = claim.service.split("/");
-      return { namespace, name };
+      const owner = this.#frontends.get(frontendText({ ...key, proto }))?.holder?.owner;
+      if (owner?.kind === "Service") return { namespace: owner.namespace, name: owner.name };
     }
     return undefined;
   }
 
   /** Number of Services with at least one frontend. */
   get size(): number {
-    return this.#states.size;
+    let count = 0;
+    for (const text of this.#units.keys()) if (text.startsWith("Service ")) count++;
+    return count;
+  }
+
+  stats(): CompilerStats {
+    let backends = 0;
+    for (const units of this.#units.values()) for (const unit of units) backends += unit.backendCount;
+    const { used, quarantined, slotsNeeded } = this.#lists.allocator;
+    return {
+      services: this.size,
+      frontends: this.#frontends.size,
+      backends,
+      slotsUsed: used,
+      slotsQuarantined: quarantined,
+      slotsNeeded,
+    };
   }
 }
 
-function compareViews(a: FrontendView, b: FrontendView): number {
-  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
-  if (left !== right) return left < right ? -1 : 1;
-  return ipCompare(a.key.addr, b.key.addr) || a.key.port - b.key.port || a.key.proto - b.key.proto;
-}
-
-/** Two services that want one frontend (an external IP given twice): the first by name has it. */
-function winnerOf(claims: ReadonlyMap<string, Claim> | undefined): Claim | undefined {
-  let first: Claim | undefined;
-  for (const claim of claims?.values() ?? []) {
-    if (first === undefined || claim.service < first.service) first = claim;
-  }
-  return first;
-}
-
-function emptyList(): SlotList {
-  return { slotsId: 0, backendIds: [], written: true, users: 0 };
-}
-
-function writeList(list: SlotList, changes: LbChange[]): void {
-  if (list.written) return;
-  list.written = true;
-  changes.push({ op: "put-slots", offset: list.slotsId, backendIds: list.backendIds });
+/** By name, so that what comes out does not depend on the order of events. */
+function slicesInOrder(slices: ReadonlyMap<string, TrimmedSlice> | undefined): TrimmedSlice[] {
+  if (slices === undefined) return [];
+  if (slices.size === 1) return [...slices.values()];
+  return [...slices].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, slice]) => slice);
 }

@@ -1,4 +1,5 @@
-export { type FrontendView, ServiceCompiler, type ServiceCompilerOptions } from "./compiler.ts";
+export { type CompilerStats, ServiceCompiler, type ServiceCompilerOptions } from "./compiler.ts";
+export type { Explanation, FrontendQuery } from "./explain.ts";
 export {
   type AddressRequest,
   type LoadBalancedService,
@@ -20,7 +21,16 @@ export {
   plainLabels,
   serviceLabels,
 } from "./labelselector.ts";
-export { type EndpointSliceObject, type ServiceObject, serviceNameLabel } from "./objects.ts";
+export { maglevSizes } from "./maglev.ts";
+export {
+  type EndpointSliceObject,
+  type HostPort,
+  type LocalPod,
+  type LocalRedirectPolicyObject,
+  type ServiceObject,
+  serviceNameLabel,
+} from "./objects.ts";
+export type { Owner, OwnerKind, Problem } from "./problems.ts";
 export {
   Algorithm,
   BackendFlag,
@@ -34,3 +44,11 @@ export {
   ServiceFlag,
   type ServiceRow,
 } from "./rows.ts";
+export {
+  defaultSettings,
+  type FrontendKind,
+  frontendKinds,
+  type LoadBalancerSettings,
+} from "./settings.ts";
+export { type TrimmedSlice, trimService, trimSlice } from "./trim.ts";
+export type { BackendView, FrontendView, HealthCheckView, MaglevView } from "./views.ts";
