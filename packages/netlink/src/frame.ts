@@ -3,15 +3,30 @@ import { NetlinkError } from "./errors.ts";
 import { native } from "./native.ts";
 import { type NetnsRef, netnsName, withNetns } from "./netns.ts";
 
+/** An Ethernet frame, header included, and the device it leaves by. */
+export interface OutgoingFrame {
+  readonly ifindex: number;
+  readonly bytes: Uint8Array;
+}
+
 /**
- * Sends one Ethernet frame, header included, out of a device of the namespace. Throws NetlinkError: ENXIO for no such
- * device, ENETDOWN for one that is down, EMSGSIZE beyond its MTU.
+ * Sends Ethernet frames out of devices of the namespace: all that can be sent. Throws the NetlinkError of the first
+ * that could not: ENXIO for no such device, ENETDOWN for one that is down, EMSGSIZE beyond its MTU. Takes some
+ * milliseconds a call, however many frames it is given.
  */
-export function sendFrame(netns: NetnsRef, ifindex: number, frame: Uint8Array): void {
-  const rc = withNetns(netns, (ns) => native().frameSend(ns, ifindex, frame));
-  if (rc === 0) return;
-  const object = `a frame out of device ${ifindex} of ${netnsName(netns)}`;
-  throw new NetlinkError({ op: "send", object, kind: "socket" }, -rc);
+export function sendFrames(netns: NetnsRef, frames: readonly OutgoingFrame[]): void {
+  const fail = (object: string, rc: number): NetlinkError =>
+    new NetlinkError({ op: "send", object: `${object} of ${netnsName(netns)}`, kind: "socket" }, -rc);
+  const sent = withNetns(netns, (ns) =>
+    native().framesSend(
+      ns,
+      frames.map(({ ifindex }) => ifindex),
+      frames.map(({ bytes }) => bytes),
+    ),
+  );
+  if (typeof sent === "number") throw fail("frames", sent);
+  for (const [i, rc] of sent.entries())
+    if (rc !== 0) throw fail(`a frame out of device ${frames[i]?.ifindex}`, rc);
 }
 
 const broadcast = new Uint8Array(6).fill(0xff);

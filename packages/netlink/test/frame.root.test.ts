@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Ip, ipEqual, parseIp, parseMac, waitFor } from "@axoneme/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { announcementFrames, NeighState, Netlink, Netns, openNetns, sendFrame } from "../src/index.ts";
+import { announcementFrames, NeighState, Netlink, Netns, openNetns, sendFrames } from "../src/index.ts";
 
 /** Frames judged by the kernel at the other end of a veth pair. */
 
@@ -37,6 +37,12 @@ afterAll(async () => {
   rmSync(dir, { recursive: true });
 });
 
+const send = (frames: readonly Uint8Array[], ifindex = near): void =>
+  sendFrames(
+    paths.a,
+    frames.map((bytes) => ({ ifindex, bytes })),
+  );
+
 const macOf = async (ip: Ip): Promise<Uint8Array | undefined> =>
   (await b.neighList({ index: far })).find((neighbour) => ipEqual(neighbour.ip, ip))?.mac;
 
@@ -49,7 +55,7 @@ describe("an announcement", () => {
       await b.neighReplace({ index: far, ip, mac: before, state: NeighState.stale });
       expect(await macOf(ip)).toEqual(before);
       const after = parseMac("02:00:00:00:00:02");
-      for (const frame of announcementFrames(ip, after)) sendFrame(paths.a, near, frame);
+      send(announcementFrames(ip, after));
       await waitFor(async () => Buffer.compare((await macOf(ip)) ?? before, after) === 0, {
         what: `${text} to be at the new device`,
       });
@@ -66,7 +72,7 @@ describe("an announcement", () => {
     for (const [i, frame] of frames.entries()) {
       const mac = parseMac(`02:00:00:00:01:0${i}`);
       await b.neighReplace({ index: far, ip, mac, state: NeighState.stale });
-      sendFrame(paths.a, near, frame);
+      send([frame]);
       await waitFor(async () => Buffer.compare((await macOf(ip)) ?? mac, mac) !== 0, { what: `frame ${i}` });
     }
   });
@@ -78,26 +84,37 @@ describe("sending a frame", () => {
       parseIp("192.0.2.1"),
       parseMac("02:00:00:00:00:01"),
     );
-    expect(() => sendFrame(paths.a, 9999, frame)).toThrow(
+    expect(() => send([frame], 9999)).toThrow(
       expect.objectContaining({ errnoName: "ENXIO", message: expect.stringContaining("device 9999") }),
     );
-    expect(() => sendFrame(paths.a, near, new Uint8Array(20_000))).toThrow(
-      expect.objectContaining({ errnoName: "EMSGSIZE" }),
-    );
-    expect(() => sendFrame(paths.a, near, new Uint8Array(4))).toThrow(TypeError);
+    expect(() => send([new Uint8Array(20_000)])).toThrow(expect.objectContaining({ errnoName: "EMSGSIZE" }));
+    expect(() => send([new Uint8Array(4)])).toThrow(TypeError);
     await a.linkSet({ index: near, up: false });
-    expect(() => sendFrame(paths.a, near, frame)).toThrow(expect.objectContaining({ errnoName: "ENETDOWN" }));
+    expect(() => send([frame])).toThrow(expect.objectContaining({ errnoName: "ENETDOWN" }));
     await a.linkSet({ index: near, up: true });
   });
 
-  it("leaves no descriptor behind", () => {
+  it("sends a thousand at once, those that can be sent although one cannot, and leaves no descriptor behind", async () => {
     const open = (): number => readdirSync("/proc/self/fd").length;
     const [frame = new Uint8Array()] = announcementFrames(
       parseIp("192.0.2.1"),
       parseMac("02:00:00:00:00:01"),
     );
     const before = open();
-    for (let i = 0; i < 200; i++) sendFrame(paths.a, near, frame);
+    send(Array.from({ length: 1000 }, () => frame));
+    const ip = parseIp("192.0.2.79");
+    const mac = parseMac("02:00:00:00:00:03");
+    await b.neighReplace({ index: far, ip, mac, state: NeighState.stale });
+    const moved = parseMac("02:00:00:00:00:04");
+    const [last = new Uint8Array()] = announcementFrames(ip, moved);
+    const mixed = [
+      { ifindex: 9999, bytes: frame },
+      { ifindex: near, bytes: last },
+    ];
+    expect(() => sendFrames(paths.a, mixed)).toThrow(expect.objectContaining({ errnoName: "ENXIO" }));
+    await waitFor(async () => Buffer.compare((await macOf(ip)) ?? mac, moved) === 0, {
+      what: "the last frame",
+    });
     expect(open()).toBe(before);
   });
 });
