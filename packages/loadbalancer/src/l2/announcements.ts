@@ -134,6 +134,21 @@ export class L2Announcements {
     return { stand, resign, ...this.#takeEntries() };
   }
 
+  /** Whether an entry, once announced, still is. */
+  isAnnounced(entry: L2Entry): boolean {
+    const { mac } = this.#announced.get(entryKey(entry)) ?? {};
+    return mac !== undefined && sameBytes(mac, entry.mac);
+  }
+
+  /** These could not be written: what is there now is not known, so that the next call brings them again. */
+  retry(failed: readonly L2Address[]): void {
+    for (const entry of failed) {
+      const key = entryKey(entry);
+      this.#announced.set(key, { address: entry.address, ifindex: entry.ifindex });
+      this.#dirtyEntries.add(key);
+    }
+  }
+
   #resign(key: string): void {
     this.#standing.delete(key);
     const record = this.#services.get(key);

@@ -182,6 +182,21 @@ describe("announcements", () => {
   });
 });
 
+test("what could not be written comes again", () => {
+  const node = new Node();
+  node.l2.putPolicy(policy("p", { interfaces: ["eth0"] }));
+  node.l2.putService(service("a", ["192.0.2.1"]));
+  node.take();
+  node.l2.setLeading("d/a", true);
+  const first = node.l2.takeChanges();
+  node.l2.retry(first.announce);
+  expect(node.take()).toEqual(text(first));
+  node.l2.setLeading("d/a", false);
+  const second = node.l2.takeChanges();
+  node.l2.retry(second.withdraw);
+  expect(node.take()).toEqual(text(second));
+});
+
 test("problems of a policy are told by the type of their condition", () => {
   const expression = { matchExpressions: [{ key: "a", operator: "In", values: [] }] };
   const compiled = compileL2Policy(
