@@ -28,16 +28,8 @@ import {
   worldOf,
 } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
-import {
-  builtinResources,
-  inCluster,
-  KubeClient,
-  type ListWatchHandlers,
-  loadKubeconfig,
-  type Node,
-} from "@axoneme/kube";
-import { ServiceCompiler } from "@axoneme/loadbalancer";
-import { LinkReaper, Netlink, netnsCookie, sysctlGet } from "@axoneme/netlink";
+import { builtinResources, inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
+import { LinkReaper, Netlink } from "@axoneme/netlink";
 import { FlowMetrics, Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
@@ -45,16 +37,13 @@ import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
-import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
-import { natPortWarning, type ServiceConfig, serviceConfig } from "./lb/config.ts";
-import { LocalPods } from "./lb/local-pods.ts";
+import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
+import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { createRegistry } from "./metrics.ts";
-import { Acceleration } from "./node/acceleration.ts";
-import { NodeAddresses } from "./node/addresses.ts";
 import { prepareKernel } from "./node/host-devices.ts";
 import { addressesOf, findDevice, type NativeDevice } from "./node/local-node.ts";
 import { Peers } from "./node/peers.ts";
@@ -86,7 +75,6 @@ import {
 } from "./state/objects.ts";
 import { PolicyModule } from "./state/policy.ts";
 import { flowRule } from "./state/rules.ts";
-import { ServiceModule } from "./state/services.ts";
 import { Watches } from "./state/watches.ts";
 
 /** Devices of pods that went are removed together: the kernel takes as long for a hundred as for one. */
@@ -130,10 +118,7 @@ export class Agent {
    * @throws AxonError naming what the node or the configuration lacks.
    */
   static async start(config: AgentConfig, log: StructuredLogger): Promise<Agent> {
-    const localPorts = sysctlGet(undefined, "net.ipv4.ip_local_port_range");
-    const services = serviceConfig(config, localPorts);
-    const warning = natPortWarning(services.natPorts, localPorts);
-    if (warning) log.warn({}, warning);
+    const services = serviceConfig(config);
     mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
     const netlink = Netlink.open();
     const device = await findDevice(netlink, config.device);
@@ -172,24 +157,6 @@ export class Agent {
   }
 }
 
-/** Two handlers for one resource, called one after the other. */
-function both<S>(first: ListWatchHandlers<S>, second: ListWatchHandlers<S>): ListWatchHandlers<S> {
-  return {
-    onAdd: (object) => {
-      first.onAdd?.(object);
-      second.onAdd?.(object);
-    },
-    onUpdate: (object, previous) => {
-      first.onUpdate?.(object, previous);
-      second.onUpdate?.(object, previous);
-    },
-    onDelete: (object) => {
-      first.onDelete?.(object);
-      second.onDelete?.(object);
-    },
-  };
-}
-
 /** What an agent is composed of that was there before. */
 interface Givens {
   readonly config: AgentConfig;
@@ -216,14 +183,11 @@ class Composition {
   readonly #dualStack: boolean;
   readonly #identities = new IdentityCache();
   readonly #ipcache = new Ipcache();
-  readonly #services: ServiceModule;
-  readonly #localPods = new LocalPods(() => undefined);
-  readonly #addresses: NodeAddresses;
+  readonly #loadBalancing: LoadBalancing;
   readonly #localIdentities: LocalIdentities;
   readonly #ipcacheWriter: IpcacheWriter;
   readonly #policy: PolicyModule;
   readonly #allocator: IdentityAllocator;
-  readonly #namespaces: PodNamespaces;
   readonly #endpoints: EndpointManager;
   readonly #nodePublisher: NodePublisher;
   readonly #endpointPublisher: EndpointPublisher;
@@ -236,7 +200,6 @@ class Composition {
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
   readonly #hubblePeers: HubblePeers;
-  readonly #acceleration: Acceleration;
   #peers: Peers | undefined;
 
   constructor({ config, services, log, paths, device, netlink, kernel, client }: Givens) {
@@ -253,9 +216,15 @@ class Composition {
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = new HubblePeers(config);
-    this.#services = new ServiceModule(new ServiceCompiler({ node: { name: this.#nodeName } }), kernel, log);
-    this.#acceleration = new Acceleration(kernel, netlink, config.loadBalancerAcceleration, log);
-    this.#addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
+    this.#loadBalancing = new LoadBalancing({
+      config,
+      services,
+      nodeName: this.#nodeName,
+      kernel,
+      netlink,
+      client,
+      log,
+    });
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#watches = new Watches(client, log);
@@ -269,7 +238,6 @@ class Composition {
       config.conntrackMax,
       log,
     );
-    this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#endpoints = this.#createEndpoints();
     this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
     this.#remote = this.#createRemote();
@@ -316,7 +284,7 @@ class Composition {
       builtinResources.pods,
       both(
         { onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name) },
-        this.#localPods.handlers(),
+        this.#loadBalancing.localPods.handlers(),
       ),
       { ...own, trim: trimPod },
     );
@@ -333,12 +301,11 @@ class Composition {
       ipcacheWriter: this.#ipcacheWriter,
       policy: this.#policy,
       publisher: this.#endpointPublisher,
-      namespaces: this.#namespaces,
       log: this.#log,
       nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
       gateways,
       addressFreed: (ip) => this.#collector.flush(ip),
-      localPods: this.#localPods,
+      localPods: this.#loadBalancing.localPods,
       timeoutMs: cniTimeout * 1000,
     });
     this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
@@ -363,11 +330,10 @@ class Composition {
       observer,
       kernel: this.#kernel,
       device: this.#device,
-      acceleration: () => this.#acceleration.state,
       podCidrs: () => this.#podCidrs.current,
       endpoints: this.#endpoints,
       policy: this.#policy,
-      services: this.#services,
+      loadBalancing: this.#loadBalancing,
       identities: this.#identities,
       localIdentities: this.#localIdentities,
       ipcache: this.#ipcache,
@@ -406,12 +372,12 @@ class Composition {
         stop: () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
-          this.#addresses.stop();
-          this.#acceleration.stop();
+          this.#loadBalancing.stop();
           this.#reaper.close();
           return this.#routes.stop();
         },
       });
+    this.#loadBalancing.addTo(lifecycle);
     if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
     const { clusterName } = this.#config;
     const hubble = { observer, resolver, clusterName, version, peers: this.#hubblePeers, log: this.#log };
@@ -430,7 +396,7 @@ class Composition {
         services: this.#serviceConfig,
         device: this.#device,
         gateways,
-        acceleration: this.#acceleration,
+        acceleration: this.#loadBalancing.acceleration,
       });
       await this.#followAddresses();
       if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
@@ -442,7 +408,7 @@ class Composition {
       await this.#endpoints.restore();
       this.#endpoints.reconcilePublished(this.#remote.own());
       this.#policy.prune();
-      this.#services.prune();
+      this.#loadBalancing.prune();
       this.#ipcacheWriter.prune();
       const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? [])];
       pruneNonMasquerade(this.#kernel, this.#config, cidrs);
@@ -482,7 +448,7 @@ class Composition {
   /** The node's own addresses are the host, whichever device has them, and as long as it has them. */
   async #followAddresses(): Promise<void> {
     let known: readonly Ip[] = [];
-    this.#addresses.onChange = (addresses) => {
+    this.#loadBalancing.addresses.onChange = (addresses) => {
       const now = addresses.map(({ ip }) => ip);
       for (const ip of known) {
         if (!now.some((other) => ipEqual(ip, other))) this.#ipcache.delete(hostPrefix(ip), "local", "node");
@@ -492,7 +458,7 @@ class Composition {
       known = now;
       writeHostRows(this.#kernel, addresses);
     };
-    await this.#addresses.start();
+    await this.#loadBalancing.addresses.start();
   }
 
   /** CIDR identities keep their numbers over a restart: rows of live policies name them. */
@@ -514,13 +480,13 @@ class Composition {
       ciliumClusterwideNetworkPolicies,
       this.#policy.ciliumPolicies("CiliumClusterwideNetworkPolicy"),
     );
-    watches.add(builtinResources.services, this.#services.services() as ListWatchHandlers<unknown>);
     const own = addressesOf(this.#device);
     const apiServer = new ApiServerAddresses(this.#ipcache, (ip) =>
       own.some((address) => ipEqual(address, ip)),
     );
-    const slices = both(this.#services.slices(), apiServer.handlers());
-    watches.add(builtinResources.endpointslices, slices as ListWatchHandlers<unknown>);
+    this.#loadBalancing.watch(watches, apiServer.handlers(), (node) => {
+      if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
+    });
     watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
     watches.add(ciliumNodes, {
       onAdd: (node) => this.#nodeChanged(node),
@@ -531,14 +497,6 @@ class Composition {
         this.#peers?.handlers().onDelete?.(node);
       },
     });
-    if (this.#config.ipamMode === "kubernetes") {
-      const learn = (node: Node) => this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
-      watches.add(
-        builtinResources.nodes,
-        { onAdd: learn, onUpdate: learn },
-        { fieldSelector: `metadata.name=${this.#nodeName}` },
-      );
-    }
   }
 
   readonly #nodesSeen = new Map<string, CiliumNodeObject>();
@@ -589,7 +547,7 @@ class Composition {
       identities: this.#identities,
       localIdentities: this.#localIdentities,
       ipcache: this.#ipcache,
-      services: this.#services.compiler,
+      services: this.#loadBalancing.services.compiler,
       ruleById: (id) => flowRule(this.#policy, id),
       interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
     });
@@ -607,6 +565,7 @@ class Composition {
         entries: collector.last.ctSeen - collector.last.ctDeleted,
         capacity: this.#config.conntrackMax,
       }),
+      services: () => this.#loadBalancing.figures(),
       version,
     });
   }

@@ -37,7 +37,12 @@ export class HttpError extends AxonError {
 /** Where the server listens: a UNIX socket of mode 0600, or host and port for what may leave the node. */
 export type Listen = { readonly path: string } | { readonly host: string; readonly port: number };
 
-/** The agent's HTTP API: GET only, routes by longest path prefix. */
+/** The key of a route that does something: answered to POST only. */
+export function action(path: string): string {
+  return `POST ${path}`;
+}
+
+/** The agent's HTTP API: routes by longest path prefix; GET, and POST for those under {@link action}. */
 export class ApiServer implements Module {
   readonly name: string;
   readonly #listen: Listen;
@@ -95,12 +100,17 @@ export class ApiServer implements Module {
   }
 
   #route(req: IncomingMessage, signal: AbortSignal): ApiAnswer | Promise<ApiAnswer> {
-    if (req.method !== "GET")
-      throw new HttpError(405, "method_not_allowed", `${req.method} is not supported: use GET`);
+    const { method } = req;
     const url = parseTarget(req.url ?? "/");
     for (let path = url.pathname; path !== ""; path = path.slice(0, path.lastIndexOf("/"))) {
-      const handler = this.#routes.get(path);
-      if (!handler) continue;
+      const get = this.#routes.get(path);
+      const post = this.#routes.get(action(path));
+      if (!get && !post) continue;
+      const handler = method === "GET" ? get : method === "POST" ? post : undefined;
+      if (!handler) {
+        const allowed = [get && "GET", post && "POST"].filter(Boolean).join(" or ");
+        throw new HttpError(405, "method_not_allowed", `${method} is not supported: use ${allowed}`);
+      }
       const rest = decode(url.pathname.slice(path.length + 1));
       return handler({ rest, query: url.searchParams, signal });
     }

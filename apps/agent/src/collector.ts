@@ -94,6 +94,6 @@ export class ConntrackCollector implements Module {
 }
 
 /** CLOCK_MONOTONIC in seconds, as the datapath's expiry times. */
-function monotonicSeconds(): number {
+export function monotonicSeconds(): number {
   return Number(process.hrtime.bigint() / 1_000_000_000n);
 }

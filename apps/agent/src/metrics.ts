@@ -12,9 +12,27 @@ export interface AgentFigures {
   readonly policyProblem: () => boolean;
   readonly nodes: () => number;
   readonly conntrack: () => { entries: number; capacity: number };
+  readonly services: () => ServiceFigures;
   /** Pod addresses in use, the node's own gateway addresses included. */
   readonly addresses: () => readonly { family: 4 | 6; used: number }[];
   readonly version: string;
+}
+
+/** What Services give. */
+export interface ServiceFigures {
+  /** Services seen, by what happened to them. */
+  readonly seen: Readonly<Record<"add" | "update" | "delete", number>>;
+  readonly services: number;
+  readonly frontends: number;
+  readonly backends: number;
+  /** Objects that are not programmed as they ask. */
+  readonly problems: number;
+  /** Service ports whose rows the kernel refuses now, and writes it refused so far. */
+  readonly refused: number;
+  readonly failures: number;
+  readonly rows: number;
+  /** Maps by kernel name: how many of how many. */
+  readonly maps: readonly { readonly name: string; readonly entries: number; readonly capacity: number }[];
 }
 
 /** The registry with the field's `cilium_*` names; values are read when somebody scrapes. */
@@ -44,6 +62,7 @@ export function createRegistry(kernel: Kernel, health: Health, figures: AgentFig
     () => health.modules().filter((m) => m.state === "failed" || m.state === "degraded").length,
   );
   endpointStates(registry, figures);
+  serviceMetrics(registry, figures);
   mapPressure(registry, figures);
   addressesInUse(registry, figures);
   new Gauge({
@@ -81,6 +100,46 @@ function addressesInUse(registry: Registry, figures: AgentFigures): void {
   });
 }
 
+/** Names that the field has not are ours: `axoneme_*`. */
+function serviceMetrics(registry: Registry, figures: AgentFigures): void {
+  const counter = (name: string, help: string, value: (figures: ServiceFigures) => number) =>
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(value(figures.services()));
+      },
+    });
+  const gauge = (name: string, help: string, value: (figures: ServiceFigures) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value(figures.services()));
+      },
+    });
+  new Counter({
+    name: "cilium_services_events_total",
+    help: "Services added, updated and deleted",
+    labelNames: ["action"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [action, count] of Object.entries(figures.services().seen)) this.inc({ action }, count);
+    },
+  });
+  gauge("axoneme_services", "Services that are balanced", ({ services }) => services);
+  gauge("axoneme_service_frontends", "Frontends of Services", ({ frontends }) => frontends);
+  gauge("axoneme_service_backends", "Backends of Services", ({ backends }) => backends);
+  gauge("axoneme_service_problems", "Objects not programmed as they ask", ({ problems }) => problems);
+  gauge("axoneme_service_ports_refused", "Service ports whose rows the kernel refuses", (s) => s.refused);
+  counter("axoneme_service_write_failures_total", "Writes of Services the kernel refused", (s) => s.failures);
+  counter("axoneme_service_rows_written_total", "Rows of Services written", ({ rows }) => rows);
+}
+
 function mapPressure(registry: Registry, figures: AgentFigures): void {
   new Gauge({
     name: "cilium_bpf_map_pressure",
@@ -90,6 +149,7 @@ function mapPressure(registry: Registry, figures: AgentFigures): void {
     collect() {
       const { entries, capacity } = figures.conntrack();
       this.labels("ax_ct").set(entries / capacity);
+      for (const map of figures.services().maps) this.labels(map.name).set(map.entries / map.capacity);
     },
   });
 }

@@ -1,11 +1,10 @@
 import type { Health } from "@axoneme/app";
-import { errorText, formatIp, hostPrefix, type Prefix } from "@axoneme/base";
+import { errorText, type Prefix } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import type { IdentityCache, Ipcache, LocalIdentities } from "@axoneme/identity";
 import {
   apiPath,
   type FlowsQuery,
-  type LoadBalancingStatus,
   mapNames,
   type Observer,
   type PolicyView,
@@ -14,16 +13,16 @@ import {
 } from "@axoneme/observe";
 import type { Registry } from "prom-client";
 import { type ApiHandler, type ApiRequest, HttpError } from "./api-server.ts";
+import { monotonicSeconds } from "./collector.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
-import type { PeerNames } from "./lb/views.ts";
-import type { AccelerationState } from "./node/acceleration.ts";
+import type { LoadBalancing } from "./lb/load-balancing.ts";
+import { loadBalancingStatus, type ServiceRouteSources, serviceRoutes } from "./lb/routes.ts";
 import type { NativeDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
-import type { ServiceModule } from "./state/services.ts";
 import { endpointView, findEndpoint, policyRowViews } from "./views/endpoints.ts";
 import { defaultMapLimit, mapView } from "./views/maps.ts";
-import { identityViews, ipcacheViews, serviceViews } from "./views/state.ts";
+import { identityViews, ipcacheViews } from "./views/state.ts";
 import { statusView } from "./views/status.ts";
 
 /** What the API answers from. */
@@ -36,11 +35,10 @@ export interface RouteSources {
   readonly observer: Observer;
   readonly kernel: Kernel;
   readonly device: NativeDevice;
-  readonly acceleration: () => AccelerationState;
   readonly podCidrs: () => readonly Prefix[];
   readonly endpoints: EndpointManager;
   readonly policy: PolicyModule;
-  readonly services: ServiceModule;
+  readonly loadBalancing: LoadBalancing;
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
@@ -48,8 +46,7 @@ export interface RouteSources {
 
 /** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
 export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
-  const { endpoints, policy, services, identities, localIdentities, ipcache } = sources;
-  const peers = peerNames(ipcache);
+  const { endpoints, policy, identities, localIdentities, ipcache } = sources;
   return new Map<string, ApiHandler>([
     [apiPath.health, () => healthz(sources.health)],
     [
@@ -66,10 +63,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
       () => ({ json: identityViews(identities, localIdentities, countEndpoints(endpoints)) }),
     ],
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
-    [
-      apiPath.services,
-      () => ({ json: serviceViews(services.compiler.views(), (name) => services.problems.get(name), peers) }),
-    ],
+    ...serviceRoutes(serviceSources(sources)),
     [apiPath.policy, ({ query }) => ({ json: policyList(policy, query.get("name")) })],
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
     [
@@ -95,6 +89,10 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
   ]);
 }
 
+function serviceSources(sources: RouteSources): ServiceRouteSources {
+  return { ...sources, sweep: () => sources.kernel.sweep(monotonicSeconds()) };
+}
+
 function healthz(health: Health) {
   const bad = health.modules().filter((m) => m.state === "failed" || m.state === "starting");
   if (bad.length === 0) return { text: "ok\n" };
@@ -114,34 +112,9 @@ function status(sources: RouteSources) {
       identities: sources.identities.size,
       policies: sources.policy.policies().length,
     }),
-    loadBalancing: () => loadBalancing(sources),
+    loadBalancing: () => loadBalancingStatus(serviceSources(sources)),
     flows: () => sources.observer.status(),
   });
-}
-
-function loadBalancing({ config, services, device, acceleration }: RouteSources): LoadBalancingStatus {
-  return {
-    services: services.compiler.size,
-    frontends: 0,
-    backends: 0,
-    problems: services.problems.size,
-    kinds: [...config.serviceKinds],
-    algorithm: config.loadBalancerAlgorithm,
-    mode: config.loadBalancerMode,
-    socket: config.socketLB,
-    acceleration: [{ device: device.name, ...acceleration() }],
-  };
-}
-
-/** The pod and the node behind an address, as the ipcache knows them. */
-function peerNames(ipcache: Ipcache): PeerNames {
-  return (ip) => {
-    const entry = ipcache.get(hostPrefix(ip));
-    return {
-      ...(entry?.pod ? { pod: `${entry.pod.namespace}/${entry.pod.name}` } : {}),
-      ...(entry?.nodeIp ? { node: formatIp(entry.nodeIp) } : {}),
-    };
-  };
 }
 
 function endpointList({ endpoints, policy }: RouteSources) {

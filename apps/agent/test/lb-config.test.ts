@@ -1,11 +1,10 @@
 import { parseOptions } from "@axoneme/app";
 import { formatPrefix } from "@axoneme/base";
 import { describe, expect, it } from "vitest";
-import { natPortWarning, serviceConfig } from "../src/lb/config.ts";
+import { serviceConfig } from "../src/lb/config.ts";
 import { agentOptions } from "../src/options.ts";
 
-const read = (raw: Record<string, unknown>, local = "32768\t60999\n") =>
-  serviceConfig(parseOptions(agentOptions, raw), local);
+const read = (raw: Record<string, unknown>) => serviceConfig(parseOptions(agentOptions, raw));
 
 describe("options of Services", () => {
   it("have defaults that fit each other", () => {
@@ -13,18 +12,10 @@ describe("options of Services", () => {
       kinds: new Set(["ClusterIP", "NodePort", "LoadBalancer", "ExternalIPs", "HostPort"]),
       nodePorts: { first: 30_000, last: 32_767 },
       nodePortAddresses: [],
-      natPorts: { first: 61_000, last: 65_535 },
+      natPorts: { first: 32_768, last: 65_535 },
       deny: [],
       healthz: undefined,
     });
-  });
-
-  it("translated packets use ports above those of the kernel's own connections", () => {
-    expect(read({}, "1024 50000").natPorts).toEqual({ first: 50_001, last: 65_535 });
-    expect(read({}, "1024 65535").natPorts).toEqual({ first: 61_000, last: 65_535 });
-    expect(read({}, "nonsense").natPorts).toEqual({ first: 61_000, last: 65_535 });
-    expect(natPortWarning({ first: 61_000, last: 65_535 }, "32768 60999")).toBeUndefined();
-    expect(natPortWarning({ first: 32_768, last: 65_535 }, "32768 60999")).toContain("ip_local_port_range");
   });
 
   it("read CIDRs, addresses and host:port", () => {

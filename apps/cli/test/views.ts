@@ -202,7 +202,7 @@ const maglev: MaglevView[] = [
   {
     namespace: "default",
     name: "web",
-    frontend: { address: "0.0.0.0", port: 30080, protocol: "TCP", scope: "external" },
+    frontends: ["0.0.0.0:30080/TCP", "[::]:30080/TCP"],
     size: 251,
     backends: [
       { address: "10.200.0.7", port: 8080, slots: 126, share: 126 / 251 },
@@ -218,7 +218,18 @@ const natStat: MapStatView = {
     { name: "ax_services", entries: 3, capacity: 1024, limit: 1_048_576 },
   ],
   figures: { nat_no_port: 7 },
-  pools: [{ cpu: 0, protocol: "TCP", ports: 2268, used: 20, failures: 7 }],
+  pools: [
+    {
+      cpu: 0,
+      first: 32_768,
+      last: 49_151,
+      mappings: 20,
+      allocated: 100,
+      stolen: 2,
+      noPort: 7,
+      tableFull: 0,
+    },
+  ],
 };
 
 const policies: PolicyView[] = [

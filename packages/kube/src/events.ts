@@ -1,7 +1,8 @@
+import { createHash } from "node:crypto";
 import { errorText, type Logger, silentLogger } from "@axoneme/base";
 import type { Event } from "kubernetes-types/core/v1";
 import type { KubeClient } from "./client.ts";
-import { isNotFound } from "./errors.ts";
+import { isAlreadyExists, isNotFound } from "./errors.ts";
 import { builtinResources } from "./known.ts";
 
 /** The object an event is about. */
@@ -17,7 +18,7 @@ export interface EventSubject {
 export interface EventRecorderOptions {
   /** Who says it: `source.component`. */
   readonly component: string;
-  /** On which node. */
+  /** On which node. Without one, what several processes say alike is one event. */
   readonly host?: string;
   /** Events about one object in a row (default 10); then one more every `refillMs` (default 60 s). */
   readonly burst?: number;
@@ -121,9 +122,15 @@ export class EventRecorder {
   ): Promise<void> {
     const known = this.#known.get(key);
     if (known && (await this.#again(known))) return;
-    const event = this.#eventOf(subject, type, reason, message);
-    const written = await this.#client.resource(builtinResources.events).create(event);
-    remember(this.#known, key, { event: written, count: 1 });
+    const event = this.#eventOf(key, subject, type, reason, message);
+    try {
+      const written = await this.#client.resource(builtinResources.events).create(event);
+      remember(this.#known, key, { event: written, count: 1 });
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+      // Another node has said it, or we did before a restart: it is known.
+      remember(this.#known, key, { event, count: 1 });
+    }
   }
 
   /** Raises the count; false when the server has forgotten the event (they expire). */
@@ -140,12 +147,15 @@ export class EventRecorder {
     }
   }
 
-  #eventOf(subject: EventSubject, type: string, reason: string, message: string): Event {
+  #eventOf(key: string, subject: EventSubject, type: string, reason: string, message: string): Event {
     const { apiVersion, kind, name, uid } = subject;
     const namespace = subject.namespace || "default";
     const { component, host } = this.#options;
     const time = this.#time();
-    const unique = `${this.#now().toString(16)}${Math.floor(Math.random() * 0xffff_ffff).toString(16)}`;
+    const unique = createHash("sha256")
+      .update(`${host ?? ""} ${key}`)
+      .digest("hex")
+      .slice(0, 16);
     return {
       apiVersion: "v1",
       kind: "Event",

@@ -65,6 +65,20 @@ test("said again it counts up; forgotten by the server it is written anew", asyn
   expect(api.objects("events")).toHaveLength(1);
 });
 
+test("what several nodes say alike is one event, unless they say it of themselves", async () => {
+  const say = async (host: string | undefined) => {
+    const events = new EventRecorder(client, { component: "axoneme", ...(host ? { host } : {}) });
+    events.record(service, "Warning", "NotProgrammed", "its ports cannot be translated");
+    await events.flush();
+  };
+  await say(undefined);
+  await say(undefined);
+  expect(api.objects("events")).toHaveLength(1);
+  await say("node1");
+  await say("node2");
+  expect(api.objects("events")).toHaveLength(3);
+});
+
 test("one object gets a burst and then a few a minute; others are not held back by it", async () => {
   const events = recorder({ burst: 3, refillMs: 10_000 });
   for (let i = 0; i < 10; i++) events.record(service, "Warning", "MapFull", `message ${i}`);

@@ -279,11 +279,12 @@ export interface ServiceTraceView {
   backends: (BackendView & { share: number; sees: string; why: string })[];
 }
 
-/** The Maglev table of a frontend. */
+/** A Maglev table in the kernel: one for each list of backends of a Service port. */
 export interface MaglevView {
   namespace: string;
   name: string;
-  frontend: { address: string; port: number; protocol: string; scope: FrontendScope };
+  /** The frontends that use it, `address:port/protocol`. */
+  frontends: string[];
   /** Slots: a prime. */
   size: number;
   backends: { address: string; port: number; slots: number; share: number }[];
@@ -355,7 +356,23 @@ export interface MapStatView {
   /** Counters since the maps exist; snake_case. */
   figures: Record<string, number>;
   /** Source ports for translation, by CPU. */
-  pools?: { cpu: number; protocol: string; ports: number; used: number; failures: number }[];
+  pools?: NatPoolView[];
+}
+
+/** The ports of one CPU. Counters are since the maps exist. */
+export interface NatPoolView {
+  cpu: number;
+  /** Its part of natPortRange, inclusive. */
+  first: number;
+  last: number;
+  /** Translations that use one of its ports now; a port may be used towards several destinations. */
+  mappings: number;
+  /** Translations it made, and those of them with a port of another CPU. */
+  allocated: number;
+  stolen: number;
+  /** Refused: no candidate was free, or the table was full. */
+  noPort: number;
+  tableFull: number;
 }
 
 /** What `axon bpf <name> flush` removed, by map. */

@@ -19,15 +19,11 @@ export interface ServiceConfig {
   readonly healthz: { readonly host: string; readonly port: number } | undefined;
 }
 
-/** Ports of the kernel's own connections, when it does not say. */
-const defaultLocalPorts = "32768 60999";
-
 /**
  * Reads and checks the options of Services.
- * @param localPorts text of net.ipv4.ip_local_port_range: what the kernel gives its own connections.
  * @throws AxonError `config.invalid` naming every option that is wrong, why, and what would be right.
  */
-export function serviceConfig(config: AgentConfig, localPorts: string): ServiceConfig {
+export function serviceConfig(config: AgentConfig): ServiceConfig {
   const problems: string[] = [];
   const read = <T>(name: keyof AgentConfig, parse: () => T, otherwise: T): T => {
     try {
@@ -39,11 +35,7 @@ export function serviceConfig(config: AgentConfig, localPorts: string): ServiceC
   };
   const none: PortRange = { first: 1, last: 0 };
   const nodePorts = read("nodePortRange", () => parseRange(config.nodePortRange), none);
-  const natPorts = read(
-    "natPortRange",
-    () => (config.natPortRange === "" ? aboveLocal(localPorts) : parseRange(config.natPortRange)),
-    none,
-  );
+  const natPorts = read("natPortRange", () => parseRange(config.natPortRange), none);
   if (natPorts.first <= nodePorts.last && nodePorts.first <= natPorts.last) {
     problems.push(
       `"natPortRange" ${rangeText(natPorts)} overlaps "nodePortRange" ${rangeText(nodePorts)}: a translated packet would look like one to a NodePort; begin it at ${nodePorts.last + 1}`,
@@ -62,28 +54,6 @@ export function serviceConfig(config: AgentConfig, localPorts: string): ServiceC
   if (problems.length > 0)
     throw new AxonError("config.invalid", `configuration refused: ${problems.join("; ")}`);
   return result;
-}
-
-/**
- * Why translated connections may collide with the kernel's own, if they may.
- * @param localPorts text of net.ipv4.ip_local_port_range.
- */
-export function natPortWarning(natPorts: PortRange, localPorts: string): string | undefined {
-  const local = readLocal(localPorts);
-  if (natPorts.first > local.last || natPorts.last < local.first) return undefined;
-  return `natPortRange ${rangeText(natPorts)} overlaps net.ipv4.ip_local_port_range ${rangeText(local)}: a translated connection and one of the node's own to the same destination can meet`;
-}
-
-function aboveLocal(localPorts: string): PortRange {
-  const local = readLocal(localPorts);
-  const first = local.last < 65_000 ? local.last + 1 : 61_000;
-  return { first, last: 65_535 };
-}
-
-function readLocal(text: string): PortRange {
-  const numbers = text.trim().split(/\s+/).map(Number);
-  const [first = 0, last = 0] = numbers;
-  return first > 0 && last >= first ? { first, last } : readLocal(defaultLocalPorts);
 }
 
 function parseRange(text: string): PortRange {

@@ -1,4 +1,5 @@
 import type { ListWatchHandlers } from "@axoneme/kube";
+import type { HostPort, LocalPod } from "@axoneme/loadbalancer";
 import type { TrimmedPod } from "../endpoint/pods.ts";
 
 /** A pod of this node as Services see it: where it can be reached, and what it publishes on the node. */
@@ -28,6 +29,11 @@ export class LocalPods {
   handlers(): ListWatchHandlers<TrimmedPod> {
     const seen = (pod: TrimmedPod) => this.#seen(keyOf(pod), pod);
     return { onAdd: seen, onUpdate: seen, onDelete: (pod) => this.#seen(keyOf(pod), undefined) };
+  }
+
+  /** The uid of a pod of this node. */
+  uidOf(key: string): string | undefined {
+    return this.#pods.get(key)?.metadata.uid;
   }
 
   #seen(key: string, pod: TrimmedPod | undefined): void {
@@ -70,4 +76,14 @@ function keyOf({ metadata }: TrimmedPod): string {
 function textOf({ pod, ips }: LocalPodState): string {
   const { metadata, namedPorts, hostPorts, ready } = pod;
   return JSON.stringify([metadata.labels, namedPorts, hostPorts, ready, ips]);
+}
+
+/** The pod as local redirect policies see it. */
+export function localPodOf({ namespace, name, pod, ips }: LocalPodState): LocalPod {
+  return { namespace, name, labels: pod.metadata.labels, ips, ports: pod.namedPorts, ready: pod.ready };
+}
+
+/** What the pod publishes on the node. */
+export function hostPortsOf({ pod, ips }: LocalPodState): HostPort[] {
+  return pod.hostPorts.map((port) => ({ ...port, podIPs: ips }));
 }

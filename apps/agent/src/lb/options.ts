@@ -51,8 +51,8 @@ export const serviceOptions = {
     oneOf: ["opt", "ipip"] as const,
   },
   natPortRange: {
-    default: "",
-    doc: "source ports of translated packets, first-last; empty: those above what the kernel gives its own connections",
+    default: "32768-65535",
+    doc: "source ports of packets translated on their way out, first-last; above nodePortRange",
     liveness: "restart",
   },
   lbFlowMax: {

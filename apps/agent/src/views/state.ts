@@ -1,16 +1,6 @@
 import { formatIp, formatPrefix } from "@axoneme/base";
 import { type IdentityCache, type Ipcache, type LocalIdentities, labelLines } from "@axoneme/identity";
-import type { FrontendView } from "@axoneme/loadbalancer";
-import type { IdentityView, IpcacheEntryView, ServiceView } from "@axoneme/observe";
-import {
-  algorithmOf,
-  backendOf,
-  flagsOf,
-  forwardingOf,
-  frontendOf,
-  type PeerNames,
-  typeOf,
-} from "../lb/views.ts";
+import type { IdentityView, IpcacheEntryView } from "@axoneme/observe";
 
 /** All identities: reserved, of the cluster, and this node's CIDR ones. */
 export function identityViews(
@@ -53,29 +43,4 @@ export function ipcacheViews(ipcache: Ipcache): IpcacheEntryView[] {
         : (sourceNames[source] ?? source),
   }));
   return views.sort((a, b) => (a.prefix < b.prefix ? -1 : 1));
-}
-
-/** Frontends of Services; `problem` says what could not be programmed. */
-export function serviceViews(
-  frontends: Iterable<FrontendView>,
-  problem: (name: string) => string | undefined,
-  peers: PeerNames,
-): ServiceView[] {
-  return [...frontends].map(({ namespace, name, portName, key, row, backends }) => {
-    const message = problem(`${namespace}/${name}`);
-    return {
-      namespace,
-      name,
-      type: typeOf(row.flags),
-      frontend: { ...frontendOf(key), id: row.serviceId },
-      ...(portName ? { portName } : {}),
-      ...(row.affinityTimeoutS > 0 ? { affinitySeconds: row.affinityTimeoutS } : {}),
-      algorithm: algorithmOf(row.algorithm),
-      forwarding: forwardingOf(row.forwarding),
-      flags: flagsOf(row.flags),
-      backends: backends.map((backend) => backendOf(backend, peers)),
-      status: message ? "error" : "done",
-      ...(message ? { message } : {}),
-    };
-  });
 }

@@ -18,8 +18,8 @@ const flushes: Record<StatName, { short: string; long: string }> = {
     long: "Connections of pods to the world and of Services to other nodes have to be made anew.",
   },
   lb: {
-    short: "forget affinity and flows of Services, and write all their rows again",
-    long: "Clients may get another backend; balanced connections from outside break. No Service is missing meanwhile.",
+    short: "forget which client had which backend, and the flows from outside that are balanced",
+    long: "Clients may get another backend, and connections from outside to other nodes break. No Service is missing.",
   },
 };
 
@@ -65,14 +65,18 @@ async function printStat(context: Context, answers: readonly Answer<MapStatView>
         limit === undefined ? "-" : `${limit}`,
       ]),
     ),
-    ...table(["CPU", "PROTOCOL", "PORTS", "USED", "FAILURES"], ({ pools }) =>
-      (pools ?? []).map((pool) => [
-        `${pool.cpu}`,
-        pool.protocol,
-        `${pool.ports}`,
-        `${pool.used}`,
-        `${pool.failures}`,
-      ]),
+    ...table(
+      ["CPU", "PORTS", "MAPPINGS", "ALLOCATED", "OF-OTHER-CPUS", "NO-PORT", "TABLE-FULL"],
+      ({ pools }) =>
+        (pools ?? []).map((pool) => [
+          `${pool.cpu}`,
+          `${pool.first}-${pool.last}`,
+          `${pool.mappings}`,
+          `${pool.allocated}`,
+          `${pool.stolen}`,
+          `${pool.noPort}`,
+          `${pool.tableFull}`,
+        ]),
     ),
     ...table(["COUNTER", "VALUE"], ({ figures }) =>
       Object.entries(figures).map(([figure, value]) => [figure, `${value}`]),

@@ -55,15 +55,14 @@ ${examples(
   return new Command("lb").description("load balancing: what is in its tables").addCommand(maglev);
 }
 
-function rowsOf(view: MaglevView): { cells: string[] }[] {
-  const { frontend } = view;
-  const scope = frontend.scope === "external" ? "" : ` (${frontend.scope})`;
+function rowsOf({ namespace, name, frontends, size, backends }: MaglevView): { cells: string[] }[] {
+  const [first = "-", ...others] = frontends;
   const of = [
-    `${view.namespace}/${view.name}`,
-    `${hostPort(frontend.address, frontend.port)}/${frontend.protocol}${scope}`,
-    `${view.size}`,
+    `${namespace}/${name}`,
+    others.length === 0 ? first : `${first} and ${others.length} more`,
+    `${size}`,
   ];
-  return view.backends.map(({ address, port, slots, share }) => ({
+  return backends.map(({ address, port, slots, share }) => ({
     cells: [...of, hostPort(address, port), `${slots}`, `${(share * 100).toFixed(2)}%`],
   }));
 }

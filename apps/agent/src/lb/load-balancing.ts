@@ -1,0 +1,202 @@
+import type { Lifecycle } from "@axoneme/app";
+import { type Logger, tryParseIp } from "@axoneme/base";
+import { GrowingMap, type Kernel, type RawMap } from "@axoneme/datapath";
+import {
+  builtinResources,
+  EventRecorder,
+  type KubeClient,
+  type ListWatchHandlers,
+  type Node,
+  resources,
+} from "@axoneme/kube";
+import { type EndpointSliceObject, type OwnerKind, trimService, trimSlice } from "@axoneme/loadbalancer";
+import type { Netlink } from "@axoneme/netlink";
+import type { ServiceFigures } from "../metrics.ts";
+import { Acceleration } from "../node/acceleration.ts";
+import { NodeAddresses } from "../node/addresses.ts";
+import type { AgentConfig } from "../options.ts";
+import { ServiceModule } from "../state/services.ts";
+import type { Watches } from "../state/watches.ts";
+import type { ServiceConfig } from "./config.ts";
+import { DenyLists } from "./deny.ts";
+import { ProxyHealthz } from "./healthz.ts";
+import { isLoopback } from "./kernel-rows.ts";
+import { LocalPods } from "./local-pods.ts";
+import { compilerSettings } from "./settings.ts";
+
+/** What load balancing is composed of that was there before. */
+export interface LoadBalancingGivens {
+  readonly config: AgentConfig;
+  readonly services: ServiceConfig;
+  readonly nodeName: string;
+  readonly kernel: Kernel;
+  readonly netlink: Netlink;
+  readonly client: KubeClient;
+  readonly log: Logger;
+}
+
+const component = "axoneme-agent";
+const zoneLabel = "topology.kubernetes.io/zone";
+/** The cluster autoscaler's mark on a node it is about to remove. */
+const leavingTaint = "ToBeDeletedByClusterAutoscaler";
+
+/** The parts of Services and how they are wired. */
+export class LoadBalancing {
+  readonly services: ServiceModule;
+  readonly localPods: LocalPods;
+  readonly addresses: NodeAddresses;
+  readonly deny: DenyLists;
+  readonly acceleration: Acceleration;
+  readonly #givens: LoadBalancingGivens;
+  readonly #events: { readonly shared: EventRecorder; readonly own: EventRecorder };
+  #uidOf: (kind: OwnerKind, namespace: string, name: string) => string | undefined = () => undefined;
+  #leaving = false;
+
+  constructor(givens: LoadBalancingGivens) {
+    const { config, services, nodeName, kernel, netlink, client, log } = givens;
+    this.#givens = givens;
+    this.#events = {
+      shared: new EventRecorder(client, { component, log }),
+      own: new EventRecorder(client, { component, host: nodeName, log }),
+    };
+    this.addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
+    this.acceleration = new Acceleration(kernel, netlink, config.loadBalancerAcceleration, log);
+    this.deny = new DenyLists(kernel.maps.deny, services.deny, log);
+    this.services = new ServiceModule({
+      kernel,
+      settings: compilerSettings(config, services, nodeName),
+      events: this.#events,
+      uidOf: (kind, namespace, name) => this.#uidOf(kind, namespace, name),
+      servesHealthChecks: (address) => this.#servesHealthChecks(address),
+      log,
+    });
+    this.localPods = new LocalPods((key, pod) => this.services.localPod(key, pod));
+  }
+
+  /**
+   * Adds the copies of what Services are made from.
+   * @param alsoSlices told of EndpointSlices too.
+   * @param onNode told of this node's own object.
+   */
+  watch(
+    watches: Watches,
+    alsoSlices: ListWatchHandlers<EndpointSliceObject>,
+    onNode: (node: Node) => void,
+  ): void {
+    const services = watches.add(
+      builtinResources.services,
+      this.services.services() as ListWatchHandlers<unknown>,
+      { trim: (service) => trimService(service as Parameters<typeof trimService>[0]) },
+    );
+    watches.add(
+      builtinResources.endpointslices,
+      both(this.services.slices(), alsoSlices) as ListWatchHandlers<unknown>,
+      { trim: (slice) => trimSlice(slice as EndpointSliceObject) },
+    );
+    const redirects = watches.add(resources.ciliumlocalredirectpolicies, this.services.redirects());
+    watches.add(resources.edgedenylists, this.deny.handlers());
+    const node = (object: Node) => {
+      this.#nodeSeen(object);
+      onNode(object);
+    };
+    watches.add(
+      builtinResources.nodes,
+      { onAdd: node, onUpdate: node },
+      { fieldSelector: `metadata.name=${this.#givens.nodeName}` },
+    );
+    this.#uidOf = (kind, namespace, name) => {
+      if (kind === "Pod") return this.localPods.uidOf(`${namespace}/${name}`);
+      const store = kind === "Service" ? services.store : redirects.store;
+      return (store.get(name, namespace) as { metadata?: { uid?: string } } | undefined)?.metadata?.uid;
+    };
+  }
+
+  /** Adds what runs to an agent's life. */
+  addTo(lifecycle: Lifecycle): void {
+    lifecycle.add(this.services);
+    const { healthz } = this.#givens.services;
+    if (healthz)
+      lifecycle.add(
+        new ProxyHealthz(healthz, () => ({ ...this.services.proxyHealth(), eligible: !this.#leaving })),
+      );
+  }
+
+  /** Everything is known: removes what an earlier agent left and nobody wants. */
+  prune(): void {
+    this.services.prune();
+    this.deny.open();
+  }
+
+  /** For metrics; costs no more than a look at what the agent holds. */
+  figures(): ServiceFigures {
+    const { compiler, seen, writer } = this.services;
+    const { services, frontends, backends, slotsUsed } = compiler.stats();
+    const { maps } = this.#givens.kernel;
+    const of = ({ name, limit }: { readonly name: string; readonly limit: number }, entries: number) => ({
+      name,
+      entries,
+      capacity: limit,
+    });
+    return {
+      seen,
+      services,
+      frontends,
+      backends,
+      problems: this.services.problems().length,
+      refused: writer.failed().size,
+      failures: writer.failures,
+      rows: writer.rows,
+      maps: [
+        of(growing(maps.services.raw), frontends),
+        of(growing(maps.backends.raw), backends),
+        of(maps.slots, slotsUsed),
+        { name: maps.deny.raw.name, entries: this.deny.size, capacity: maps.deny.raw.maxEntries },
+      ],
+    };
+  }
+
+  /** Gives up what is pending. */
+  stop(): void {
+    this.addresses.stop();
+    this.deny.stop();
+    this.acceleration.stop();
+    this.#events.shared.stop();
+    this.#events.own.stop();
+  }
+
+  #nodeSeen({ metadata, spec }: Node): void {
+    const labels = metadata?.labels ?? {};
+    this.services.setNode({ name: this.#givens.nodeName, zone: labels[zoneLabel] });
+    this.deny.setLabels(labels);
+    this.#leaving = (spec?.taints ?? []).some(({ key }) => key === leavingTaint);
+  }
+
+  /** Health checks are answered where NodePorts are, and on the node itself. */
+  #servesHealthChecks(address: string): boolean {
+    const ip = tryParseIp(address.replace(/%.*$/, ""));
+    return ip !== undefined && (isLoopback(ip) || this.addresses.serves(ip));
+  }
+}
+
+/** A map that grows is full where it may grow no more. */
+function growing(raw: RawMap): { readonly name: string; readonly limit: number } {
+  return { name: raw.name, limit: raw instanceof GrowingMap ? raw.limit : raw.maxEntries };
+}
+
+/** Two handlers for one resource, called one after the other. */
+export function both<S>(first: ListWatchHandlers<S>, second: ListWatchHandlers<S>): ListWatchHandlers<S> {
+  return {
+    onAdd: (object) => {
+      first.onAdd?.(object);
+      second.onAdd?.(object);
+    },
+    onUpdate: (object, previous) => {
+      first.onUpdate?.(object, previous);
+      second.onUpdate?.(object, previous);
+    },
+    onDelete: (object) => {
+      first.onDelete?.(object);
+      second.onDelete?.(object);
+    },
+  };
+}
