@@ -118,6 +118,14 @@ export class BenchNode {
     }
   }
 
+  /** CPU time the agent's process has taken so far, in milliseconds. */
+  agentCpuMs(): number {
+    const stat = readFileSync(`/proc/${this.#agent?.pid}/stat`, "utf8");
+    // The name in brackets may hold blanks; utime and stime are fields 14 and 15, in ticks of 10 ms.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  }
+
   /** Resident memory of the agent in kilobytes, once it has stopped changing. */
   async agentMemory(): Promise<number> {
     const read = () => {

@@ -41,7 +41,7 @@ static const char *const mode_names[MODES] = { "tcp-rr", "tcp-crr", "udp-rr", "t
 
 struct options {
 	enum mode mode;
-	bool server;
+	bool server, realtime;
 	const char *host, *port;
 	double seconds, warmup;
 	int cpu, size;
@@ -426,6 +426,7 @@ static const char usage[] =
 	"  --host A,B,... client, tcp-crr: a connection each to one of them, at random\n"
 	"  --size N       bytes of a request and of its answer (1)\n"
 	"  --cpu N        run on this CPU only\n"
+	"  --realtime     before all other work of the machine\n"
 	"  --seconds S    client: measure so long (5)\n"
 	"  --warmup S     client: run so long before (0.5)\n"
 	"The server prints \"ready\" and serves until it is killed; the client prints one line of JSON.\n";
@@ -434,7 +435,8 @@ static const struct option names[] = {
 	{ "mode", required_argument, NULL, 'm' },   { "host", required_argument, NULL, 'h' },
 	{ "port", required_argument, NULL, 'p' },   { "size", required_argument, NULL, 'z' },
 	{ "cpu", required_argument, NULL, 'c' },    { "seconds", required_argument, NULL, 's' },
-	{ "warmup", required_argument, NULL, 'w' }, { NULL, 0, NULL, 0 },
+	{ "warmup", required_argument, NULL, 'w' }, { "realtime", no_argument, NULL, 'r' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static void __attribute__((noreturn)) misuse(void)
@@ -464,6 +466,7 @@ static struct options parse(int argc, char **argv)
 		case 'p': o.port = optarg; break;
 		case 'z': o.size = atoi(optarg); break;
 		case 'c': o.cpu = atoi(optarg); break;
+		case 'r': o.realtime = true; break;
 		case 's': o.seconds = atof(optarg); break;
 		case 'w': o.warmup = atof(optarg); break;
 		default: misuse();
@@ -483,6 +486,8 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	pin(o.cpu);
+	if (o.realtime && sched_setscheduler(0, SCHED_RR, &(struct sched_param){ .sched_priority = 1 }) != 0)
+		fail("cannot have real-time priority");
 	if (o.server)
 		serve(&o);
 	else

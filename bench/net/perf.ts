@@ -62,12 +62,14 @@ export interface PairOptions {
   readonly warmup?: number;
   /** One CPU for both ends, or one for each; default: the scheduler's choice. */
   readonly cpu?: number | { readonly client: number; readonly server: number };
+  /** Real-time priority for both ends: other work of a busy machine does not come between them. Default false. */
+  readonly realtime?: boolean;
   /** Bytes of a request and its answer, default 1. */
   readonly size?: number;
 }
 
 /** What concerns the server alone. */
-type ServerOptions = Pick<PairOptions, "serverNs" | "serverIp" | "cpu" | "size">;
+type ServerOptions = Pick<PairOptions, "serverNs" | "serverIp" | "cpu" | "realtime" | "size">;
 
 /** Results by mode. */
 export type PairResult = Partial<Record<Mode, Measurement>>;
@@ -76,9 +78,13 @@ function endOf(end: string | End): End {
   return typeof end === "string" ? { netns: end } : end;
 }
 
-function cpuArgs(options: Pick<PairOptions, "cpu">, side: "client" | "server"): string[] {
-  const cpu = typeof options.cpu === "object" ? options.cpu[side] : options.cpu;
-  return cpu === undefined ? [] : ["--cpu", String(cpu)];
+function cpuArgs(
+  { cpu, realtime }: Pick<PairOptions, "cpu" | "realtime">,
+  side: "client" | "server",
+): string[] {
+  const own = typeof cpu === "object" ? cpu[side] : cpu;
+  const args = own === undefined ? [] : ["--cpu", String(own)];
+  return realtime === true ? [...args, "--realtime"] : args;
 }
 
 function command(end: End, args: string[]): { file: string; args: string[] } {
@@ -183,7 +189,7 @@ export function measureClient(
   mode: Mode,
   hosts: readonly string[],
   port: number,
-  options: Pick<PairOptions, "clientNs" | "seconds" | "warmup" | "cpu" | "size">,
+  options: Pick<PairOptions, "clientNs" | "seconds" | "warmup" | "cpu" | "realtime" | "size">,
 ): Promise<Measurement> {
   return runClient(mode, port, { ...options, serverIp: hosts.join(",") });
 }

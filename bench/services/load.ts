@@ -12,6 +12,8 @@ export interface LoadFigures {
   /** Milliseconds from the start of the process until everything is in the maps, each round on an empty node. */
   readonly ms: number;
   readonly rounds: readonly number[];
+  /** CPU milliseconds of the agent's process until then. */
+  readonly cpuMs: readonly number[];
   /** Resident kilobytes afterwards, when they have come to rest. */
   readonly rssKb: number;
   /** Kernel memory of the maps, in bytes. */
@@ -38,6 +40,7 @@ export async function loadFigures(lab: string, count: number, rounds: number): P
   const bpffs = paths.bpffs("bench");
   const log = join(node.runDir, "agent.log");
   const times: number[] = [];
+  const cpuMs: number[] = [];
   try {
     for (let round = 0; round < rounds; round++) {
       await node.killAgent();
@@ -51,6 +54,7 @@ export async function loadFigures(lab: string, count: number, rounds: number): P
         what: `an agent that is ready (${log})`,
       });
       times.push(performance.now() - begin);
+      cpuMs.push(node.agentCpuMs());
       const there = countRows(bpffs, "ax_services");
       if (there < count)
         throw new Error(
@@ -58,7 +62,7 @@ export async function loadFigures(lab: string, count: number, rounds: number): P
         );
     }
     const rssKb = await node.agentMemory();
-    return { ms: median(times), rounds: times, rssKb, maps: mapMemory(bpffs) };
+    return { ms: median(times), rounds: times, cpuMs, rssKb, maps: mapMemory(bpffs) };
   } finally {
     await node.close();
   }

@@ -3,6 +3,8 @@ import { backendPort, servicePort } from "./model.ts";
 
 /** Both ends on one CPU, as in the other benchmarks: the figure is what the path costs. */
 const cpu = 1;
+/** Other work of the machine is not to come between a client and its server. */
+const realtime = true;
 
 /** A client and servers with something between them. */
 export interface RateSubject {
@@ -29,7 +31,9 @@ export async function startServers(
   ends: readonly { readonly netns: string; readonly ip: string }[],
 ): Promise<() => Promise<void>> {
   const running = await Promise.all(
-    ends.map(({ netns, ip }) => serve("tcp-crr", backendPort, { serverNs: netns, serverIp: ip, cpu })),
+    ends.map(({ netns, ip }) =>
+      serve("tcp-crr", backendPort, { serverNs: netns, serverIp: ip, cpu, realtime }),
+    ),
   );
   return async () => {
     await Promise.all(running.map((server) => server.stop()));
@@ -54,7 +58,7 @@ export async function measureRates(
   for (let round = 0; round < rounds; round++) {
     for (const subject of round % 2 === 0 ? subjects : [...subjects].reverse()) {
       const { hosts, port } = subject.targets();
-      const options = { clientNs: subject.clientNs, seconds, warmup: 0.05, cpu };
+      const options = { clientNs: subject.clientNs, seconds, warmup: 0.05, cpu, realtime };
       all.get(subject.name)?.push(await measureClient("tcp-crr", hosts, port, options));
     }
   }
