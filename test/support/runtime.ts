@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { AxonError } from "@axoneme/base";
+import { AxonError, formatIp, type Ip } from "@axoneme/base";
+import { openMaps } from "@axoneme/datapath";
 import { resources } from "@axoneme/kube";
 import { Netlink, Netns } from "@axoneme/netlink";
 import { ask } from "./agent.ts";
@@ -133,6 +134,7 @@ export interface NodeState {
   readonly records: readonly string[];
   readonly endpoints: readonly string[];
   readonly rows: readonly string[];
+  readonly namespaces: readonly string[];
   readonly ipcache: readonly string[];
   readonly policies: readonly string[];
   readonly links: readonly string[];
@@ -158,6 +160,7 @@ export async function nodeState(lab: TestLab, node: string): Promise<NodeState> 
     records: readdirSync(join(lab.paths.nodeDir(node), "endpoints")).sort(),
     endpoints: endpoints.map((e) => `${e.namespace}/${e.pod} ${e.ipv4}`).sort(),
     rows: rows.rows.map((row) => String(row["ip"])).sort(),
+    namespaces: namespaceRows(lab, node).map(({ ips }) => ips),
     ipcache: ipcache.rows.map((row) => `${row["prefix"]} ${row["identity"]}`).sort(),
     policies: [...new Set(policies.rows.map((row) => String(row["policy"])))].sort(),
     ...(await kernelState(lab.paths.netns(node))),
@@ -168,6 +171,19 @@ export async function nodeState(lab: TestLab, node: string): Promise<NodeState> 
     addresses: metrics.split("\n").filter((line) => line.startsWith("cilium_ip_addresses{")),
     ciliumEndpoints: ceps.items.map((cep) => `${cep.metadata?.namespace}/${cep.metadata?.name}`).sort(),
   };
+}
+
+/** What the socket layer knows of the pods' namespaces, by address. */
+export function namespaceRows(lab: TestLab, node: string): { cookie: bigint; ips: string }[] {
+  const { maps, close } = openMaps(join(lab.paths.bpffs(node), "maps"));
+  try {
+    return maps.netns
+      .entries()
+      .map(([cookie, { ip4, ip6 }]) => ({ cookie, ips: `${formatIp(ip4 as Ip)} ${formatIp(ip6 as Ip)}` }))
+      .sort((a, b) => a.ips.localeCompare(b.ips));
+  } finally {
+    close();
+  }
 }
 
 async function kernelState(netnsPath: string) {

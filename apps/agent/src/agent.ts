@@ -29,7 +29,7 @@ import {
 } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
-import { LinkReaper, Netlink } from "@axoneme/netlink";
+import { LinkReaper, Netlink, netnsCookie } from "@axoneme/netlink";
 import { FlowMetrics, Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
@@ -37,6 +37,7 @@ import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
+import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
@@ -188,6 +189,7 @@ class Composition {
   readonly #ipcacheWriter: IpcacheWriter;
   readonly #policy: PolicyModule;
   readonly #allocator: IdentityAllocator;
+  readonly #namespaces: PodNamespaces;
   readonly #endpoints: EndpointManager;
   readonly #nodePublisher: NodePublisher;
   readonly #endpointPublisher: EndpointPublisher;
@@ -238,6 +240,7 @@ class Composition {
       config.conntrackMax,
       log,
     );
+    this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#endpoints = this.#createEndpoints();
     this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
     this.#remote = this.#createRemote();
@@ -301,6 +304,7 @@ class Composition {
       ipcacheWriter: this.#ipcacheWriter,
       policy: this.#policy,
       publisher: this.#endpointPublisher,
+      namespaces: this.#namespaces,
       log: this.#log,
       nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
       gateways,

@@ -84,6 +84,7 @@ class Stage {
       ipcacheWriter: { flush: () => undefined },
       policy: { setEndpoint: () => undefined, removeEndpoint: () => undefined, policyOf: () => 0 },
       publisher: { publish: () => undefined, retract: () => undefined },
+      namespaces: { put: () => undefined, remove: () => undefined, prune: () => undefined },
       log: quiet,
       nodeIp: () => "172.30.0.1",
       gateways: () => ({ v4: undefined, v6: undefined }),

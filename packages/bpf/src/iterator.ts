@@ -1,4 +1,4 @@
-import { BpfError, check } from "./errors.ts";
+import { BpfError, check, errnoText } from "./errors.ts";
 import { Fd } from "./fd.ts";
 import type { BpfMap } from "./map.ts";
 import { native } from "./native.ts";
@@ -42,7 +42,7 @@ export class BpfIterator {
     const run = this.#running.then(async () => {
       const result = await native().iterRun(this.#fd.raw, netnsFd, outputLimit);
       if (typeof result !== "number") return result;
-      throw new BpfError("bpf.iterator", `${this.what}: run`, { errno: -result });
+      throw new BpfError("bpf.iterator", `${this.what}: run: ${errnoText(-result)}`, { errno: -result });
     });
     this.#running = run.catch(() => undefined);
     return run;

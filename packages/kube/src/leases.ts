@@ -40,8 +40,11 @@ export interface Election {
   readonly leading: boolean;
   /** Who leads as far as we know; "" for nobody. */
   readonly leader: string;
-  /** Ends the candidacy and gives the lease up, so that the next leader need not wait. */
-  stop(): Promise<void>;
+  /**
+   * Ends the candidacy and gives the lease up, so that the next leader need not wait. With `keep` the lease stays as
+   * it is: whoever comes back under the same identity before it runs out leads on as if nothing had been.
+   */
+  stop(options?: { keep?: boolean }): Promise<void>;
 }
 
 /**
@@ -92,11 +95,11 @@ class Candidate implements Election {
     return this.#leader;
   }
 
-  async stop(): Promise<void> {
+  async stop({ keep = false }: { keep?: boolean } = {}): Promise<void> {
     this.#stop.abort();
     await this.#lose("stopped");
     await this.#done;
-    await this.#release();
+    if (!keep) await this.#release();
   }
 
   async #run(): Promise<void> {
@@ -218,7 +221,8 @@ class Candidate implements Election {
   /** Empties the lease, so that the next candidate need not wait. */
   async #release(): Promise<void> {
     const { name, namespace, retryMs } = this.#options;
-    const options = { namespace, deadlineMs: retryMs };
+    // Also where tries follow each other closely, a slow server is given the time for one answer.
+    const options = { namespace, deadlineMs: Math.max(retryMs, 500) };
     const leases = this.#client.resource(resources.leases);
     // A renewal cut short by `stop` may or may not have been written: look before each try.
     for (let tries = 0; this.#lease !== undefined && tries < 3; tries++) {

@@ -114,3 +114,16 @@ test("times that cannot work are refused", () => {
     elect(client, { name: "x", namespace: "y", ...times }, { onElected: () => undefined }),
   ).toThrow("retryMs <");
 });
+
+test("a lease that is kept is led on under the same identity; another has to wait for its end", async () => {
+  const one = candidate("one");
+  await waitFor(() => one.election.leading);
+  await one.election.stop({ keep: true });
+  expect(lease()?.holderIdentity).toBe("one");
+  const two = candidate("two");
+  await waitFor(() => two.log.includes("leader one"));
+  const again = candidate("one");
+  await waitFor(() => again.election.leading);
+  expect(two.election.leading).toBe(false);
+  expect(lease()?.leaseTransitions).toBe(0);
+});

@@ -14,6 +14,17 @@ export {
   type Verdict,
 } from "./ipam/index.ts";
 export {
+  compileL2Policy,
+  type L2Address,
+  L2Announcements,
+  type L2Changes,
+  type L2Device,
+  type L2Entry,
+  type L2PolicyObject,
+  type L2PolicyProblem,
+  type L2ServiceObject,
+} from "./l2/index.ts";
+export {
   compileLabelSelector,
   type LabelLookup,
   type LabelPredicate,

@@ -181,6 +181,7 @@ NAPI_MODULE_INIT()
 	axon_init_rtnl(env, exports);
 	axon_init_netns(env, exports);
 	axon_init_socket(env, exports);
+	axon_init_frame(env, exports);
 	axon_init_poll(env, exports);
 	axon_init_ethtool(env, exports);
 	return exports;

@@ -51,6 +51,7 @@ int axon_on_thread(void (*body)(void *), void *arg);
 void axon_init_rtnl(napi_env env, napi_value exports);
 void axon_init_netns(napi_env env, napi_value exports);
 void axon_init_socket(napi_env env, napi_value exports);
+void axon_init_frame(napi_env env, napi_value exports);
 void axon_init_poll(napi_env env, napi_value exports);
 void axon_init_ethtool(napi_env env, napi_value exports);
 

@@ -1,6 +1,7 @@
 export { type Address, type AddressFilter, type AddressSpec, Scope } from "./address.ts";
 export { errnoName, isErrno, NetlinkError } from "./errors.ts";
 export type { Family } from "./family.ts";
+export { announcementFrames, type OutgoingFrame, sendFrames } from "./frame.ts";
 export { type LaunchOptions, launch } from "./launcher.ts";
 export type { Link, LinkChange, LinkName, LinkSpec, VethEnd } from "./link.ts";
 export { builtFile } from "./native.ts";

@@ -23,6 +23,7 @@ export interface Native {
   socketError(fd: number): number;
   ethtool(nsFd: number, name: string, command: number, value: number): number;
   driverCounters(nsFd: number, name: string): Record<string, number> | number;
+  framesSend(nsFd: number, ifindexes: number[], frames: Uint8Array[]): number | number[];
   pollStart(fd: number, events: number, ready: (status: number, events: number) => void): PollHandle | number;
   pollStop(handle: PollHandle): void;
   pollRef(handle: PollHandle, keepsLoopAlive: boolean): void;

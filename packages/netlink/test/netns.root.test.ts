@@ -17,12 +17,15 @@ import { join } from "node:path";
 import { parseInterfaceAddress } from "@axoneme/base";
 import { afterAll, describe, expect, it } from "vitest";
 import {
+  closeFd,
   connectIn,
   dialIn,
   launch,
   listenIn,
   Netlink,
   Netns,
+  netnsCookie,
+  openNetns,
   sysctlGet,
   sysctlSet,
   sysctlSetAll,
@@ -51,6 +54,19 @@ describe("Netns", () => {
     expect(mounts()).toBe(0);
     expect(readdirSync(dir)).toEqual([]);
     expect(openFds()).toBe(before);
+  });
+
+  it("has a number of its own, the same by its path and by its descriptor", async () => {
+    const [one, two] = [join(dir, "one"), join(dir, "two")];
+    await Promise.all([one, two].map((path) => Netns.create(path)));
+    const fd = openNetns(one);
+    const cookies = [undefined, one, two].map((netns) => netnsCookie(netns));
+    expect(new Set(cookies).size).toBe(3);
+    expect(netnsCookie(fd)).toBe(cookies[1]);
+    expect(ownNamespace()).toBe(home);
+    closeFd(fd);
+    await Promise.all([one, two].map((path) => Netns.delete(path)));
+    expect(() => netnsCookie(one)).toThrow(/ENOENT/);
   });
 
   it("has lo up and the sysctls asked for, or lo down if told", async () => {

@@ -32,6 +32,7 @@ import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { IdentityAllocator } from "../state/identities.ts";
 import type { IpcacheWriter } from "../state/ipcache.ts";
 import type { PolicyModule } from "../state/policy.ts";
+import type { PodNamespaces } from "./namespaces.ts";
 import { type PodDirectory, type PodFacts, sameFacts } from "./pods.ts";
 import type { EndpointPublisher } from "./publisher.ts";
 import { adopt, hostDevicesOf, resultOf } from "./result.ts";
@@ -54,6 +55,7 @@ export interface EndpointDeps {
   readonly ipcacheWriter: IpcacheWriter;
   readonly policy: PolicyModule;
   readonly publisher: EndpointPublisher;
+  readonly namespaces: Pick<PodNamespaces, "put" | "remove" | "prune">;
   readonly log: Logger;
   readonly nodeIp: () => string;
   readonly gateways: () => { v4: Ip | undefined; v6: Ip | undefined };
@@ -264,6 +266,7 @@ export class EndpointManager implements CniHandler {
       this.#refreshLater(keyOf(record));
       return record.identity;
     });
+    this.#deps.namespaces.put(record);
     this.#install({ record: { ...record, identity }, facts, identity });
     const { attachments } = this.#deps.kernel;
     if (!attachments.isPodAttached(record.hostIfindex)) attachments.attachPod(record.hostIfindex);
@@ -289,6 +292,7 @@ export class EndpointManager implements CniHandler {
       kernel.maps.endpoints.delete(ip);
       log.info({ ip: formatIp(ip) }, "endpoint row without an endpoint removed");
     }
+    this.#deps.namespaces.prune();
     kernel.changed();
   }
 
@@ -392,7 +396,8 @@ export class EndpointManager implements CniHandler {
 
   /** Rows first, programs second: from the first packet on the endpoint is under its policy. */
   #isolate(live: LiveEndpoint): void {
-    const { kernel } = this.#deps;
+    const { kernel, namespaces } = this.#deps;
+    namespaces.put(live.record);
     this.#install(live);
     kernel.settle();
     kernel.attachments.attachPod(live.record.hostIfindex);
@@ -482,6 +487,7 @@ export class EndpointManager implements CniHandler {
       this.#deps.addressFreed(ip);
     }
     ipcacheWriter.flush();
+    this.#deps.namespaces.remove(record);
     kernel.changed();
     policy.removeEndpoint(record.id);
     this.#live.delete(key);

@@ -32,10 +32,6 @@ export function familyOf(address: bigint): Family {
   return address >> 32n === 0xffffn ? "IPv4" : "IPv6";
 }
 
-export function addressOf(text: string): bigint {
-  return ipToBigInt(parseIp(text));
-}
-
 export function addressText(address: bigint): string {
   return formatIp(ipFromBigInt(address));
 }
