@@ -154,8 +154,11 @@ export class Datapath {
   #config: Config = { ...defaultConfig };
   readonly #heads = new Map<number, { exact: number; any: number; rule: number; verdict: number }>();
 
-  /** With `pinDir` the maps are shared with the node's other objects, and keep their default sizes. */
-  constructor(name: string, pinDir?: string) {
+  /**
+   * With `pinDir` the maps are shared with the node's other objects, and keep their default sizes. Not `first`: what
+   * they hold stays.
+   */
+  constructor(name: string, pinDir?: string, first = true) {
     const object = BpfObject.open(join(BUILD, `${name}.bpf.o`));
     const names = new Set(object.spec.maps.map((map) => map.name));
     const maxEntries = Object.fromEntries(Object.entries(SIZES).filter(([map]) => names.has(map)));
@@ -164,7 +167,7 @@ export class Datapath {
       if (names.has(map)) this.#growing.set(map, GrowingMap.open(this.object.map(map), shape));
     }
     if (names.has("ax_events")) this.#events = RingBuffer.open(this.object.map("ax_events"));
-    this.configure({});
+    if (first) this.configure({});
   }
 
   close(): void {
