@@ -244,6 +244,24 @@ describe.each(families)("a backend here, $name", (f) => {
     expect(edge.arrives(forged).verdict).toBe(Verdict.DROP);
   });
 
+  test("an answer larger than the way out goes up as the pod sent it, and is translated when it leaves", () => {
+    edge.nodePort(f, [{ ip: f.b, port: 80 }]);
+    edge.arrives(tcp({ ...dial, flags: Tcp.SYN }));
+    const answer = { src: f.b, dst: f.world, sport: 80, dport: 40000 };
+    edge.fromPod(tcp({ ...answer, flags: Tcp.SYN | Tcp.ACK }));
+    edge.node.configure({ mtu: 1400 });
+    const large = tcp({ ...answer, payload: new Uint8Array(1400) });
+    for (let i = 0; i < 2; i++)
+      expect(edge.fromPod(large)).toMatchObject({ verdict: Verdict.PASS, out: large, mark: 0 });
+    const cut = tcp({ ...answer, payload: new Uint8Array(100) });
+    expect(dissect(edge.leaves(cut).out)).toMatchObject({
+      src: f.node,
+      sport: NODEPORT,
+      dport: 40000,
+      wrong: [],
+    });
+  });
+
   test("errors of the pod and of the client are translated", () => {
     edge.nodePort(f, [{ ip: f.b, port: 53 }], Proto.UDP);
     edge.arrives(udp(dial));

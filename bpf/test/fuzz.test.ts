@@ -1,11 +1,12 @@
+import { ConfigFlags } from "@axoneme/abi";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { u16 } from "./bytes.ts";
 import { Datapath, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
-import { dissectIp } from "./dissect.ts";
+import { dissectIp, mapped } from "./dissect.ts";
 import { arp, echo, ip, Proto, solicit, Tcp, tcp, tcpSegment, udp, unreachable } from "./packet.ts";
-import { families, guardedBothWays, v4, v6 } from "./scene.ts";
+import { type Family, families, guardedBothWays, v4, v6 } from "./scene.ts";
 
 /**
  * Whatever bytes a pod sends: the program ends, and a packet passes only as a plain reading of it allows. The
@@ -23,6 +24,15 @@ beforeAll(async () => {
   overlay = new Datapath("overlay");
   for (const dp of [pod, node, overlay]) guardedBothWays(dp, dev);
   for (const dp of [node, pod]) dp.configure({ flags: dp.config.flags | 8 | 16 });
+  for (const dp of [node, overlay]) dp.configure({ flags: dp.config.flags | ConfigFlags.SERVICES });
+  for (const [i, f] of families.entries()) {
+    for (const dp of [node, overlay]) dp.endpoint(f.node, { identity: 1, flags: 9 });
+    const any = f === v4 ? "0.0.0.0" : "::";
+    const backends = [f.b, f.c, f.node].map((backend) => ({ ip: backend, port: 80 }));
+    for (const [j, proto] of [Proto.TCP, Proto.UDP].entries())
+      for (const dp of [pod, node, overlay])
+        dp.service(10 + i * 4 + j, { ip: any, port: 30080, proto }, backends, { flags: 2, forwarding: j });
+  }
 });
 afterAll(async () => {
   for (const dp of [pod, node, overlay]) dp.close();
@@ -41,6 +51,15 @@ function canRun(frame: Uint8Array): boolean {
   return frame.length >= (SHORTEST[etherTypeOf(frame) as EtherType] ?? 14);
 }
 
+/** What a Service's client quotes in its errors, and what another node forwards. */
+const answer = (f: Family) => ({ src: f.node, dst: f.world, sport: 30080, dport: 9 });
+function told(f: Family) {
+  const sent = { src: f.world, dst: f.b, sport: 9, dport: 80, flags: Tcp.SYN };
+  const note = Uint8Array.of(0x9a, 8, 0x75, 0x80, ...mapped(f.otherNode).subarray(12));
+  const header = Uint8Array.of(Proto.TCP, 2, 0x1b, 20, 0x75, 0x80, 0, 0, ...mapped(f.otherNode));
+  return f === v4 ? { ...sent, options: note } : { ...sent, extensions: { next: 60, bytes: header } };
+}
+
 const seeds: Uint8Array[] = families.flatMap((f) => {
   const sent = { src: f.a, dst: f.b, sport: 40000, dport: 80 };
   const quoted = ip(sent, Proto.TCP, tcpSegment(sent));
@@ -51,6 +70,11 @@ const seeds: Uint8Array[] = families.flatMap((f) => {
     echo({ src: f.a, dst: f.b, id: 1 }),
     unreachable({ src: f.a, dst: f.b }, quoted),
     unreachable({ src: f.world, dst: f.node }, quoted),
+    tcp({ src: f.world, dst: f.node, sport: 9, dport: 30080, flags: Tcp.SYN }),
+    udp({ src: f.world, dst: f.node, sport: 9, dport: 30080 }),
+    tcp({ src: f.c, dst: f.node, sport: 80, dport: 32768, flags: Tcp.ACK }),
+    unreachable({ src: f.world, dst: f.node }, ip(answer(f), Proto.TCP, tcpSegment(answer(f)))),
+    tcp(told(f)),
   ];
 });
 seeds.push(arp({ op: 1, sip: v4.a, tip: v4.b }), solicit({ src: v6.a, target: v6.b }));
