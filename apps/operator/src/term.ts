@@ -9,9 +9,9 @@ import { LoadBalancerPools } from "./lbipam.ts";
 import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
 import { NodeGc } from "./nodegc.ts";
 import type { OperatorConfig } from "./options.ts";
-import { PolicyValidity } from "./policyvalidity.ts";
 import { Sources } from "./sources.ts";
 import { Sweeper } from "./sweeper.ts";
+import { Validity } from "./validity.ts";
 
 /** What a leader runs, from its election to its loss. */
 export interface Term {
@@ -49,7 +49,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
-    new PolicyValidity(around),
+    new Validity(around),
     ...(loadBalancerPools === undefined ? [] : [loadBalancerPools]),
   ];
   for (const module of modules) lifecycle.add(module);

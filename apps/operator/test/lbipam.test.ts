@@ -1,9 +1,12 @@
 import { waitFor } from "@axoneme/base";
 import { type CiliumLoadBalancerIPPool, resources, type Service } from "@axoneme/kube";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { makeMetrics } from "../src/metrics.ts";
 import type { Operator } from "../src/operator.ts";
 import { Cluster } from "./cluster.ts";
+
+// An API server and an operator to each test: on a busy machine their start alone takes seconds.
+vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: Cluster;
 beforeEach(async () => {

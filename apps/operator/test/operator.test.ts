@@ -1,7 +1,10 @@
 import { waitFor } from "@axoneme/base";
 import { type CiliumNode, crdManifests, isNotFound, resources } from "@axoneme/kube";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Cluster } from "./cluster.ts";
+
+// An API server and an operator to each test: on a busy machine their start alone takes seconds.
+vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: Cluster;
 beforeEach(async () => {
@@ -248,5 +251,39 @@ describe("validity of policies", () => {
     expect(await waitFor(() => validOf("good"))).toMatchObject({ status: "True", message: "" });
     await policies().patch("mixed", { spec: { egress: [{ toEndpoints: [{}] }] } }, { namespace: "default" });
     await waitFor(async () => (await validOf("mixed"))?.status === "True", { what: "mixed to become valid" });
+  });
+
+  test("an L2 announcement policy names what makes no sense, and says nothing once it does", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    const l2 = cluster.client.resource(resources.ciliuml2announcementpolicies);
+    const conditions = async () => (await l2.get("p")).status?.conditions ?? [];
+    await l2.create({ metadata: { name: "p" }, spec: { loadBalancerIPs: true, interfaces: ["eth("] } });
+    const [bad] = await waitFor(async () => (await conditions()).length > 0 && conditions());
+    expect(bad).toMatchObject({
+      type: "io.cilium/bad-interface-regex",
+      status: "True",
+      message: expect.stringContaining('interfaces: "eth(" is no regular expression'),
+    });
+    await l2.patch("p", { spec: { interfaces: ["eth"] } });
+    await waitFor(async () => (await conditions()).length === 0, { what: "the condition to go" });
+  });
+
+  test("a deny list counts its prefixes, and names those that are none", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    const lists = cluster.client.resource(resources.edgedenylists);
+    // The schema's pattern is coarse for IPv6.
+    const cidrs = ["192.0.2.0/24", "192.0.2.77/24", "2001:db8::/32", "1:2:3::4:5::6/64"];
+    await lists.create({ metadata: { name: "bots" }, spec: { cidrs } });
+    const status = await waitFor(async () => (await lists.get("bots")).status);
+    expect(status.prefixes).toBe(2);
+    expect(status.conditions?.[0]).toMatchObject({
+      status: "False",
+      reason: "InvalidPrefix",
+      message: expect.stringContaining('spec.cidrs[3]: "1:2:3::4:5::6/64" is not a prefix'),
+    });
+    await lists.patch("bots", { spec: { cidrs: cidrs.slice(0, 3) } });
+    await waitFor(async () => (await lists.get("bots")).status?.conditions?.[0]?.status === "True");
   });
 });
