@@ -15,6 +15,7 @@ interface UpOptions extends OutputOptions {
   name: string;
   nodes: number;
   routing: "native" | "tunnel";
+  xdp?: boolean;
   timeout: number;
 }
 
@@ -63,6 +64,7 @@ function upCommand(context: Context): Command {
     .addOption(
       new Option("--routing <mode>", "between nodes").choices(["native", "tunnel"]).default("native"),
     )
+    .addOption(new Option("--xdp", "links that carry XDP, as hardware does; bulk transfers are slower"))
     .addOption(
       new Option("--timeout <seconds>", "how long to wait for the nodes").argParser(count(3600)).default(60),
     )
@@ -83,6 +85,7 @@ function upCommand(context: Context): Command {
           name: options.name,
           nodes: options.nodes,
           routingMode: options.routing,
+          xdp: options.xdp ?? false,
           timeoutMs: options.timeout * 1000,
           signal: context.signal,
           onProgress: say,

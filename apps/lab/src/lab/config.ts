@@ -29,6 +29,8 @@ export interface LabConfig {
   number: number;
   nodes: readonly string[];
   routingMode: RoutingMode;
+  /** Whether the nodes' links carry XDP. */
+  xdp: boolean;
   /** Further options of the agent, over those the lab sets. */
   agentConfig: Readonly<Record<string, unknown>>;
   /** `{{config}}` and `{{node}}` are replaced; null: no agent. */

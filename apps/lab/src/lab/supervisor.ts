@@ -39,7 +39,7 @@ class Supervisor {
     joinCgroup(control);
     writeFileSync(this.#paths.supervisorPid, String(process.pid));
     try {
-      await this.#step("building the network", () => buildNetwork(this.#paths, this.#plan));
+      await this.#step("building the network", () => buildNetwork(this.#paths, this.#plan, this.#config.xdp));
       await this.#step("starting the API server", () => this.#startServer());
       await this.#step("starting the operator", () => this.#startOperator());
       await this.#step("starting agents", () => this.#startAgents());

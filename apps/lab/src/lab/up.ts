@@ -32,6 +32,11 @@ export interface LabUpOptions {
   nodes?: number | readonly string[];
   /** Default native. */
   routingMode?: RoutingMode;
+  /**
+   * Whether the nodes' links carry XDP (default false): as on a wire, packets then arrive one by one and with their
+   * checksums made, which costs bulk transfers between nodes most of their rate.
+   */
+  xdp?: boolean;
   /** Options of the agent beyond what the lab sets. */
   agentConfig?: Readonly<Record<string, unknown>>;
   /** Default `node dist/agent.mjs --config {{config}}`; null: no agent. */
@@ -120,7 +125,7 @@ function differences(stored: LabConfig | undefined, wanted: LabConfig): string {
   return keys
     .filter((key) => !sameJson(stored[key], wanted[key]))
     .map((key) =>
-      key === "nodes" || key === "routingMode"
+      key === "nodes" || key === "routingMode" || key === "xdp"
         ? `${key} ${told(stored[key])}, not ${told(wanted[key])}`
         : key,
     )
@@ -156,6 +161,7 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
     number,
     nodes: nodeNames(options.nodes ?? 2),
     routingMode: options.routingMode ?? "native",
+    xdp: options.xdp ?? false,
     agentConfig: options.agentConfig ?? {},
     agentCommand:
       agentCommand === undefined

@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync } from "node:fs";
 import { parseIp } from "@axoneme/base";
-import { isErrno, Netlink, Netns, openNetns, sysctlSetAll } from "@axoneme/netlink";
+import { isErrno, Netlink, Netns, openNetns, setOffloads, sysctlSetAll } from "@axoneme/netlink";
 import type { LabPaths } from "../lab/paths.ts";
 import { isNetnsMount } from "./mounts.ts";
 import type { InterfaceAddress, NetworkPlan, NodePlan } from "./plan.ts";
@@ -28,9 +28,10 @@ const worldLink = "world0";
 
 /**
  * Makes the lab's namespaces, the bridge, the world behind it and a link for each node. What is there already
- * stays: the function may run again over a half-finished or complete network.
+ * stays: the function may run again over a half-finished or complete network. With `xdp` the nodes' links behave as
+ * wires do for XDP: what a node sends from there is taken, and what it gets has its checksum.
  */
-export async function buildNetwork(paths: LabPaths, plan: NetworkPlan): Promise<void> {
+export async function buildNetwork(paths: LabPaths, plan: NetworkPlan, xdp: boolean): Promise<void> {
   mkdirSync(paths.netnsDir, { recursive: true });
   await ensureNamespace(paths.netns(wireNamespace));
   const wire = Netlink.open({ netnsPath: paths.netns(wireNamespace) });
@@ -42,7 +43,10 @@ export async function buildNetwork(paths: LabPaths, plan: NetworkPlan): Promise<
     const world = await ensureLink(wire, worldLink, () => addWorld(wire));
     await wire.linkSet({ index: world, up: true });
     await ensureAddresses(wire, world, plan.world);
-    for (const node of plan.nodes) await ensureNode(wire, bridge, paths, plan, node);
+    for (const node of plan.nodes) {
+      await ensureNode(wire, bridge, paths, plan, node);
+      setOffloads(paths.netns(wireNamespace), node.port, { gro: xdp, txChecksum: !xdp });
+    }
   } finally {
     wire.close();
   }
