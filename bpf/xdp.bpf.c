@@ -3,6 +3,7 @@
  * The native device, in its driver: sources that are denied end here, and packets of Services that another node
  * serves turn round here. All else goes on to node_from, which can do the same.
  */
+#define AX_XDP
 #include "lib/deny.h"
 #include "lib/xdp_lb.h"
 

@@ -1,32 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Services whose backend is on another node, for packets that come and go through one device. The rows are those of
- * the tc programs (ax_svc_flows, ax_nat), which also make them and follow the state of TCP: a packet that opens or
- * closes a connection is theirs, as is everything else out of the ordinary. Nothing is changed before it is sure that
- * the packet leaves here, so that what is passed up is what arrived.
+ * Services whose backend is on another node, for packets that come and go through one device. Flows are found,
+ * opened and kept by edge.h, as in the tc programs: either may see any packet of a flow. What cannot go from here is
+ * passed up as it came, and tc finds in the rows what was decided here: docs/decisions/0013-xdp-shares-the-rows.md
  */
 #ifndef AXON_LIB_XDP_LB_H
 #define AXON_LIB_XDP_LB_H
 
-#include "lb.h"
+#include "edge.h"
 #include "xdp_events.h"
 #include "xdp_rewrite.h"
-
-/* Nothing about the flow's state changes with this packet. */
-AX_INLINE bool is_midstream(const struct ax_pkt *p)
-{
-	return !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
-}
-
-AX_INLINE __u32 xdp_flow_expiry(const struct ax_config *cfg, const struct ax_pkt *p, __u32 now)
-{
-	return now + (p->proto == IPPROTO_TCP ? cfg->ct_timeout_svc_s : cfg->ct_timeout_any_s);
-}
-
-AX_INLINE bool is_expired(__u32 expires, __u32 now)
-{
-	return (__s32)(now - expires) > 0;
-}
 
 /* The kernel's way to the packet's new destination; true when it is out of the device that it came through. */
 AX_INLINE bool xdp_route(struct xdp_md *ctx, const struct ax_frame *f, const struct ax_pkt *p,
@@ -36,7 +19,7 @@ AX_INLINE bool xdp_route(struct xdp_md *ctx, const struct ax_frame *f, const str
 	fib->ifindex = ctx->ingress_ifindex;
 	fib->family = p->family;
 	fib->l4_protocol = p->proto;
-	fib->tot_len = f->l3_len; /* more than the way out takes: the stack knows the ICMP error */
+	fib->tot_len = f->l3_len;
 	if (p->family == AF_INET) {
 		fib->ipv4_src = to->saddr.w[3];
 		fib->ipv4_dst = to->daddr.w[3];
@@ -49,144 +32,124 @@ AX_INLINE bool xdp_route(struct xdp_md *ctx, const struct ax_frame *f, const str
 	       fib->ifindex == ctx->ingress_ifindex;
 }
 
-AX_INLINE int xdp_send(struct xdp_md *ctx, struct ax_frame *f, struct ax_pkt *p, const struct ax_ends *to)
+/* Can the packet be forwarded at all? Else tc answers its sender. */
+AX_INLINE bool xdp_passes(const struct ax_config *cfg, const struct ax_frame *f, const struct ax_work *w)
+{
+	return f->hops > 1 && (!cfg->mtu || w->len <= (__u32)cfg->mtu + ETH_HLEN);
+}
+
+AX_INLINE int xdp_send(struct xdp_md *ctx, struct ax_frame *f, const struct ax_pkt *p, const struct ax_ends *to)
 {
 	struct bpf_fib_lookup fib;
 
-	if (hops_left(f, p) <= 1 || checksum_is_partial(f, p) || !xdp_route(ctx, f, p, to, &fib))
+	if (checksum_is_partial(f, p) || !xdp_route(ctx, f, p, to, &fib) || !xdp_rewrite(ctx, f, p, to))
 		return XDP_PASS;
-	xdp_rewrite(f, p, to);
 	__builtin_memcpy(f->eth->h_dest, fib.dmac, 6);
 	__builtin_memcpy(f->eth->h_source, fib.smac, 6);
+	count(AX_M_INGRESS, bpf_xdp_get_buff_len(ctx));
 	return XDP_TX;
 }
 
-/* The other row of a flow lives as long as this one. */
-AX_INLINE void keep_reverse(const struct ax_pkt *p, const struct ax_svc_flow *flow, const struct ax_backend *backend,
-			    __u32 expires)
+/* A backend's answer to a client of ours */
+AX_INLINE int xdp_back(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
+		       const struct ax_work *w)
 {
-	struct ax_nat_key key;
-	struct ax_nat *row;
+	struct ax_ends to;
 
-	__builtin_memset(&key, 0, sizeof(key));
-	key.saddr = backend->addr;
-	key.daddr = flow->nat_addr;
-	key.sport = backend->port;
-	key.dport = flow->nat_port;
-	key.proto = p->proto;
-	key.reverse = 1;
-	row = bpf_map_lookup_elem(&ax_nat, &key);
-	if (row)
-		row->expires_s = expires;
+	if (!xdp_passes(cfg, f, w) || addr_is4(&w->to) != (p->family == AF_INET))
+		return XDP_PASS;
+	to.saddr = w->frontend;
+	to.sport = w->frontend_port;
+	to.daddr = w->to;
+	to.dport = w->to_port;
+	return xdp_send(ctx, f, p, &to);
 }
 
-AX_INLINE void keep_forward(const struct ax_pkt *p, const struct ax_nat *row, __u32 expires)
+AX_INLINE void xdp_report(struct xdp_md *ctx, struct ax_work *w)
 {
-	struct ax_svc_flow *flow;
-	struct ax_flow_key key;
-
-	__builtin_memset(&key, 0, sizeof(key));
-	key.saddr = row->addr;
-	key.daddr = row->frontend;
-	key.sport = row->port;
-	key.dport = row->frontend_port;
-	key.proto = p->proto;
-	flow = bpf_map_lookup_elem(&ax_svc_flows, &key);
-	if (!flow)
-		return;
-	if (!(flow->flags & AX_FLOW_SEEN_REPLY))
-		__sync_fetch_and_or(&flow->flags, AX_FLOW_SEEN_REPLY);
-	flow->expires_s = expires;
+	w->note.type = AX_EV_TRACE;
+	w->note.subtype = w->dst.path == AX_PATH_TUNNEL ? AX_TO_OVERLAY :
+			  w->edge.kind == AX_FLOW_HOST ? AX_TO_HOST : AX_TO_NETWORK;
+	w->note.reason = AX_TR_NEW;
+	w->note.src_identity = w->src.identity;
+	w->note.dst_identity = w->dst.identity;
+	edge_dialled(w);
+	w->pkt.daddr = w->edge.backend;
+	w->pkt.dport = w->edge.backend_port;
+	if (w->edge.kind == AX_FLOW_SNAT) {
+		w->pkt.saddr = w->edge.source;
+		w->pkt.sport = w->edge.source_port;
+	}
+	xdp_emit(ctx, &w->pkt, &w->note);
 }
 
-/* A client's packet of a flow that another node serves */
-AX_INLINE int xdp_to_backend(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, struct ax_pkt *p,
-			     struct ax_svc_flow *flow)
+/*
+ * A flow that begins. It is opened here even where tc has to take its packets: were tc to select again, backends that
+ * XDP can serve would be had more often than others. What direct return needs at the start is tc's alone.
+ */
+AX_INLINE bool xdp_open(struct xdp_md *ctx, const struct ax_config *cfg, const struct ax_frame *f, struct ax_work *w)
 {
-	const struct ax_addr *node = p->family == AF_INET ? &cfg->node_ip4 : &cfg->node_ip6;
-	__u32 now = now_s(), expires = xdp_flow_expiry(cfg, p, now);
-	struct ax_backend *backend;
+	if (w->edge.forwarding == AX_FWD_DSR || (w->edge.kind == AX_FLOW_SNAT && !xdp_passes(cfg, f, w)))
+		return false;
+	/* another CPU may have opened it meanwhile, and otherwise: then it is no news */
+	if (edge_open(ctx, w) || !w->edge.fresh)
+		return false;
+	/* of a pod's connection, its entry is the news */
+	if (w->edge.kind != AX_FLOW_LOCAL)
+		xdp_report(ctx, w);
+	return true;
+}
+
+AX_INLINE int xdp_forward(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
+			  struct ax_work *w)
+{
 	struct ax_ends to;
 	int r;
 
-	if (flow->kind != AX_FLOW_SNAT || flow->flags & AX_FLOW_CLOSED || is_expired(flow->expires_s, now))
+	if (edge_find(w, 0) != AX_EDGE_FLOW || (w->edge.fresh && !xdp_open(ctx, cfg, f, w)))
 		return XDP_PASS;
-	/* until the backend has answered, the tc programs keep the clock */
-	if (!(flow->flags & AX_FLOW_SEEN_REPLY) || !addr_equal(&flow->nat_addr, node))
+	if (w->edge.kind != AX_FLOW_SNAT || !xdp_passes(cfg, f, w))
 		return XDP_PASS;
-	backend = backend_row(flow->backend_id);
-	if (!backend || addr_is4(&backend->addr) != (p->family == AF_INET))
+	if (addr_is4(&w->edge.backend) != (p->family == AF_INET))
 		return XDP_PASS;
-	to.saddr = flow->nat_addr;
-	to.sport = flow->nat_port;
-	to.daddr = backend->addr;
-	to.dport = backend->port;
+	to.saddr = w->edge.source;
+	to.sport = w->edge.source_port;
+	to.daddr = w->edge.backend;
+	to.dport = w->edge.backend_port;
 	r = xdp_send(ctx, f, p, &to);
-	if (r == XDP_TX && flow->expires_s != expires) {
-		flow->expires_s = expires;
-		keep_reverse(p, flow, backend, expires);
-	}
-	return r;
-}
-
-/* A backend's reply to a client of ours */
-AX_INLINE int xdp_to_client(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, struct ax_pkt *p)
-{
-	__u32 now = now_s(), expires = xdp_flow_expiry(cfg, p, now);
-	struct ax_nat_key key;
-	struct ax_nat *row;
-	struct ax_ends to;
-	int r;
-
-	__builtin_memset(&key, 0, sizeof(key));
-	key.saddr = p->saddr;
-	key.daddr = p->daddr;
-	key.sport = p->sport;
-	key.dport = p->dport;
-	key.proto = p->proto;
-	key.reverse = 1;
-	row = bpf_map_lookup_elem(&ax_nat, &key);
-	if (!row || !row->frontend_port || is_expired(row->expires_s, now))
-		return XDP_PASS;
-	if (addr_is4(&row->addr) != (p->family == AF_INET))
-		return XDP_PASS;
-	to.saddr = row->frontend;
-	to.sport = row->frontend_port;
-	to.daddr = row->addr;
-	to.dport = row->port;
-	r = xdp_send(ctx, f, p, &to);
-	if (r == XDP_TX && row->expires_s != expires) {
-		row->expires_s = expires;
-		keep_forward(p, row, expires);
-	}
-	return r;
-}
-
-AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, struct ax_pkt *p)
-{
-	const struct ax_addr *node = p->family == AF_INET ? &cfg->node_ip4 : &cfg->node_ip6;
-	struct ax_svc_flow *flow;
-	struct ax_flow_key key;
-	int r;
-
-	if (!(cfg->flags & AX_CFG_SERVICES) || !is_midstream(p))
-		return XDP_PASS;
-	__builtin_memset(&key, 0, sizeof(key));
-	key.saddr = p->saddr;
-	key.daddr = p->daddr;
-	key.sport = p->sport;
-	key.dport = p->dport;
-	key.proto = p->proto;
-	flow = bpf_map_lookup_elem(&ax_svc_flows, &key);
-	if (flow)
-		r = xdp_to_backend(ctx, cfg, f, p, flow);
-	else if (addr_equal(&p->daddr, node))
-		r = xdp_to_client(ctx, cfg, f, p);
-	else
-		return XDP_PASS;
 	if (r == XDP_TX)
 		count(AX_M_SERVICE, bpf_xdp_get_buff_len(ctx));
 	return r;
+}
+
+/* Most of what arrives at a node is for its pods. */
+AX_INLINE bool is_for_pod(const struct ax_addr *addr)
+{
+	struct ax_endpoint *ep = bpf_map_lookup_elem(&ax_endpoints, addr);
+
+	return ep && !(ep->flags & AX_EP_HOST);
+}
+
+AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p)
+{
+	const struct ax_addr *node = p->family == AF_INET ? &cfg->node_ip4 : &cfg->node_ip6;
+	struct ax_work *w;
+
+	if (!(cfg->flags & AX_CFG_SERVICES) || is_for_pod(&p->daddr))
+		return XDP_PASS;
+	w = work();
+	if (!w)
+		return XDP_PASS;
+	w->pkt = *p;
+	w->now_s = now_s();
+	w->len = bpf_xdp_get_buff_len(ctx);
+	if (f->l3_len + ETH_HLEN > w->len) /* cut short */
+		return XDP_PASS;
+	w->frontend_port = 0;
+	__builtin_memset(&w->note, 0, sizeof(w->note));
+	if (addr_equal(&p->daddr, node) && edge_answer(w) == AX_NAT_SERVICE)
+		return xdp_back(ctx, cfg, f, p, w);
+	return xdp_forward(ctx, cfg, f, p, w);
 }
 
 #endif

@@ -23,7 +23,8 @@ struct ax_frame {
 	void *l4;
 	__sum16 *check;        /* of the transport header */
 	__u16 l3_len;          /* from the IP header on, as the packet says */
-	__u16 pad;
+	__u8 hops;             /* TTL, hop limit */
+	__u8 pad;
 };
 
 AX_INLINE int xdp_parse_l4(struct ax_frame *f, struct ax_pkt *p, void *end)
@@ -60,6 +61,7 @@ AX_INLINE int xdp_parse4(struct ax_frame *f, struct ax_pkt *p, void *end)
 	p->proto = ip->protocol;
 	p->family = AF_INET;
 	f->l3_len = bpf_ntohs(ip->tot_len);
+	f->hops = ip->ttl;
 	if (ip->ihl != 5 || ip->frag_off & IP_MF_OR_OFFSET || f->l3_len < sizeof(*ip) + sizeof(struct udphdr))
 		return AX_XDP_ADDRESSES;
 	p->l4_off = ETH_HLEN + sizeof(*ip);
@@ -82,6 +84,7 @@ AX_INLINE int xdp_parse6(struct ax_frame *f, struct ax_pkt *p, void *end)
 		return AX_XDP_FOREIGN;
 	payload = bpf_ntohs(ip->payload_len);
 	f->l3_len = payload + sizeof(*ip);
+	f->hops = ip->hop_limit;
 	/* no jumbogram either */
 	if (payload < sizeof(struct udphdr) || payload > 0xffff - sizeof(*ip))
 		return AX_XDP_ADDRESSES;

@@ -55,50 +55,58 @@ AX_INLINE bool checksum_is_partial(const struct ax_frame *f, const struct ax_pkt
 	return pseudo % 0xffff == check % 0xffff;
 }
 
-AX_INLINE void rewrite_l3(struct ax_frame *f, const struct ax_pkt *p, const struct ax_ends *to)
+AX_INLINE void rewrite_ip4(struct iphdr *ip, const struct ax_ends *to)
 {
+	__u16 *ttl_word = (__u16 *)&ip->ttl, ttl_was = *ttl_word;
+	__u64 sum = (__u16)~ip->check;
+
+	ip->ttl--;
+	sum += sum_change(ttl_was, *ttl_word);
+	sum += sum_change(ip->saddr, to->saddr.w[3]) + sum_change(ip->daddr, to->daddr.w[3]);
+	ip->saddr = to->saddr.w[3];
+	ip->daddr = to->daddr.w[3];
+	ip->check = ~sum_fold(sum);
+}
+
+/* False, and nothing done, when the header is not there: the parser has seen it, the verifier has forgotten. */
+AX_INLINE bool rewrite_l3(struct ax_frame *f, const struct ax_pkt *p, const struct ax_ends *to, void *end)
+{
+	struct ipv6hdr *ip6 = f->l3;
+	struct iphdr *ip4 = f->l3;
+
 	if (p->family == AF_INET) {
-		struct iphdr *ip = f->l3;
-		__u16 *ttl_word = (__u16 *)&ip->ttl, ttl_was = *ttl_word;
-		__u64 sum = (__u16)~ip->check;
-
-		ip->ttl--;
-		sum += sum_change(ttl_was, *ttl_word);
-		sum += sum_change(ip->saddr, to->saddr.w[3]) + sum_change(ip->daddr, to->daddr.w[3]);
-		ip->saddr = to->saddr.w[3];
-		ip->daddr = to->daddr.w[3];
-		ip->check = ~sum_fold(sum);
-	} else {
-		struct ipv6hdr *ip = f->l3;
-
-		ip->hop_limit--;
-		__builtin_memcpy(&ip->saddr, &to->saddr, 16);
-		__builtin_memcpy(&ip->daddr, &to->daddr, 16);
+		if ((void *)(ip4 + 1) > end)
+			return false;
+		rewrite_ip4(ip4, to);
+		return true;
 	}
+	if ((void *)(ip6 + 1) > end)
+		return false;
+	ip6->hop_limit--;
+	__builtin_memcpy(&ip6->saddr, &to->saddr, 16);
+	__builtin_memcpy(&ip6->daddr, &to->daddr, 16);
+	return true;
 }
 
 /* Gives the packet other ends and one hop less. The caller has seen that a hop is left. */
-AX_INLINE void xdp_rewrite(struct ax_frame *f, const struct ax_pkt *p, const struct ax_ends *to)
+AX_INLINE bool xdp_rewrite(struct xdp_md *ctx, struct ax_frame *f, const struct ax_pkt *p, const struct ax_ends *to)
 {
 	__be16 *ports = f->l4;
 	__u64 sum = (__u16)~*f->check;
 	bool summed = p->proto == IPPROTO_TCP || *f->check;
 
+	if (!rewrite_l3(f, p, to, (void *)(long)ctx->data_end))
+		return false;
 	sum += sum_change_address(&p->saddr, &to->saddr) + sum_change_address(&p->daddr, &to->daddr);
 	sum += sum_change(p->sport, to->sport) + sum_change(p->dport, to->dport);
-	rewrite_l3(f, p, to);
 	ports[0] = to->sport;
 	ports[1] = to->dport;
 	if (!summed)
-		return;
+		return true;
 	*f->check = ~sum_fold(sum);
 	if (p->proto == IPPROTO_UDP && !*f->check)
 		*f->check = 0xffff;
-}
-
-AX_INLINE __u8 hops_left(const struct ax_frame *f, const struct ax_pkt *p)
-{
-	return p->family == AF_INET ? ((struct iphdr *)f->l3)->ttl : ((struct ipv6hdr *)f->l3)->hop_limit;
+	return true;
 }
 
 #endif

@@ -1,6 +1,5 @@
 import {
   type Backend,
-  BackendFlags,
   backendSize,
   ConfigFlags,
   decodeNat,
@@ -141,5 +140,3 @@ export function readReverse(dp: Datapath, flow: Forwarded): Nat | undefined {
 export function serving(dp: Datapath): void {
   dp.configure({ flags: ConfigFlags.IPV4 | ConfigFlags.IPV6 | ConfigFlags.SERVICES });
 }
-
-export const localBackend = { flags: BackendFlags.LOCAL };
