@@ -3,7 +3,7 @@ import { parsePrefix } from "@axoneme/base";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { concat, read16, sum16, u8, u16 } from "./bytes.ts";
 import { Datapath, encoded, key32, text } from "./datapath.ts";
-import { dissect, mapped } from "./dissect.ts";
+import { dissect } from "./dissect.ts";
 import { type Forwarded, forwardedOf, monotonicS, putFlow, readFlow, readReverse, serving } from "./flows.ts";
 import { arp, echo, ip, Proto, pseudoHeader, Tcp, tcp, udp, udpDatagram, unreachable } from "./packet.ts";
 import { families, v4 } from "./scene.ts";
