@@ -552,6 +552,7 @@ class Composition {
       localIdentities: this.#localIdentities,
       ipcache: this.#ipcache,
       services: this.#loadBalancing.services.compiler,
+      servesNodePorts: (ip) => this.#loadBalancing.addresses.serves(ip),
       ruleById: (id) => flowRule(this.#policy, id),
       interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
     });

@@ -1,4 +1,4 @@
-import { hostPrefix } from "@axoneme/base";
+import { hostPrefix, type Ip, isV4, parseIp } from "@axoneme/base";
 import type { FlowResolver, IdentityInfo, PeerInfo, RuleInfo } from "@axoneme/flow";
 import {
   type IdentityCache,
@@ -20,10 +20,15 @@ export interface ResolverSources {
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
-  readonly services: ServiceCompiler;
+  readonly services: Pick<ServiceCompiler, "serviceAt">;
+  /** Whether an address is one of this node's on which NodePorts are served. */
+  readonly servesNodePorts: (ip: Ip) => boolean;
   readonly ruleById: (id: number) => RuleInfo | undefined;
   readonly interfaceName: (ifindex: number) => string | undefined;
 }
+
+/** Under which a port that is served on all of the node's addresses is found. */
+const anyAddress = { v4: parseIp("0.0.0.0"), v6: parseIp("::") };
 
 /** Names for the numbers of a flow, out of what the agent has in memory. */
 export function createResolver(sources: ResolverSources): FlowResolver {
@@ -45,7 +50,11 @@ export function createResolver(sources: ResolverSources): FlowResolver {
         current?.pod && current.identity === identity ? current : (gone.get(ip, identity) ?? current);
       return peerOfEntry(entry ?? ipcache.lookup(ip), clusterName);
     },
-    serviceByAddr: (addr, port, proto) => services.serviceAt({ addr, port, proto, scope: 0 }),
+    serviceByAddr: (addr, port, proto) => {
+      const exact = services.serviceAt({ addr, port, proto, scope: 0 });
+      if (exact || !sources.servesNodePorts(addr)) return exact;
+      return services.serviceAt({ addr: isV4(addr) ? anyAddress.v4 : anyAddress.v6, port, proto, scope: 0 });
+    },
     ruleById: sources.ruleById,
     interfaceName: sources.interfaceName,
   };

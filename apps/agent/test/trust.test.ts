@@ -93,6 +93,7 @@ test("the number of a CIDR that means another one by now has the other's labels 
     localIdentities,
     ipcache: new Ipcache(),
     services: new ServiceCompiler(),
+    servesNodePorts: () => false,
     ruleById: () => undefined,
     interfaceName: () => undefined,
   });

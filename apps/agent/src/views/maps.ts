@@ -1,9 +1,11 @@
-import { ConfigFlags } from "@axoneme/abi";
+import { ConfigFlags, EpFlags } from "@axoneme/abi";
 import { formatIp, formatMac, formatPrefix, type Ip } from "@axoneme/base";
 import type { DatapathMaps } from "@axoneme/datapath";
 import { readMetrics, readServiceRows } from "@axoneme/datapath";
 import { dropReasonText, protocolName } from "@axoneme/flow";
 import type { MapDumpView, MapEntryView, MapName } from "@axoneme/observe";
+
+import { algorithmOf, flagsOf, scopeOf, typeOf } from "../lb/views.ts";
 
 /** Rows answered when the caller gives no limit. */
 export const defaultMapLimit = 100_000;
@@ -94,7 +96,7 @@ function dumps(maps: DatapathMaps): Record<MapName, Dump> {
     },
     lb: {
       maps: [maps.services.raw, maps.slots, maps.backends.raw],
-      columns: ["frontend", "protocol", "scope", "id", "slot", "backend", "backendId"],
+      columns: ["frontend", "protocol", "scope", "id", "algorithm", "flags", "slots", "backend", "backendId"],
       rows: lbRows,
     },
     frags: { maps: [maps.frags.raw], columns: ["protocol", "source", "destination", "id"], rows: fragRows },
@@ -112,8 +114,13 @@ function endpointRows(maps: DatapathMaps): MapEntryView[] {
     ifindex: e.ifindex,
     mac: formatMac(e.mac),
     hostMac: formatMac(e.hostMac),
-    flags: e.flags & 1 ? "host" : "",
+    flags: endpointFlags(e.flags),
   }));
+}
+
+function endpointFlags(flags: number): string {
+  const names = Object.entries(EpFlags).filter(([, bit]) => flags & bit);
+  return names.map(([name]) => name.toLowerCase()).join(",");
 }
 
 function ipcacheRows(maps: DatapathMaps): MapEntryView[] {
@@ -194,6 +201,7 @@ function natRows(maps: DatapathMaps): MapEntryView[] {
   }));
 }
 
+/** One row for each backend that a frontend's slots name. */
 function lbRows(maps: DatapathMaps): MapEntryView[] {
   const { services, slots, backends } = readServiceRows(maps);
   const rows = new Map(backends.map(({ id, row }) => [id, row]));
@@ -201,15 +209,20 @@ function lbRows(maps: DatapathMaps): MapEntryView[] {
     const frontend = {
       frontend: at(key.addr, key.port),
       protocol: protocolName(key.proto),
-      scope: key.scope,
+      scope: scopeOf(key.scope),
       id: row.serviceId,
+      algorithm: algorithmOf(row.algorithm),
+      flags: [typeOf(row.flags), ...flagsOf(row.flags)].join(","),
     };
-    if (row.slots === 0) return [{ ...frontend, slot: "-", backend: "none", backendId: 0 }];
-    return Array.from(slots.subarray(row.slotsOff, row.slotsOff + row.slots), (backendId, slot) => {
+    if (row.slots === 0) return [{ ...frontend, slots: 0, backend: "none", backendId: 0 }];
+    const counts = new Map<number, number>();
+    for (const id of slots.subarray(row.slotsOff, row.slotsOff + row.slots))
+      counts.set(id, (counts.get(id) ?? 0) + 1);
+    return [...counts].map(([backendId, count]) => {
       const backend = rows.get(backendId);
       return {
         ...frontend,
-        slot,
+        slots: count,
         backend: backend ? at(backend.addr, backend.port) : "missing",
         backendId,
       };
