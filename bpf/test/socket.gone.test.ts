@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { silentLogger, waitFor } from "@axoneme/base";
+import { BpfMap } from "@axoneme/bpf";
 import { SocketCloser } from "@axoneme/datapath";
 import { Netns, netnsCookie } from "@axoneme/netlink";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -175,6 +176,30 @@ describe("closing sockets", () => {
     await closer.settled();
     expect(closer.status).toMatchObject({ runs: 1, closed: { tcp: 40 } });
     for (const socket of open) expect(await socket.error()).toBe("ECONNABORTED");
+  });
+
+  test("finds what went while no agent ran", async () => {
+    service(f, 500);
+    const socket = await connected(f, "pod", "tcp", f.dialled, 80);
+    dp.rows("ax_backends").delete(key32(500));
+    closer.look();
+    await closer.settled();
+    expect(await socket.error()).toBe("ECONNABORTED");
+  });
+
+  test("leaves everything as it is while there is no table of backends", async () => {
+    service(f, 500);
+    const socket = await connected(f, "pod", "tcp", f.dialled, 80);
+    const outer = dp.map("ax_backends");
+    const inner = outer.get(key32(0)) ?? new Uint8Array(4);
+    const table = BpfMap.openById(new DataView(inner.buffer).getUint32(0, true));
+    outer.delete(key32(0));
+    closer.look();
+    await closer.settled();
+    outer.put(key32(0), key32(table.fd));
+    table.close();
+    expect(closer.status.closed.tcp).toBe(0);
+    expect(await socket.ask()).toMatchObject({ by: "a" });
   });
 
   test("without an object says why, and closes nothing", async () => {

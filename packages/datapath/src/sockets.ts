@@ -94,6 +94,11 @@ export class SocketCloser {
     this.#schedule();
   }
 
+  /** Looks for sockets of backends that were removed while nobody was told, before this agent. */
+  look(): void {
+    if (this.#iterators && this.#isOpen) this.#schedule();
+  }
+
   /** Resolves when everything that was asked for so far is done. */
   async settled(): Promise<void> {
     while (this.#timer || this.#isWorking) {
