@@ -218,6 +218,7 @@ class Composition {
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = new HubblePeers(config);
+    this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#loadBalancing = new LoadBalancing({
       config,
       services,
@@ -225,6 +226,8 @@ class Composition {
       kernel,
       netlink,
       client,
+      namespaces: this.#namespaces,
+      ready: this.ready,
       log,
     });
     this.#policy = this.#createPolicy();
@@ -240,7 +243,6 @@ class Composition {
       config.conntrackMax,
       log,
     );
-    this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#endpoints = this.#createEndpoints();
     this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
     this.#remote = this.#createRemote();

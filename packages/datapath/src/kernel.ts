@@ -5,6 +5,7 @@ import { mountBpffs, type Program, possibleCpus, RingBuffer } from "@axoneme/bpf
 import { Attachments } from "./attachments.ts";
 import { type DatapathMaps, openMaps } from "./maps.ts";
 import { dropOldBuilds, loadPrograms, type ProgramOptions } from "./programs.ts";
+import { SocketCloser, type SocketNamespaces } from "./sockets.ts";
 import { type SweepResult, sweep } from "./sweep.ts";
 
 /** What the agent sets in `ax_config`; the epoch and the number of CPUs are the kernel's own business. */
@@ -22,7 +23,7 @@ export class Kernel {
   /** True when the programs had to be verified, false when an earlier agent had left them. */
   readonly fresh: boolean;
   readonly #programs: ReadonlyMap<string, Program>;
-  readonly #bpffs: string;
+  readonly #options: ProgramOptions;
   readonly #close: () => void;
   #config: Config | undefined;
   #bumpQueued = false;
@@ -35,7 +36,7 @@ export class Kernel {
     this.build = loaded.build;
     this.fresh = loaded.fresh;
     this.#programs = loaded.programs;
-    this.#bpffs = options.bpffs;
+    this.#options = options;
     this.#close = close;
     this.attachments = new Attachments(join(options.bpffs, "links"), loaded.programs);
     const config = maps.config.get(0);
@@ -110,9 +111,14 @@ export class Kernel {
     return sweep(program, nowS, flush);
   }
 
+  /** What closes sockets of removed backends; the caller closes it before the kernel. */
+  socketCloser(namespaces: SocketNamespaces, log: Logger): SocketCloser {
+    return SocketCloser.open(this.#options, namespaces, log);
+  }
+
   /** Forgets programs that no link uses any more. */
   dropOldBuilds(): void {
-    dropOldBuilds(this.#bpffs, this.build);
+    dropOldBuilds(this.#options.bpffs, this.build);
   }
 
   /** Closes descriptors; everything pinned goes on working. */

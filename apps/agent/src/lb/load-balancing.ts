@@ -11,6 +11,7 @@ import {
 } from "@axoneme/kube";
 import { type EndpointSliceObject, type OwnerKind, trimService, trimSlice } from "@axoneme/loadbalancer";
 import type { Netlink } from "@axoneme/netlink";
+import type { PodNamespaces } from "../endpoint/namespaces.ts";
 import type { ServiceFigures } from "../metrics.ts";
 import { Acceleration } from "../node/acceleration.ts";
 import { NodeAddresses } from "../node/addresses.ts";
@@ -22,6 +23,7 @@ import { DenyLists } from "./deny.ts";
 import { ProxyHealthz } from "./healthz.ts";
 import { isLoopback } from "./kernel-rows.ts";
 import { LocalPods } from "./local-pods.ts";
+import { LostSockets } from "./lost-sockets.ts";
 import { compilerSettings } from "./settings.ts";
 
 /** What load balancing is composed of that was there before. */
@@ -32,6 +34,10 @@ export interface LoadBalancingGivens {
   readonly kernel: Kernel;
   readonly netlink: Netlink;
   readonly client: KubeClient;
+  /** Where pods' sockets are. */
+  readonly namespaces: PodNamespaces;
+  /** Resolves when the node serves. */
+  readonly ready: Promise<void>;
   readonly log: Logger;
 }
 
@@ -46,6 +52,7 @@ export class LoadBalancing {
   readonly localPods: LocalPods;
   readonly addresses: NodeAddresses;
   readonly deny: DenyLists;
+  readonly lostSockets: LostSockets;
   readonly acceleration: Acceleration;
   readonly #givens: LoadBalancingGivens;
   readonly #events: { readonly shared: EventRecorder; readonly own: EventRecorder };
@@ -70,6 +77,8 @@ export class LoadBalancing {
       servesHealthChecks: (address) => this.#servesHealthChecks(address),
       log,
     });
+    this.lostSockets = new LostSockets(givens);
+    this.services.onBackendsRemoved = (ids) => this.lostSockets.backendsRemoved(ids);
     this.localPods = new LocalPods((key, pod) => this.services.localPod(key, pod));
   }
 
@@ -114,6 +123,7 @@ export class LoadBalancing {
   /** Adds what runs to an agent's life. */
   addTo(lifecycle: Lifecycle): void {
     lifecycle.add(this.services);
+    if (this.#givens.config.socketLB) lifecycle.add(this.lostSockets);
     const { healthz } = this.#givens.services;
     if (healthz)
       lifecycle.add(

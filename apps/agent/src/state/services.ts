@@ -61,6 +61,8 @@ export class ServiceModule implements Module {
   #health: HealthReporter | undefined;
   #synced = false;
   #lastUpdated = new Date();
+  /** Told of backends whose rows are gone: their sockets are left over. */
+  onBackendsRemoved: (ids: readonly number[]) => void = () => undefined;
   /** Objects seen, by what happened to them: for metrics. */
   readonly seen = { add: 0, update: 0, delete: 0 };
 
@@ -214,6 +216,8 @@ export class ServiceModule implements Module {
 
   /** A flow that was translated to a UDP backend finds out at its next packet only if the epoch says so. */
   #written(changes: readonly LbChange[]): void {
+    const removed = changes.flatMap((change) => (change.op === "delete-backend" ? [change.id] : []));
+    if (removed.length > 0) this.onBackendsRemoved(removed);
     if (changes.some((change) => change.op === "delete-backend" && change.row.proto === udp))
       this.#kernel.changed();
   }
