@@ -1,14 +1,17 @@
 #!/usr/bin/env node
-/** Compiles axon-probe to build/bin, static, when its source is newer. */
+/** Compiles axon-probe to build/bin, static, when one of its sources is newer. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-const source = join(import.meta.dirname, "native/axon-probe.c");
+const native = join(import.meta.dirname, "native");
+const files = readdirSync(native).map((file) => join(native, file));
 const target = join(import.meta.dirname, "../../build/bin/axon-probe");
-if (!existsSync(target) || statSync(source).mtimeMs > statSync(target).mtimeMs) {
+const age = existsSync(target) ? statSync(target).mtimeMs : 0;
+if (files.some((file) => statSync(file).mtimeMs > age)) {
   mkdirSync(join(target, ".."), { recursive: true });
-  execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", target, source], {
+  const sources = files.filter((file) => file.endsWith(".c"));
+  execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", target, ...sources], {
     stdio: "inherit",
   });
 }
