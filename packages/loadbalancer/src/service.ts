@@ -194,18 +194,20 @@ class Compilation {
     this.#findings.push({ port: text, reason });
   }
 
+  /** A pod of both families is one endpoint: the family with more of them counts. */
   #healthCheck(): DesiredService["healthCheck"] {
     const { spec } = this.#service;
     const port = spec?.healthCheckNodePort ?? 0;
     if (port < 1 || spec?.externalTrafficPolicy !== "Local") return undefined;
-    const local = new Set<string>();
+    const v4 = new Set<string>();
+    const v6 = new Set<string>();
     for (const { name, protocol } of spec.ports ?? []) {
       const named = { ...(name !== undefined && { name }), ...(protocol !== undefined && { protocol }) };
       const publish = spec.publishNotReadyAddresses === true;
       for (const backend of backendsOf(named, this.#context.slices, this.#context.node, publish))
-        if (backend.local && backend.ready) local.add(backend.address);
+        if (backend.local && backend.ready) (backend.v4 ? v4 : v6).add(backend.address);
     }
-    return { port, localEndpoints: local.size };
+    return { port, localEndpoints: Math.max(v4.size, v6.size) };
   }
 }
 

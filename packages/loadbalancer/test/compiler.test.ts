@@ -60,6 +60,22 @@ describe("ServiceCompiler", () => {
     expect(table(compiler)).toEqual({ "10.96.0.1:80/6": want });
   });
 
+  it("counts a pod of both families as one local endpoint of a health check", () => {
+    const compiler = new ServiceCompiler({ node: { name: "n1" } });
+    compiler.upsertService(
+      service("web", {
+        type: "LoadBalancer",
+        clusterIPs: ["10.96.0.1", "fd00::1"],
+        externalTrafficPolicy: "Local",
+        healthCheckNodePort: 32_000,
+        ports: [{ port: 80, protocol: "TCP" }],
+      }),
+    );
+    compiler.upsertSlice(slice("v4", "web", [endpoint("10.0.0.1"), endpoint("10.0.1.2", {}, "n2")]));
+    compiler.upsertSlice(slice("v6", "web", [endpoint("fd10::1"), endpoint("fd10:1::2", {}, "n2")]));
+    expect(compiler.healthChecks()).toMatchObject([{ port: 32_000, localEndpoints: 1 }]);
+  });
+
   it("keeps the row of a backend that drains, until its endpoint goes", () => {
     const compiler = new ServiceCompiler();
     const maps = new Maps();
