@@ -5,7 +5,7 @@ import { findCgroup2 } from "@axoneme/bpf";
 import { KubeClient, type KubeObject, loadKubeconfig, type Pod, resources } from "@axoneme/kube";
 import { type LabPaths, type LabUpOptions, labDown, labNames, labPaths, labUp } from "@axoneme/lab";
 import { AgentApi } from "./agent.ts";
-import { built, type CommandOptions, type Outcome, Running } from "./command.ts";
+import { built, type CommandOptions, type Outcome, Running, root, run } from "./command.ts";
 
 /** A place from which packets can be sent: a pod, a node or the world outside. */
 export interface Place {
@@ -29,9 +29,26 @@ export interface PodRequest {
   readonly node: string;
   readonly namespace?: string;
   readonly labels?: Readonly<Record<string, string>>;
-  /** Default: axon-probe on 8080. */
+  /** Default: axon-probe on `serves`. */
   readonly command?: readonly string[];
-  readonly ports?: readonly { name: string; containerPort: number; protocol?: string }[];
+  /** Ports that axon-probe listens on, TCP and UDP; default 8080. */
+  readonly serves?: readonly number[];
+  readonly ports?: readonly PodPort[];
+  /** Lives in the network namespace of its node. */
+  readonly hostNetwork?: boolean;
+  /** Runs but is never ready. */
+  readonly isUnready?: boolean;
+  /** Seconds it may go on after its deletion; default 0. Its program must not end at SIGTERM. */
+  readonly graceSeconds?: number;
+}
+
+/** A port as the container's specification has it. */
+export interface PodPort {
+  readonly name: string;
+  readonly containerPort: number;
+  readonly protocol?: string;
+  readonly hostPort?: number;
+  readonly hostIP?: string;
 }
 
 export const probe = built("axon-probe");
@@ -144,7 +161,7 @@ export class TestLab {
         const found = this.#runningPod(pod);
         if (found === undefined) return undefined;
         if (!isServer) return found;
-        const { code } = await this.probe(found, ["tcp", "127.0.0.1", port]);
+        const { code } = await this.probe(found, ["tcp", "127.0.0.1", String(request.serves?.[0] ?? port)]);
         return code === 0 ? found : undefined;
       },
       { timeoutMs: 60_000, everyMs: 50, what: `the pod ${namespace}/${name} to run` },
@@ -160,7 +177,8 @@ export class TestLab {
     if (!isRunning || ips.length < 2) return undefined;
     const node = pod.spec?.nodeName ?? "";
     const cgroup = join(this.paths.nodeCgroup(node), "probes");
-    return { ...placeOf(name, this.paths.netns(`pod-${uid}`), cgroup, ips), namespace, node, uid };
+    const netns = this.paths.netns(pod.spec?.hostNetwork === true ? node : `pod-${uid}`);
+    return { ...placeOf(name, netns, cgroup, ips), namespace, node, uid };
   }
 
   /** Deletes a pod and waits until it is gone. */
@@ -186,6 +204,18 @@ export class TestLab {
   /** Runs axon-probe in a place to its end. */
   probe(from: Place, args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
     return this.start(from, args, options).ended;
+  }
+
+  /** What an axon command prints as JSON about this lab. */
+  async axon(args: readonly string[]): Promise<unknown> {
+    const { code, stdout, stderr } = await this.axonRun(args);
+    if (code !== 0) throw new AxonError("test.axon", `axon ${args.join(" ")}: ${stderr}`);
+    return JSON.parse(stdout) as unknown;
+  }
+
+  /** Runs an axon command about this lab. */
+  axonRun(args: readonly string[]): Promise<Outcome> {
+    return run(join(root, "bin/axon"), [...args, "--lab", this.name]);
   }
 
   /** Starts a server in a place; it ends with the lab. */
@@ -247,20 +277,28 @@ export function pathsOf(lab: string): LabPaths {
 
 /** A Pod bound to its node, with the probe as its program. */
 export function podObject(request: PodRequest): Pod & KubeObject {
-  const { name, node, namespace = "default", labels = { app: name }, command, ports } = request;
+  const { name, node, namespace = "default", labels = { app: name }, graceSeconds = 0 } = request;
+  const serve = [probe, "serve", request.serves?.join(",") ?? port, "--name", name];
+  // A shell that ignores SIGTERM keeps the probe alive until the grace period ends.
+  const patient = ["/bin/sh", "-c", `trap "" TERM; ${serve.join(" ")}`];
+  const command = request.command ?? (graceSeconds > 0 ? patient : serve);
   return {
     apiVersion: "v1",
     kind: "Pod",
     metadata: { name, namespace, labels: { ...labels } },
     spec: {
       nodeName: node,
-      terminationGracePeriodSeconds: 0,
+      terminationGracePeriodSeconds: graceSeconds,
+      ...(request.hostNetwork === true ? { hostNetwork: true } : {}),
       containers: [
         {
           name: "main",
           image: "host",
-          command: [...(command ?? [probe, "serve", port, "--name", name])],
-          ...(ports === undefined ? {} : { ports: ports.map((entry) => ({ ...entry })) }),
+          command: [...command],
+          ...(request.ports === undefined ? {} : { ports: request.ports.map((entry) => ({ ...entry })) }),
+          ...(request.isUnready === true
+            ? { readinessProbe: { exec: { command: ["/bin/false"] }, periodSeconds: 1 } }
+            : {}),
         },
       ],
     },
