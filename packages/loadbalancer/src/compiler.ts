@@ -66,8 +66,8 @@ export class ServiceCompiler {
   readonly #settings: LoadBalancerSettings;
   #node: NodeContext;
   readonly #services = new Map<string, ServiceObject>();
-  /** Slices by Service, by slice. */
-  readonly #slices = new Map<string, Map<string, TrimmedSlice>>();
+  /** Slices by Service, each list sorted by name: what comes out does not depend on the order of events. */
+  readonly #slices = new Map<string, TrimmedSlice[]>();
   readonly #sliceService = new Map<string, string>();
   readonly #hostPorts = new Map<string, readonly HostPort[]>();
   readonly #redirects = new RedirectTable();
@@ -137,8 +137,9 @@ export class ServiceCompiler {
     const service = serviceOf(slice);
     if (this.#sliceService.get(key) !== service) this.#removeSlice(key);
     if (service === undefined) return this.#commit();
-    const slices = this.#slices.get(service) ?? new Map<string, TrimmedSlice>();
-    this.#slices.set(service, slices.set(key, slice));
+    const slices = this.#slices.get(service);
+    if (slices === undefined) this.#slices.set(service, [slice]);
+    else putSlice(slices, slice);
     this.#sliceService.set(key, service);
     return this.#changed("Service", service);
   }
@@ -153,9 +154,9 @@ export class ServiceCompiler {
     const service = this.#sliceService.get(key);
     if (service === undefined) return;
     this.#sliceService.delete(key);
-    const slices = this.#slices.get(service);
-    slices?.delete(key);
-    if (slices?.size === 0) this.#slices.delete(service);
+    const rest = (this.#slices.get(service) ?? []).filter((slice) => objectKey(slice) !== key);
+    if (rest.length === 0) this.#slices.delete(service);
+    else this.#slices.set(service, rest);
     this.#mark("Service", service);
   }
 
@@ -313,7 +314,7 @@ export class ServiceCompiler {
       return this.#settings.kinds.has("LocalRedirect") ? desired : { ...desired, units: [] };
     }
     const service = compileService(this.#services.get(key), {
-      slices: slicesInOrder(this.#slices.get(key)),
+      slices: this.#slices.get(key) ?? [],
       node: this.#node,
       settings: this.#settings,
       redirect: (port, onlyPort) => this.#redirects.redirectOf(key, port, onlyPort),
@@ -345,10 +346,10 @@ export class ServiceCompiler {
       ? texts.flatMap((text) => this.#frontends.get(text)?.list ?? []).filter(({ content }) => content)
       : [];
     const lists: SlotList[] = [];
+    const entries = unit.entriesFor(wanted.frontends.map(({ list }) => list.backends));
     for (const [i, { key, flags, algorithm, forwarding, list }] of wanted.frontends.entries()) {
       const known = [...lists, ...unit.lists];
-      const entries = unit.entriesFor(list.backends);
-      const slots = this.#lists.listOf(entries, algorithm, known, restored, unit);
+      const slots = this.#lists.listOf(entries[i] ?? [], algorithm, known, restored, unit);
       if (!lists.includes(slots)) lists.push(slots);
       const { locality } = list;
       this.#frontends.claim(texts[i] ?? "", key, {
@@ -432,7 +433,7 @@ export class ServiceCompiler {
 
   stats(): CompilerStats {
     let backends = 0;
-    for (const units of this.#units.values()) for (const unit of units) backends += unit.backendCount;
+    for (const units of this.#units.values()) for (const unit of units) backends += unit.entries.length;
     const { used, quarantined, slotsNeeded } = this.#lists.allocator;
     return {
       services: this.size,
@@ -445,9 +446,10 @@ export class ServiceCompiler {
   }
 }
 
-/** By name, so that what comes out does not depend on the order of events. */
-function slicesInOrder(slices: ReadonlyMap<string, TrimmedSlice> | undefined): TrimmedSlice[] {
-  if (slices === undefined) return [];
-  if (slices.size === 1) return [...slices.values()];
-  return [...slices].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, slice]) => slice);
+/** Puts a slice in its place by name, over its former state. */
+function putSlice(slices: TrimmedSlice[], slice: TrimmedSlice): void {
+  const name = slice.metadata?.name ?? "";
+  const at = slices.findIndex((other) => (other.metadata?.name ?? "") >= name);
+  if (at < 0) slices.push(slice);
+  else slices.splice(at, slices[at]?.metadata?.name === name ? 1 : 0, slice);
 }

@@ -11,9 +11,7 @@ export interface NodeContext {
 
 /** A socket behind a Service port, as its EndpointSlice tells it. */
 export interface DesiredBackend {
-  /** Address and port: names the backend within its unit. */
-  readonly key: string;
-  /** Canonical text. */
+  /** Canonical text; with the port it names the backend within its unit. */
   readonly address: string;
   readonly v4: boolean;
   readonly port: number;
@@ -87,6 +85,3 @@ export interface Desired {
   readonly units: readonly DesiredUnit[];
   readonly findings: readonly Finding[];
 }
-
-/** What an owner that is gone wants. */
-export const nothingDesired: Desired = { units: [], findings: [] };

@@ -44,7 +44,7 @@ export function backendsOf(
       for (const endpoint of slice.endpoints)
         found.push(toBackend(endpoint, target, v4, weight, node, publishNotReady));
   }
-  return slices.length > 1 || hasDuplicates(found) ? merge(found) : found;
+  return hasDuplicates(found) ? merge(found) : found;
 }
 
 function targetsOf(port: ServicePort, ports: readonly SlicePort[]): number[] {
@@ -69,10 +69,8 @@ function toBackend(
   // Absent conditions mean ready; absent serving follows ready (API doc of EndpointConditions).
   const ready = conditions?.ready ?? true;
   const terminating = conditions?.terminating ?? false;
-  const address = addresses?.[0] ?? "";
   return {
-    key: `${address} ${port}`,
-    address,
+    address: addresses?.[0] ?? "",
     v4,
     port,
     ready: ready || (publishNotReady && !terminating),
@@ -86,9 +84,16 @@ function toBackend(
   };
 }
 
+const keyOf = ({ address, port }: DesiredBackend): string => `${address} ${port}`;
+
+/** Lists up to this length are compared pair by pair: cheaper than an index, and most lists are short. */
+const shortList = 8;
+
 function hasDuplicates(backends: readonly DesiredBackend[]): boolean {
-  if (backends.length < 2) return false;
-  return new Set(backends.map(({ key }) => key)).size < backends.length;
+  if (backends.length > shortList) return new Set(backends.map(keyOf)).size < backends.length;
+  return backends.some(({ address, port }, i) =>
+    backends.slice(i + 1).some((other) => other.address === address && other.port === port),
+  );
 }
 
 const goodness = ({ ready, serving }: DesiredBackend): number => (ready ? 2 : serving ? 1 : 0);
@@ -96,8 +101,9 @@ const goodness = ({ ready, serving }: DesiredBackend): number => (ready ? 2 : se
 function merge(backends: readonly DesiredBackend[]): DesiredBackend[] {
   const byKey = new Map<string, DesiredBackend>();
   for (const backend of backends) {
-    const known = byKey.get(backend.key);
-    if (known === undefined || goodness(known) < goodness(backend)) byKey.set(backend.key, backend);
+    const key = keyOf(backend);
+    const known = byKey.get(key);
+    if (known === undefined || goodness(known) < goodness(backend)) byKey.set(key, backend);
   }
   return [...byKey.values()];
 }

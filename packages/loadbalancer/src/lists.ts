@@ -76,7 +76,8 @@ export class ListStore {
   contentOf(list: SlotList, unit: Unit): Uint32Array | readonly number[] {
     if (list.algorithm === Algorithm.random) return list.ids;
     const backends = unit.entriesOf(list.ids);
-    const table = maglevTable(backends, list.size, this.#settings.maglevSeed);
+    const { proto } = unit;
+    const table = maglevTable(backends, proto, list.size, this.#settings.maglevSeed);
     for (let slot = 0; slot < table.length; slot++) table[slot] = backends[table[slot] ?? 0]?.id ?? 0;
     return table;
   }

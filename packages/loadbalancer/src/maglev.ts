@@ -1,4 +1,4 @@
-import { AxonError, formatIp, type Ip, isV4 } from "@axoneme/base";
+import { AxonError } from "@axoneme/base";
 import { modulo, murmur128 } from "./murmur.ts";
 import { protocolText } from "./objects.ts";
 
@@ -12,9 +12,9 @@ const slotsPerBackend = 100;
 
 /** A backend of a table. */
 export interface MaglevBackend {
-  readonly addr: Ip;
+  /** Canonical text. */
+  readonly address: string;
   readonly port: number;
-  readonly proto: number;
   /** 1 to 65,535: shares are proportional. */
   readonly weight: number;
 }
@@ -34,18 +34,24 @@ export function maglevSizeFor(backends: number, largest: number): number {
 const encoder = new TextEncoder();
 
 /** The text a backend is hashed and ordered by: the same on every node. */
-function backendText({ addr, port, proto }: MaglevBackend): string {
-  const host = isV4(addr) ? formatIp(addr) : `[${formatIp(addr)}]`;
-  return `[${host}:${port}/${protocolText(proto)},State:active]`;
+function backendText({ address, port }: MaglevBackend, protocol: string): string {
+  const host = address.includes(":") ? `[${address}]` : address;
+  return `[${host}:${port}/${protocol},State:active]`;
 }
 
 /**
  * The table (Eisenbud et al., NSDI 2016): for every slot the index of its backend in `backends`. Depends on the
  * set of backends only, not on their order. With weights, a backend lets its turn pass until its share is due.
  */
-export function maglevTable(backends: readonly MaglevBackend[], size: number, seed: number): Uint32Array {
+export function maglevTable(
+  backends: readonly MaglevBackend[],
+  proto: number,
+  size: number,
+  seed: number,
+): Uint32Array {
+  const protocol = protocolText(proto);
   const order = backends
-    .map((backend, index) => ({ index, text: backendText(backend), weight: backend.weight }))
+    .map((backend, index) => ({ index, text: backendText(backend, protocol), weight: backend.weight }))
     .sort((a, b) => (a.text < b.text ? -1 : 1));
   const count = order.length;
   const table = new Uint32Array(size);

@@ -204,7 +204,6 @@ export function podBackend(text: string, port: number): DesiredBackend | undefin
   if (addr === undefined) return undefined;
   const address = formatIp(addr);
   return {
-    key: `${address} ${port}`,
     address,
     v4: isV4(addr),
     port,

@@ -3,6 +3,7 @@ import {
   type EndpointSliceObject,
   type ObjectMetadata,
   type ServiceObject,
+  type ServicePort,
   type SliceEndpoint,
   type SlicePort,
   serviceNameLabel,
@@ -109,19 +110,17 @@ export function trimSlice(slice: EndpointSliceObject): TrimmedSlice {
 /** The annotation of an EndpointSlice with the Maglev weight of its backends. */
 export const weightAnnotation = "service.cilium.io/weight";
 
+/** Always the same five fields: small objects of one shape, as there are hundreds of thousands. */
 function trimEndpoint(endpoint: SliceEndpoint, address: string): SliceEndpoint {
-  const nodeName = intern(endpoint.nodeName);
-  const zone = intern(endpoint.zone);
-  const conditions = sharedConditions(endpoint.conditions);
-  const { hints } = endpoint;
+  const { hints, conditions, nodeName, zone } = endpoint;
   const hinted = (hints?.forZones?.length ?? 0) > 0 || (hints?.forNodes?.length ?? 0) > 0;
   return {
     addresses: [address],
-    ...(nodeName !== undefined && { nodeName }),
-    ...(zone !== undefined && { zone }),
-    ...(conditions && { conditions }),
-    ...(hinted && hints && { hints }),
-  };
+    nodeName: intern(nodeName),
+    zone: intern(zone),
+    conditions: sharedConditions(conditions),
+    hints: hinted ? hints : undefined,
+  } as SliceEndpoint;
 }
 
 function trimMetadata(
@@ -129,15 +128,8 @@ function trimMetadata(
   labels: ObjectMetadata["labels"],
   annotations: ObjectMetadata["annotations"],
 ): ObjectMetadata {
-  const { name, namespace, uid, resourceVersion } = metadata ?? {};
-  return {
-    ...(name !== undefined && { name }),
-    ...(namespace !== undefined && { namespace: intern(namespace) ?? "" }),
-    ...(uid !== undefined && { uid }),
-    ...(resourceVersion !== undefined && { resourceVersion }),
-    ...(labels && { labels }),
-    ...(annotations && { annotations }),
-  };
+  const { name, namespace, uid } = metadata ?? {};
+  return { name, namespace: intern(namespace), uid, labels, annotations } as ObjectMetadata;
 }
 
 /** Keeps of a Service what the compiler, the address allocator and the announcer read. For a list-watch. */
@@ -154,50 +146,52 @@ export function trimService(service: ServiceObject): ServiceObject {
       labels && Object.keys(labels).length > 0 ? labels : undefined,
       annotations.length > 0 ? Object.fromEntries(annotations) : undefined,
     ),
-    ...(spec && { spec: trimSpec(spec) }),
-    ...(ingress && ingress.length > 0 && { status: { loadBalancer: { ingress } } }),
-  };
+    spec: spec && trimSpec(spec),
+    status: ingress && ingress.length > 0 ? { loadBalancer: { ingress } } : undefined,
+  } as ServiceObject;
 }
 
 type Spec = NonNullable<ServiceObject["spec"]>;
 
-const specFields = [
-  "type",
-  "clusterIPs",
-  "ports",
-  "externalIPs",
-  "loadBalancerSourceRanges",
-  "loadBalancerClass",
-  "loadBalancerIP",
-  "internalTrafficPolicy",
-  "externalTrafficPolicy",
-  "trafficDistribution",
-  "healthCheckNodePort",
-  "sessionAffinity",
-  "sessionAffinityConfig",
-  "publishNotReadyAddresses",
-] as const satisfies readonly (keyof Spec)[];
+const unless = <T>(value: T, meaningless: T): T | undefined => (value === meaningless ? undefined : value);
+const unlessEmpty = <T>(list: readonly T[] | undefined): readonly T[] | undefined =>
+  (list?.length ?? 0) > 0 ? list : undefined;
 
 /** What an absent field means anyway is left out, so that most Services keep three fields. */
-const defaults: Partial<Record<keyof Spec, unknown>> = {
-  internalTrafficPolicy: "Cluster",
-  externalTrafficPolicy: "Cluster",
-  sessionAffinity: "None",
-  publishNotReadyAddresses: false,
-};
-
 function trimSpec(spec: Spec): Spec {
-  const kept = specFields.flatMap((field) => {
-    const value = spec[field];
-    const empty = value === undefined || value === defaults[field] || (Array.isArray(value) && !value.length);
-    return empty ? [] : [[field, value] as const];
+  const clusterIPs = unlessEmpty(spec.clusterIPs);
+  const rest: Spec = withoutUndefined({
+    externalIPs: unlessEmpty(spec.externalIPs),
+    loadBalancerSourceRanges: unlessEmpty(spec.loadBalancerSourceRanges),
+    loadBalancerClass: spec.loadBalancerClass,
+    loadBalancerIP: spec.loadBalancerIP,
+    internalTrafficPolicy: unless(spec.internalTrafficPolicy, "Cluster"),
+    externalTrafficPolicy: unless(spec.externalTrafficPolicy, "Cluster"),
+    trafficDistribution: spec.trafficDistribution,
+    healthCheckNodePort: unless(spec.healthCheckNodePort, 0),
+    sessionAffinity: unless(spec.sessionAffinity, "None"),
+    sessionAffinityConfig: spec.sessionAffinityConfig,
+    publishNotReadyAddresses: unless(spec.publishNotReadyAddresses, false),
+    clusterIP: clusterIPs === undefined ? spec.clusterIP : undefined,
+    // The families of a Service with cluster addresses are those of the addresses.
+    ipFamilies: clusterIPs === undefined ? spec.ipFamilies : undefined,
   });
-  const clusterIP = spec.clusterIPs === undefined ? spec.clusterIP : undefined;
-  // The families of a Service with cluster addresses are those of the addresses.
-  const ipFamilies = (spec.clusterIPs?.length ?? 0) > 0 ? undefined : spec.ipFamilies;
+  const ports = spec.ports?.map(trimPort);
+  const { type } = spec;
+  return { type, clusterIPs, ports, ...rest } as Spec;
+}
+
+function trimPort({ name, port, protocol, nodePort, targetPort }: ServicePort): ServicePort {
   return {
-    ...(Object.fromEntries(kept) as Spec),
-    ...(clusterIP !== undefined && { clusterIP }),
-    ...(ipFamilies && { ipFamilies }),
-  };
+    name: intern(name),
+    port,
+    protocol: intern(protocol),
+    nodePort,
+    targetPort: typeof targetPort === "string" ? intern(targetPort) : targetPort,
+  } as ServicePort;
+}
+
+function withoutUndefined(fields: Record<string, unknown>): object {
+  const kept = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return kept.length === 0 ? {} : Object.fromEntries(kept);
 }

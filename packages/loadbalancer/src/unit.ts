@@ -9,9 +9,9 @@ import type { SlotList } from "./slotlist.ts";
 /** A backend of a unit. */
 export interface Entry {
   readonly id: number;
-  readonly addr: Ip;
+  /** Canonical text, the slice's own string: 16 bytes of an `Ip` would take 200 more. */
+  address: string;
   readonly port: number;
-  readonly proto: number;
   state: number;
   flags: number;
   weight: number;
@@ -25,6 +25,9 @@ export interface Entry {
 
 /** Rows of one kind that belong to a service id: source ranges, or clients that are not redirected. */
 type Members<T> = Map<string, { readonly value: T; wanted: boolean }>;
+
+/** Backends up to which they are searched one by one. */
+const smallUnit = 16;
 
 /** A Service port, a hostPort or a redirected address: what has one service id, and the rows that carry it. */
 export class Unit {
@@ -40,7 +43,7 @@ export class Unit {
   lists: readonly SlotList[] = [];
   /** Found in the maps at start: until all has synced nothing of it is taken away. */
   restored = false;
-  readonly #entries = new Map<string, Entry>();
+  #entries: Entry[] = [];
   #ranges: Members<Prefix> | undefined;
   #skips: Members<Ip> | undefined;
   #round = 0;
@@ -50,22 +53,11 @@ export class Unit {
   }
 
   /** Takes over a row of `ax_backends`. */
-  restoreBackend(id: number, row: BackendRow): void {
-    const key = `${formatIp(row.addr)} ${row.port}`;
-    const { addr, port, proto, state, flags } = row;
-    this.#entries.set(key, {
-      id,
-      addr,
-      port,
-      proto,
-      state,
-      flags,
-      weight: 1,
-      node: undefined,
-      zone: undefined,
-      written: packed(state, flags),
-      round: this.#round,
-    });
+  restoreBackend(id: number, { addr, port, proto, state, flags }: BackendRow): void {
+    this.proto = proto;
+    const written = packed(state, flags);
+    const address = formatIp(addr);
+    this.#entries.push({ ...newEntry(id, address, port), state, flags, written, round: this.#round });
   }
 
   restoreRange(prefix: Prefix): void {
@@ -83,7 +75,8 @@ export class Unit {
     const { key, port, proto, portName, affinityTimeoutS } = desired;
     Object.assign(this, { key, port, proto, portName, affinityTimeoutS });
     this.#round++;
-    for (const backend of desired.backends) this.#put(backend, proto, ids, changes);
+    const find = this.#finder();
+    for (const backend of desired.backends) this.#put(backend, find(backend), ids, changes);
     const serviceId = this.id;
     this.#ranges = want(this.#ranges, desired.ranges, prefixKey, (prefix) =>
       changes.add({ op: "put-range", serviceId, prefix }),
@@ -93,10 +86,20 @@ export class Unit {
     );
   }
 
-  #put(backend: DesiredBackend, proto: number, ids: IdCounter, changes: ChangeSet): void {
-    const known = this.#entries.get(backend.key);
-    const entry = known ?? newEntry(backend, proto, ids.next());
-    if (known === undefined) this.#entries.set(backend.key, entry);
+  /** Looks entries up by address and port. Most units are so small that an index would cost more. */
+  #finder(): (backend: DesiredBackend) => Entry | undefined {
+    const entries = this.#entries;
+    if (entries.length <= smallUnit)
+      return ({ address, port }) => entries.find((entry) => entry.address === address && entry.port === port);
+    const byKey = new Map<string, Entry>();
+    for (const entry of entries) byKey.set(`${entry.address} ${entry.port}`, entry);
+    return ({ address, port }) => byKey.get(`${address} ${port}`);
+  }
+
+  #put(backend: DesiredBackend, known: Entry | undefined, ids: IdCounter, changes: ChangeSet): void {
+    const entry = known ?? newEntry(ids.next(), backend.address, backend.port);
+    if (known === undefined) this.#entries.push(entry);
+    entry.address = backend.address;
     entry.round = this.#round;
     entry.weight = backend.weight;
     entry.node = backend.node;
@@ -110,11 +113,9 @@ export class Unit {
 
   /** Removes what the last `sync` did not want; to be called once no service row names it any more. */
   dropUnwanted(changes: ChangeSet): void {
-    for (const [key, entry] of this.#entries) {
-      if (entry.round === this.#round) continue;
-      this.#entries.delete(key);
-      changes.add({ op: "delete-backend", id: entry.id, row: this.rowOf(entry) });
-    }
+    const gone = this.#entries.filter(({ round }) => round !== this.#round);
+    if (gone.length > 0) this.#entries = this.#entries.filter(({ round }) => round === this.#round);
+    for (const entry of gone) changes.add({ op: "delete-backend", id: entry.id, row: this.rowOf(entry) });
     const serviceId = this.id;
     drop(this.#ranges, (prefix) => changes.add({ op: "delete-range", serviceId, prefix }));
     drop(this.#skips, (client) => changes.add({ op: "delete-skip", serviceId, client }));
@@ -129,25 +130,22 @@ export class Unit {
     for (const member of this.#skips?.values() ?? []) member.wanted = false;
   }
 
-  /** The entries of backends that were wanted by the last `sync`. */
-  entriesFor(backends: readonly DesiredBackend[]): Entry[] {
-    return backends.flatMap(({ key }) => this.#entries.get(key) ?? []);
+  /** The entries of each list of backends that were wanted by the last `sync`. */
+  entriesFor(lists: readonly (readonly DesiredBackend[])[]): Entry[][] {
+    const find = this.#finder();
+    return lists.map((backends) => backends.flatMap((backend) => find(backend) ?? []));
   }
 
   /** The entries of these ids, in their order. */
   entriesOf(ids: readonly number[]): Entry[] {
     const byId = new Map<number, Entry>();
-    for (const entry of this.#entries.values()) byId.set(entry.id, entry);
+    for (const entry of this.#entries) byId.set(entry.id, entry);
     return ids.flatMap((id) => byId.get(id) ?? []);
   }
 
   /** All backends, also those that are only kept for the connections they have. */
-  entries(): IterableIterator<Entry> {
-    return this.#entries.values();
-  }
-
-  get backendCount(): number {
-    return this.#entries.size;
+  get entries(): readonly Entry[] {
+    return this.#entries;
   }
 
   get ranges(): Prefix[] {
@@ -159,19 +157,18 @@ export class Unit {
     return this.#skips?.has(ipKey(client)) === true;
   }
 
-  rowOf({ addr, port, proto, state, flags }: Entry): BackendRow {
-    return { addr, port, proto, state, serviceId: this.id, flags };
+  rowOf({ address, port, state, flags }: Entry): BackendRow {
+    return { addr: parseIp(address), port, proto: this.proto, state, serviceId: this.id, flags };
   }
 }
 
 const packed = (state: number, flags: number): number => state | (flags << 8);
 
-function newEntry(backend: DesiredBackend, proto: number, id: number): Entry {
+function newEntry(id: number, address: string, port: number): Entry {
   return {
     id,
-    addr: parseIp(backend.address),
-    port: backend.port,
-    proto,
+    address,
+    port,
     state: 0,
     flags: 0,
     weight: 1,

@@ -85,8 +85,7 @@ export function frontendView({ key, row, holder, list }: FrontendRecord): Fronte
   const chosen = new Set(list.ids);
   const backends: BackendView[] = [];
   const others: BackendView[] = [];
-  for (const entry of unit.entries())
-    (chosen.has(entry.id) ? backends : others).push(backendView(unit, entry));
+  for (const entry of unit.entries) (chosen.has(entry.id) ? backends : others).push(backendView(unit, entry));
   return {
     owner: owner.kind,
     namespace: owner.namespace,
@@ -137,7 +136,7 @@ function compareBackends(a: Socket, b: Socket): number {
 }
 
 function compareViews(a: FrontendView, b: FrontendView): number {
-  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
-  if (left !== right) return left < right ? -1 : 1;
+  if (a.namespace !== b.namespace) return a.namespace < b.namespace ? -1 : 1;
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
   return compareBackends(a.key, b.key) || a.key.proto - b.key.proto || a.key.scope - b.key.scope;
 }
