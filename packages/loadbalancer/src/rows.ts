@@ -108,11 +108,6 @@ export const Algorithm = { random: 0, maglev: 1 } as const;
 /** `ax_svc.forwarding`. */
 export const Forwarding = { snat: 0, dsr: 1 } as const;
 
-/** Text of an (address, port, protocol): a Map key. */
-export function socketText(socket: { addr: Ip; port: number; proto: number }): string {
-  return ipKey(socket.addr) + String.fromCharCode(socket.port, socket.proto);
-}
-
 /** Text of a frontend key: a Map key. */
 export function frontendText(key: FrontendKey): string {
   return ipKey(key.addr) + String.fromCharCode(key.port, key.proto | (key.scope << 8));

@@ -9,7 +9,7 @@ const part = (i: number, from = 0) =>
   slice(
     `s${i}-x`,
     `s${i}`,
-    [0, 1, 2, 3].map((k) => endpoint(`10.${k + from}.${i >> 8}.${i & 255}`, undefined, `n${k}`)),
+    [0, 1, 2, 3].map((k) => endpoint(`10.${k + from}.${i >> 8}.${i & 255}`, undefined, `n${k + from}`)),
   );
 
 describe("20,000 Services of 4 endpoints", () => {
