@@ -144,8 +144,8 @@ AX_INLINE struct ax_backend *datagram_backend(const struct ax_svc *svc, const st
 
 	kept = kept_backend(svc, fwd, &kept_id);
 	if (svc->flags & AX_SVC_AFFINITY)
-		backend = affine_backend(svc, client, id);
-	if (!backend && kept && backend_fits(svc, kept)) {
+		backend = affine_backend(svc, client, false, id);
+	if (!backend && kept && backend_fits(svc, kept, false)) {
 		if (svc->flags & AX_SVC_AFFINITY)
 			keep_affinity(svc, client, kept_id);
 		*id = kept_id;
@@ -154,7 +154,7 @@ AX_INLINE struct ax_backend *datagram_backend(const struct ax_svc *svc, const st
 	if (!backend)
 		backend = select_backend(svc, client, bpf_get_prandom_u32(), proto, id);
 	/* all are terminating: no reason to wander among them */
-	if (backend && backend->state && kept) {
+	if (backend && backend->state && kept && !(svc->flags & AX_SVC_AFFINITY)) {
 		*id = kept_id;
 		return kept;
 	}

@@ -152,15 +152,16 @@ AX_INLINE void affinity_key_of(struct ax_affinity_key *key, const struct ax_svc 
 	key->service_id = svc->service_id;
 }
 
-/* May a client that had this backend of the Service before have it again? */
-AX_INLINE bool backend_fits(const struct ax_svc *svc, const struct ax_backend *backend)
+/* May a client that had this backend of the Service before have it again? `leaving`: also while it terminates. */
+AX_INLINE bool backend_fits(const struct ax_svc *svc, const struct ax_backend *backend, bool leaving)
 {
-	if (backend->state || backend->service_id != svc->service_id)
+	if ((backend->state && !leaving) || backend->service_id != svc->service_id)
 		return false;
 	return !(svc->flags & AX_SVC_LOCAL_ONLY) || backend->flags & AX_BE_LOCAL;
 }
 
-AX_INLINE struct ax_backend *affine_backend(const struct ax_svc *svc, const struct ax_addr *client, __u32 *id)
+AX_INLINE struct ax_backend *affine_backend(const struct ax_svc *svc, const struct ax_addr *client, bool leaving,
+					    __u32 *id)
 {
 	struct ax_affinity_key key;
 	struct ax_affinity *row;
@@ -173,7 +174,7 @@ AX_INLINE struct ax_backend *affine_backend(const struct ax_svc *svc, const stru
 		return NULL;
 	*id = row->backend_id;
 	backend = backend_row(*id);
-	if (!backend || !backend_fits(svc, backend))
+	if (!backend || !backend_fits(svc, backend, leaving))
 		return NULL;
 	row->last_s = now;
 	return backend;
@@ -196,11 +197,11 @@ AX_INLINE struct ax_backend *select_backend(const struct ax_svc *svc, const stru
 					    __u8 proto, __u32 *id)
 {
 	bool affine = svc->flags & AX_SVC_AFFINITY;
-	struct ax_backend *backend;
-	__u32 index, *slot;
+	struct ax_backend *backend, *kept;
+	__u32 index, kept_id, *slot;
 
 	if (affine) {
-		backend = affine_backend(svc, client, id);
+		backend = affine_backend(svc, client, false, id);
 		if (backend)
 			return backend;
 	}
@@ -215,8 +216,17 @@ AX_INLINE struct ax_backend *select_backend(const struct ax_svc *svc, const stru
 		return NULL;
 	*id = *slot;
 	backend = backend_row(*id);
-	if (backend && affine)
-		keep_affinity(svc, client, *id);
+	if (!backend || !affine)
+		return backend;
+	/* none but terminating ones: the one the client had, if it is there still */
+	if (backend->state) {
+		kept = affine_backend(svc, client, true, &kept_id);
+		if (kept) {
+			*id = kept_id;
+			return kept;
+		}
+	}
+	keep_affinity(svc, client, *id);
 	return backend;
 }
 
