@@ -27,11 +27,25 @@ export class Checks {
    * Has `pod` ask `address` (`tcp A P`, `udp A P` or `ping A`) until the answer is the expected one or 10 s are over:
    * a policy takes a moment from `kubectl apply` to the kernel.
    */
-  async reach(what: string, pod: string, question: readonly string[], expected: Reach): Promise<void> {
+  reach(what: string, pod: string, question: readonly string[], expected: Reach): Promise<void> {
+    return this.#ask(what, ["kubectl", "exec", "-n", "shop", pod, "--"], question, expected);
+  }
+
+  /** The same from outside of the cluster: from the network namespace that is the lab's physical network. */
+  reachFromOutside(what: string, netns: string, question: readonly string[], expected: Reach): Promise<void> {
+    return this.#ask(what, ["nsenter", `--net=${netns}`], question, expected);
+  }
+
+  async #ask(
+    what: string,
+    from: readonly string[],
+    question: readonly string[],
+    expected: Reach,
+  ): Promise<void> {
     let got: Reach = "cut off";
+    const [command = "", ...args] = [...from, this.#probe, ...question, "--timeout", "700"];
     const settled = async (): Promise<boolean> => {
-      const args = ["exec", "-n", "shop", pod, "--", this.#probe, ...question, "--timeout", "700"];
-      got = (await this.#shell.try("kubectl", args)).code === 0 ? "reached" : "cut off";
+      got = (await this.#shell.try(command, args)).code === 0 ? "reached" : "cut off";
       return got === expected;
     };
     await waitFor(settled, { timeoutMs: 10_000, everyMs: 100, what }).catch(() => undefined);

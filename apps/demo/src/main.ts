@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { errorText } from "@axoneme/base";
 import { Checks } from "./checks.ts";
-import { application, ciliumNetworkPolicy, networkPolicy } from "./manifests.ts";
+import { addressPool, application, ciliumNetworkPolicy, frontDoor, networkPolicy } from "./manifests.ts";
 import { Shell } from "./shell.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -14,6 +14,8 @@ const axon = join(root, "bin/axon");
 const probe = join(root, "build/bin/axon-probe");
 const lab = "demo";
 const kubeconfig = `/run/axon/${lab}/kubeconfig`;
+/** The namespace that is the nodes' physical network, and the world behind it. */
+const outside = `/run/axon/${lab}/netns/net`;
 const keep = process.argv.includes("--keep");
 
 const interrupted = new AbortController();
@@ -93,6 +95,42 @@ async function connect(): Promise<void> {
     ["tcp", near.v4, "8080"],
     "reached",
   );
+}
+
+async function openUp(): Promise<void> {
+  say(
+    "Opening the shop to the world: a LoadBalancer address, announced on the network, and a port on every node",
+  );
+  const nodes = await Promise.all(
+    ["node1", "node2"].map((name) =>
+      shell.run("kubectl", ["get", "node", name, "-o", "jsonpath={.status.addresses[0].address}"]),
+    ),
+  );
+  const network = (nodes[0] ?? "").split(".").slice(0, 3).join(".");
+  await shell.run("kubectl", ["apply", "-f", "-"], addressPool(network));
+  await shell.run("kubectl", ["apply", "-f", "-"], frontDoor);
+  await shell.run("kubectl", [
+    "wait",
+    "-n",
+    "shop",
+    "--for=jsonpath={.status.loadBalancer.ingress[0].ip}",
+    "service/front",
+    "--timeout=10s",
+  ]);
+  const vip = await address("service", "front", ".status.loadBalancer.ingress[0].ip");
+  await checks.reachFromOutside(
+    "the world to the LoadBalancer address",
+    outside,
+    ["tcp", vip, "80"],
+    "reached",
+  );
+  for (const [i, node] of nodes.entries()) {
+    const what = `the world to the NodePort of node${i + 1}`;
+    await checks.reachFromOutside(what, outside, ["tcp", node, "30080"], "reached");
+  }
+  await checks.reach("pod to the LoadBalancer address", "client", ["tcp", vip, "80"], "reached");
+  await shell.show(axon, ["service", "list", "--namespace", "shop"]);
+  await shell.show(axon, ["service", "trace", "world", `${vip}:80`]);
 }
 
 async function isolate(): Promise<void> {
@@ -201,7 +239,7 @@ async function finish(): Promise<void> {
 async function main(): Promise<number> {
   let error: unknown;
   try {
-    for (const chapter of [start, deploy, connect, isolate, observe]) await chapter();
+    for (const chapter of [start, deploy, connect, openUp, isolate, observe]) await chapter();
   } catch (cause) {
     error = cause;
   }

@@ -69,3 +69,33 @@ spec:
     - toEndpoints: [{ matchLabels: { app: web } }]
       toPorts: [{ ports: [{ port: "8080", protocol: TCP }] }]
 `;
+
+/**
+ * Addresses for Services of type LoadBalancer, and that nodes answer for them on their network.
+ * @param network the first three numbers of the nodes' addresses.
+ */
+export function addressPool(network: string): string {
+  return `
+apiVersion: cilium.io/v2
+kind: CiliumLoadBalancerIPPool
+metadata: { name: front }
+spec:
+  blocks: [{ start: ${network}.100, stop: ${network}.119 }]
+---
+apiVersion: cilium.io/v2alpha1
+kind: CiliumL2AnnouncementPolicy
+metadata: { name: front }
+spec: { loadBalancerIPs: true }
+`;
+}
+
+/** The shop's front door: an address of the pool, and a port on every node. */
+export const frontDoor = `
+apiVersion: v1
+kind: Service
+metadata: { name: front, namespace: shop }
+spec:
+  type: LoadBalancer
+  selector: { app: web }
+  ports: [{ name: http, port: 80, targetPort: http, nodePort: 30080 }]
+`;
