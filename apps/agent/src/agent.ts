@@ -375,12 +375,11 @@ class Composition {
           this.#nodePublisher.publish(addressesOf(this.#device), []);
           void this.#settle(health);
         },
-        stop: () => {
+        stop: async () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
-          this.#loadBalancing.stop();
           this.#reaper.close();
-          return this.#routes.stop();
+          await Promise.all([this.#loadBalancing.stop(), this.#routes.stop()]);
         },
       });
     this.#loadBalancing.addTo(lifecycle);
@@ -405,6 +404,7 @@ class Composition {
         acceleration: this.#loadBalancing.acceleration,
       });
       await this.#followAddresses();
+      await this.#loadBalancing.announceOn(this.#device.index);
       if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
       else this.#kernel.attachments.detachSockets();
       this.#followPeers(own, tunnelIndex);

@@ -41,6 +41,11 @@ export function serviceConfig(config: AgentConfig): ServiceConfig {
       `"natPortRange" ${rangeText(natPorts)} overlaps "nodePortRange" ${rangeText(nodePorts)}: a translated packet would look like one to a NodePort; begin it at ${nodePorts.last + 1}`,
     );
   }
+  if (config.l2AnnouncementsRenewDeadline >= config.l2AnnouncementsLeaseDuration) {
+    problems.push(
+      `"l2AnnouncementsRenewDeadline" ${config.l2AnnouncementsRenewDeadline} has to be below "l2AnnouncementsLeaseDuration" ${config.l2AnnouncementsLeaseDuration}: else two nodes could announce one address`,
+    );
+  }
   const prefixes = (name: "nodePortAddresses" | "denyCIDRs") =>
     read(name, () => config[name].map(parseCidr), []);
   const result: ServiceConfig = {

@@ -22,6 +22,8 @@ import type { ServiceConfig } from "./config.ts";
 import { DenyLists } from "./deny.ts";
 import { ProxyHealthz } from "./healthz.ts";
 import { isLoopback } from "./kernel-rows.ts";
+import { L2Announcer } from "./l2.ts";
+import { announcedBefore, l2Port } from "./l2-rows.ts";
 import { LocalPods } from "./local-pods.ts";
 import { LostSockets } from "./lost-sockets.ts";
 import { compilerSettings } from "./settings.ts";
@@ -54,6 +56,7 @@ export class LoadBalancing {
   readonly deny: DenyLists;
   readonly lostSockets: LostSockets;
   readonly acceleration: Acceleration;
+  readonly l2: L2Announcer;
   readonly #givens: LoadBalancingGivens;
   readonly #events: { readonly shared: EventRecorder; readonly own: EventRecorder };
   #uidOf: (kind: OwnerKind, namespace: string, name: string) => string | undefined = () => undefined;
@@ -69,6 +72,19 @@ export class LoadBalancing {
     this.addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
     this.acceleration = new Acceleration(kernel, netlink, config.loadBalancerAcceleration, log);
     this.deny = new DenyLists(kernel.maps.deny, services.deny, log);
+    this.l2 = new L2Announcer({
+      client,
+      nodeName,
+      leaseNamespace: config.leaseNamespace,
+      port: l2Port(kernel.maps.l2),
+      restored: announcedBefore(kernel.maps.l2),
+      times: {
+        leaseDurationMs: config.l2AnnouncementsLeaseDuration * 1000,
+        renewDeadlineMs: config.l2AnnouncementsRenewDeadline * 1000,
+        retryMs: config.l2AnnouncementsRetryPeriod * 1000,
+      },
+      log,
+    });
     this.services = new ServiceModule({
       kernel,
       settings: compilerSettings(config, services, nodeName),
@@ -94,7 +110,7 @@ export class LoadBalancing {
   ): void {
     const services = watches.add(
       builtinResources.services,
-      this.services.services() as ListWatchHandlers<unknown>,
+      both(this.services.services(), this.l2.services()) as ListWatchHandlers<unknown>,
       { trim: (service) => trimService(service as Parameters<typeof trimService>[0]) },
     );
     watches.add(
@@ -104,6 +120,7 @@ export class LoadBalancing {
     );
     const redirects = watches.add(resources.ciliumlocalredirectpolicies, this.services.redirects());
     watches.add(resources.edgedenylists, this.deny.handlers());
+    watches.add(resources.ciliuml2announcementpolicies, this.l2.policies());
     const node = (object: Node) => {
       this.#nodeSeen(object);
       onNode(object);
@@ -131,10 +148,17 @@ export class LoadBalancing {
       );
   }
 
+  /** Names the device that announced addresses are answered for on. */
+  async announceOn(ifindex: number): Promise<void> {
+    const { name, mac } = await this.#givens.netlink.linkGet(ifindex);
+    this.l2.setDevices(mac.length === 6 ? [{ name, ifindex, mac }] : []);
+  }
+
   /** Everything is known: removes what an earlier agent left and nobody wants. */
   prune(): void {
     this.services.prune();
     this.deny.open();
+    this.l2.synced();
   }
 
   /** For metrics; costs no more than a look at what the agent holds. */
@@ -165,19 +189,21 @@ export class LoadBalancing {
     };
   }
 
-  /** Gives up what is pending. */
-  stop(): void {
+  /** Gives up what is pending. What is announced stays so for the next agent. */
+  stop(): Promise<void> {
     this.addresses.stop();
     this.deny.stop();
     this.acceleration.stop();
     this.#events.shared.stop();
     this.#events.own.stop();
+    return this.l2.stop();
   }
 
   #nodeSeen({ metadata, spec }: Node): void {
     const labels = metadata?.labels ?? {};
     this.services.setNode({ name: this.#givens.nodeName, zone: labels[zoneLabel] });
     this.deny.setLabels(labels);
+    this.l2.setNode(labels);
     this.#leaving = (spec?.taints ?? []).some(({ key }) => key === leavingTaint);
   }
 

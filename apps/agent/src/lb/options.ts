@@ -83,4 +83,30 @@ export const serviceOptions = {
     doc: "host:port of kube-proxy's health check, 0.0.0.0:10256 as a rule; empty: none",
     liveness: "restart",
   },
+  l2AnnouncementsLeaseDuration: {
+    default: 15,
+    doc: "seconds after which another node announces the addresses of one that is gone",
+    liveness: "restart",
+    min: 2,
+    max: 3600,
+  },
+  l2AnnouncementsRenewDeadline: {
+    default: 5,
+    doc: "seconds a leader tries to renew its lease before it stops announcing; below the lease duration",
+    liveness: "restart",
+    min: 1,
+    max: 3600,
+  },
+  l2AnnouncementsRetryPeriod: {
+    default: 2,
+    doc: "seconds between attempts to get or renew a lease",
+    liveness: "restart",
+    min: 1,
+    max: 3600,
+  },
+  leaseNamespace: {
+    default: "kube-system",
+    doc: "namespace of the leases of announced Services",
+    liveness: "restart",
+  },
 } as const satisfies OptionSet;
