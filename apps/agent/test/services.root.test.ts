@@ -196,7 +196,7 @@ describe("Services in the kernel", () => {
     stage.module.slices().onAdd?.(slice("hash", ["10.0.0.1", "10.0.0.2"]));
     await stage.written();
     const { module, kernel } = stage;
-    const [table] = maglevViews(module.compiler.views(), kernelRows(kernel.maps), "shop/hash");
+    const [table] = maglevViews(module.compiler.views(), kernelRows(kernel.maps));
     expect(table?.frontends).toContain("0.0.0.0:30080/TCP");
     expect(table?.backends.map(({ address }) => address).sort()).toEqual(["10.0.0.1", "10.0.0.2"]);
     expect(table?.backends.reduce((sum, { slots }) => sum + slots, 0)).toBe(table?.size);

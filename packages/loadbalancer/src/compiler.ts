@@ -376,9 +376,17 @@ export class ServiceCompiler {
     this.#touched.add(unit);
   }
 
-  /** All frontends, sorted by object, address and port. */
-  views(): FrontendView[] {
-    return frontendViews(this.#frontends.records());
+  /** The object behind a Service id; a look at all of them, for when something went wrong. */
+  ownerOf(serviceId: number): Owner | undefined {
+    for (const units of this.#units.values()) {
+      for (const { id, owner } of units) if (id === serviceId) return owner;
+    }
+    return undefined;
+  }
+
+  /** All frontends, or those of the objects that are wanted, sorted by object, address and port. */
+  views(wanted?: (owner: Owner) => boolean): FrontendView[] {
+    return frontendViews(this.#frontends.records(), wanted);
   }
 
   /** The Maglev tables of a Service, one for each list of backends. */

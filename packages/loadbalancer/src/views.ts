@@ -2,7 +2,7 @@ import { type Ip, ipCompare, type Prefix } from "@axoneme/base";
 import type { FrontendRecord } from "./frontends.ts";
 import type { ListStore } from "./lists.ts";
 import { protocolText } from "./objects.ts";
-import type { OwnerKind } from "./problems.ts";
+import type { Owner, OwnerKind } from "./problems.ts";
 import { Algorithm, type BackendRow, type FrontendKey, Scope, ServiceFlag, type ServiceRow } from "./rows.ts";
 import type { FrontendKind } from "./settings.ts";
 import type { Entry, Unit } from "./unit.ts";
@@ -69,9 +69,13 @@ export function backendView(unit: Unit, entry: Entry): BackendView {
 }
 
 /** All frontends that are in the maps, sorted by object, address and port. */
-export function frontendViews(records: Iterable<FrontendRecord>): FrontendView[] {
+export function frontendViews(
+  records: Iterable<FrontendRecord>,
+  wanted: (owner: Owner) => boolean = () => true,
+): FrontendView[] {
   const views: FrontendView[] = [];
   for (const record of records) {
+    if (record.holder !== undefined && !wanted(record.holder.owner)) continue;
     const view = frontendView(record);
     if (view !== undefined) views.push(view);
   }

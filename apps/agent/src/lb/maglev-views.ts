@@ -5,17 +5,12 @@ import type { MaglevView } from "@axoneme/observe";
 import type { DecisionRows } from "./kernel-rows.ts";
 import { socketOf } from "./views.ts";
 
-/** The Maglev tables in the kernel, one for each range of slots; `name`: only those of `namespace/name`. */
-export function maglevViews(
-  frontends: readonly FrontendView[],
-  rows: DecisionRows,
-  name: string | undefined,
-): MaglevView[] {
+/** The Maglev tables in the kernel, one for each range of slots. */
+export function maglevViews(frontends: readonly FrontendView[], rows: DecisionRows): MaglevView[] {
   const tables = new Map<number, { first: FrontendView; frontends: string[] }>();
   for (const view of frontends) {
     const { row, key } = view;
     if (row.algorithm !== Algorithm.maglev || row.slots === 0) continue;
-    if (name !== undefined && `${view.namespace}/${view.name}` !== name) continue;
     const table = tables.get(row.slotsOff) ?? { first: view, frontends: [] };
     tables.set(row.slotsOff, table);
     table.frontends.push(`${socketOf(key)}/${protocolName(key.proto)}`);

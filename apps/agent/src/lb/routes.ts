@@ -47,16 +47,16 @@ export function serviceRoutes(sources: ServiceRouteSources): [path: string, hand
     [
       apiPath.maglev,
       ({ query }) => ({
-        json: maglevViews(
-          services.compiler.views(),
-          kernelRows(sources.kernel.maps),
-          query.get("name") ?? undefined,
-        ),
+        json: maglevViews(services.compiler.views(named(query.get("name"))), kernelRows(sources.kernel.maps)),
       }),
     ],
     [apiPath.stat, (request) => ({ json: statView(statName(request), maintenance) })],
     [action(apiPath.flush), (request) => ({ json: flush(statName(request), maintenance) })],
   ];
+}
+
+function named(wanted: string | null): (object: { namespace: string; name: string }) => boolean {
+  return ({ namespace, name }) => wanted === null || `${namespace}/${name}` === wanted;
 }
 
 /** Services in `axon status`. */

@@ -19,14 +19,14 @@ export function serviceViews(module: ServiceModule, filter: ServiceFilter, peers
     (filter.namespace ?? namespace) === namespace && (filter.name ?? name) === name;
   const bare = new Set(problems.keys());
   const views: ServiceView[] = [];
-  for (const frontend of module.compiler.views()) {
+  const frontends = module.compiler.views(
+    ({ namespace, name, text }) => wants(namespace, name) && (!filter.problems || problems.has(text)),
+  );
+  for (const frontend of frontends) {
     const owner = `${frontend.owner} ${frontend.namespace}/${frontend.name}`;
     bare.delete(owner);
-    if (!wants(frontend.namespace, frontend.name) || (filter.type ?? frontend.type) !== frontend.type)
-      continue;
-    const problem = problems.get(owner);
-    if (filter.problems && !problem) continue;
-    views.push(frontendView(frontend, problem, peers));
+    if ((filter.type ?? frontend.type) !== frontend.type) continue;
+    views.push(frontendView(frontend, problems.get(owner), peers));
   }
   if (filter.type === undefined) {
     for (const text of bare) {
@@ -89,7 +89,7 @@ export function serviceDetail(
 ): ServiceDetailView | undefined {
   const isIt = (object: { readonly namespace: string; readonly name: string }) =>
     object.namespace === namespace && object.name === name;
-  const frontends = module.compiler.views().filter(isIt);
+  const frontends = module.compiler.views(isIt);
   const problems = module.problems().filter(({ owner }) => isIt(owner));
   if (frontends.length === 0 && problems.length === 0) return undefined;
   const of = new Map(problems.map((entry) => [entry.owner.text, entry]));

@@ -288,14 +288,10 @@ export class ServiceModule implements Module {
 
   /** The Services whose rows the kernel refused. */
   #refusals(): Map<string, { owner: Owner; error: string }> {
-    const failed = this.writer.failed();
     const refusals = new Map<string, { owner: Owner; error: string }>();
-    if (failed.size === 0) return refusals;
-    for (const { owner: kind, namespace, name, row } of this.compiler.views()) {
-      const held = failed.get(row.serviceId);
-      if (!held) continue;
-      const text = `${kind} ${namespace}/${name}`;
-      refusals.set(text, { owner: { kind, namespace, name, text }, error: held.error });
+    for (const [id, { error }] of this.writer.failed()) {
+      const owner = this.compiler.ownerOf(id);
+      if (owner) refusals.set(owner.text, { owner, error });
     }
     return refusals;
   }
