@@ -15,7 +15,7 @@ const part = (i: number, from = 0) =>
 describe("20,000 Services of 4 endpoints", () => {
   const compiler = new ServiceCompiler({ node: { name: "n1" } });
 
-  it("are compiled in one commit, each written once", () => {
+  it("are compiled in one commit, each written once", { timeout: 60_000 }, () => {
     const changes = compiler.batch(() => {
       for (let i = 0; i < count; i++) {
         compiler.upsertService(trimService(web(i)));
