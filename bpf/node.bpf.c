@@ -7,6 +7,7 @@
 #include "lib/deny.h"
 #include "lib/edge_tc.h"
 #include "lib/l2.h"
+#include "lib/stray.h"
 
 /* To the address that packets leave under: of a pod, or of a Service's client? AX_EDGE_GO_ON or the verdict. */
 AX_GLOBAL int node_from_translated(struct __sk_buff *skb, struct ax_work *w)

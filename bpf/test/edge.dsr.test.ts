@@ -87,6 +87,16 @@ describe.each(families)("the node that is dialled, $name", (f) => {
     expect(dissect(out)).toMatchObject({ src: f.node, dst: f.otherNode });
   });
 
+  test("a client that lives on the backend's node, or is a node, goes by source NAT", () => {
+    edge.nodePort(f, [{ ip: f.c, port: 80 }], Proto.TCP, DSR);
+    const neighbour = isV4(f) ? "10.0.1.9" : "fd10:0:0:1::9";
+    edge.node.ipcache(`${neighbour}/${isV4(f) ? 32 : 128}`, ID.C, f.otherNode, 1);
+    for (const src of [neighbour, f.otherNode]) {
+      const { out } = edge.arrives(tcp({ ...dial, src, flags: Tcp.SYN }));
+      expect(dissect(out)).toMatchObject({ src: f.node, dst: f.c, wrong: [] });
+    }
+  });
+
   test("without the client's FIN a flow lasts, with it a minute: the answers are not seen here", () => {
     edge.nodePort(f, [{ ip: f.c, port: 80 }], Proto.TCP, DSR);
     edge.arrives(tcp({ ...dial, flags: Tcp.SYN }));

@@ -476,6 +476,16 @@ describe.each(families)("the life of a flow, $name", (f) => {
     expect(edge.timeLeft()).toBeLessThanOrEqual(10);
   });
 
+  test("a flow whose source the node has lost gets another", () => {
+    edge.nodePort(f, [{ ip: f.c, port: 80 }]);
+    send(Tcp.SYN);
+    const nodeIp = mapped(isV4(f) ? "172.30.0.99" : "fd00:172:30::99");
+    edge.node.configure(isV4(f) ? { nodeIp4: nodeIp } : { nodeIp6: nodeIp });
+    expect(dissect(send(Tcp.ACK).out).src).toBe(text(nodeIp));
+    expect(edge.flows()).toHaveLength(1);
+    expect(edge.node.mappings()).toHaveLength(1);
+  });
+
   test("the sweep takes flows that are over, and mappings without a flow, and returns their ports", () => {
     edge.nodePort(f, [{ ip: f.c, port: 80 }]);
     edge.arrives(tcp({ ...dial, sport: 99, flags: Tcp.SYN }));

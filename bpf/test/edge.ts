@@ -14,6 +14,9 @@ export const VIP: Record<string, string> = { IPv4: "198.51.100.7", IPv6: "2001:d
 export const bits = (f: Family) => (f.name === "IPv4" ? 32 : 128);
 export const anyAddress = (f: Family) => (f.name === "IPv4" ? "0.0.0.0" : "::");
 
+/** The way to the world. */
+const router = (f: Family) => (f.name === "IPv4" ? "172.30.0.1" : "fd00:172:30::1");
+
 const EP_HOST = 1;
 const EP_NODEPORT = 8;
 const PREFIX = "/sys/fs/bpf/axdp-edge";
@@ -49,7 +52,7 @@ export class Edge {
     node.configure({ flags: node.config.flags | ConfigFlags.SERVICES });
     for (const f of families) {
       node.endpoint(f.node, { identity: 1, flags: EP_HOST | EP_NODEPORT });
-      node.ipcache(`${f.world}/${bits(f)}`, f.worldIdentity, f.otherNode, abi.IpcacheFlags.DIRECT);
+      node.ipcache(`${f.world}/${bits(f)}`, f.worldIdentity, router(f), abi.IpcacheFlags.DIRECT);
     }
   }
 
