@@ -26,6 +26,13 @@
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
+/* The packet, as helpers for sockets take it: XDP programs define AX_XDP before anything else. */
+#ifdef AX_XDP
+typedef struct xdp_md ax_ctx;
+#else
+typedef struct __sk_buff ax_ctx;
+#endif
+
 #define EEXIST 17
 
 #define AF_INET 2

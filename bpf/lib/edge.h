@@ -108,7 +108,7 @@ AX_INLINE void edge_reverse_row(struct ax_work *w)
 	w->nat.expires_s = w->now_s + AX_EDGE_GRACE_S;
 }
 
-AX_INLINE int edge_give_source(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
+AX_INLINE int edge_give_source(ax_ctx *ctx, struct ax_work *w, const struct ax_config *cfg)
 {
 	int r;
 
@@ -116,7 +116,7 @@ AX_INLINE int edge_give_source(struct __sk_buff *skb, struct ax_work *w, const s
 	if (addr_is_zero(&w->edge.source))
 		return AX_DROP_NAT_NO_MAPPING;
 	edge_reverse_row(w);
-	r = nat_allocate(skb, w, bpf_ntohs(w->pkt.sport));
+	r = nat_allocate(ctx, w, bpf_ntohs(w->pkt.sport));
 	w->edge.source_port = w->to_port;
 	return r;
 }
@@ -175,7 +175,7 @@ AX_INLINE int edge_remember(struct ax_work *w, const struct ax_config *cfg)
 }
 
 /* Makes the rows of a new flow. Needs w->edge from edge_select and edge_place. 0 or a drop reason. */
-AX_GLOBAL int edge_open(struct __sk_buff *skb, struct ax_work *w)
+AX_GLOBAL int edge_open(ax_ctx *ctx, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
 	int r = 0;
@@ -184,7 +184,7 @@ AX_GLOBAL int edge_open(struct __sk_buff *skb, struct ax_work *w)
 		return AX_DROP_NO_CONFIG;
 	w->edge.fresh = 1;
 	if (w->edge.kind == AX_FLOW_SNAT)
-		r = edge_give_source(skb, w, cfg);
+		r = edge_give_source(ctx, w, cfg);
 	else if (w->edge.kind == AX_FLOW_HOST)
 		r = edge_give_host_row(w);
 	return r ? r : edge_remember(w, cfg);

@@ -57,7 +57,7 @@ AX_INLINE struct ax_nat_stat *nat_stat(void)
 }
 
 /* Has the host a socket that the reply could be meant for? `reply` is the reply's tuple, but for the port. */
-AX_GLOBAL int host_socket(struct __sk_buff *skb, struct ax_nat_key *reply, __u32 port)
+AX_GLOBAL int host_socket(ax_ctx *ctx, struct ax_nat_key *reply, __u32 port)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 size = sizeof(tuple.ipv6);
@@ -78,9 +78,9 @@ AX_GLOBAL int host_socket(struct __sk_buff *skb, struct ax_nat_key *reply, __u32
 		tuple.ipv6.dport = bpf_htons(port);
 	}
 	if (reply->proto == IPPROTO_TCP)
-		sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	else
-		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
 	bpf_sk_release(sk);
@@ -88,7 +88,7 @@ AX_GLOBAL int host_socket(struct __sk_buff *skb, struct ax_nat_key *reply, __u32
 }
 
 /* enum ax_nat_try: the reverse row w->nat under w->nat_reverse, with this port */
-AX_GLOBAL int nat_try(struct __sk_buff *skb, struct ax_work *w, __u32 port)
+AX_GLOBAL int nat_try(ax_ctx *ctx, struct ax_work *w, __u32 port)
 {
 	struct ax_nat_stat *stat = nat_stat();
 	struct ax_nat_key *key;
@@ -104,7 +104,7 @@ AX_GLOBAL int nat_try(struct __sk_buff *skb, struct ax_work *w, __u32 port)
 		stat->steps++;
 		return AX_NAT_TAKEN;
 	}
-	if (host_socket(skb, key, port)) {
+	if (host_socket(ctx, key, port)) {
 		stat->in_use++;
 		return AX_NAT_TAKEN;
 	}
@@ -122,7 +122,7 @@ AX_GLOBAL int nat_try(struct __sk_buff *skb, struct ax_work *w, __u32 port)
 	return AX_NAT_FULL;
 }
 
-AX_INLINE int nat_from_list(struct __sk_buff *skb, struct ax_work *w, struct ax_config *cfg, struct ax_nat_pool *pool)
+AX_INLINE int nat_from_list(ax_ctx *ctx, struct ax_work *w, struct ax_config *cfg, struct ax_nat_pool *pool)
 {
 	for (int i = 0; i < AX_NAT_LIST_TRIES; i++) {
 		__u32 tail = pool->tail, port;
@@ -134,7 +134,7 @@ AX_INLINE int nat_from_list(struct __sk_buff *skb, struct ax_work *w, struct ax_
 		WRITE_ONCE(pool->tail, tail + 1);
 		if (!nat_in_range(cfg, port)) /* of an earlier configuration */
 			continue;
-		r = nat_try(skb, w, port);
+		r = nat_try(ctx, w, port);
 		if (r != AX_NAT_TAKEN)
 			return r;
 	}
@@ -155,7 +155,7 @@ AX_INLINE __u32 nat_next(const struct ax_config *cfg, struct ax_nat_pool *pool, 
 	return cfg->nat_port_min + from + at;
 }
 
-AX_INLINE int nat_from_own(struct __sk_buff *skb, struct ax_work *w, struct ax_config *cfg, struct ax_nat_pool *pool, __u32 cpu)
+AX_INLINE int nat_from_own(ax_ctx *ctx, struct ax_work *w, struct ax_config *cfg, struct ax_nat_pool *pool, __u32 cpu)
 {
 	__u32 width = nat_cut(cfg, cpu + 1) - nat_cut(cfg, cpu);
 
@@ -165,7 +165,7 @@ AX_INLINE int nat_from_own(struct __sk_buff *skb, struct ax_work *w, struct ax_c
 
 		if (!port)
 			break;
-		r = nat_try(skb, w, port);
+		r = nat_try(ctx, w, port);
 		if (r != AX_NAT_TAKEN)
 			return r;
 	}
@@ -173,7 +173,7 @@ AX_INLINE int nat_from_own(struct __sk_buff *skb, struct ax_work *w, struct ax_c
 }
 
 /* From the others, each in turn. Their cursors move too: a race only skips a candidate. */
-AX_INLINE int nat_steal(struct __sk_buff *skb, struct ax_work *w, struct ax_config *cfg, __u32 class, __u32 cpu)
+AX_INLINE int nat_steal(ax_ctx *ctx, struct ax_work *w, struct ax_config *cfg, __u32 class, __u32 cpu)
 {
 	__u32 cpus = nat_cpus(cfg);
 
@@ -187,7 +187,7 @@ AX_INLINE int nat_steal(struct __sk_buff *skb, struct ax_work *w, struct ax_conf
 		port = nat_next(cfg, pool, other);
 		if (!port)
 			continue;
-		r = nat_try(skb, w, port);
+		r = nat_try(ctx, w, port);
 		if (r != AX_NAT_TAKEN)
 			return r;
 	}
@@ -205,7 +205,7 @@ AX_INLINE int nat_result(int r, __u64 *counter)
  * A port for the connection whose reply is w->nat_reverse, but for the port, with w->nat as its row. `own`: the port
  * the client has, host order. 0 with the port in w->to_port and the row made, or a drop reason.
  */
-AX_GLOBAL int nat_allocate(struct __sk_buff *skb, struct ax_work *w, __u32 own)
+AX_GLOBAL int nat_allocate(ax_ctx *ctx, struct ax_work *w, __u32 own)
 {
 	struct ax_nat_stat *stat = nat_stat();
 	struct ax_config *cfg = config();
@@ -221,20 +221,20 @@ AX_GLOBAL int nat_allocate(struct __sk_buff *skb, struct ax_work *w, __u32 own)
 	if (!pool || !nat_range(cfg))
 		return AX_DROP_NAT_NO_MAPPING;
 	if (nat_in_range(cfg, own))
-		r = nat_try(skb, w, own);
+		r = nat_try(ctx, w, own);
 	if (r != AX_NAT_TAKEN)
 		return nat_result(r, &stat->own);
 	/* its checksum covers the ports, and is not ours to mend */
 	if (w->nat_reverse.proto == IPPROTO_SCTP)
 		return nat_in_range(cfg, own) ? AX_DROP_NAT_NO_MAPPING : AX_DROP_NAT_UNSUPPORTED;
-	r = nat_from_list(skb, w, cfg, pool);
+	r = nat_from_list(ctx, w, cfg, pool);
 	if (r != AX_NAT_TAKEN)
 		return nat_result(r, &stat->listed);
-	r = nat_from_own(skb, w, cfg, pool, cpu);
+	r = nat_from_own(ctx, w, cfg, pool, cpu);
 	if (r == AX_NAT_GOT)
 		return 0;
 	if (r == AX_NAT_TAKEN)
-		r = nat_steal(skb, w, cfg, class, cpu);
+		r = nat_steal(ctx, w, cfg, class, cpu);
 	if (r == AX_NAT_TAKEN)
 		stat->no_port++;
 	return nat_result(r, &stat->stolen);
