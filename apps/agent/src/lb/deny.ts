@@ -1,20 +1,23 @@
+import type { HealthReporter, Module } from "@axoneme/app";
 import { backoff, errorText, type Logger, type Prefix, parsePrefixOrIp, prefixKey } from "@axoneme/base";
 import type { DatapathMaps } from "@axoneme/datapath";
 import type { EdgeDenyList, ListWatchHandlers } from "@axoneme/kube";
 import { compileLabelSelector, plainLabels } from "@axoneme/loadbalancer";
 
 /** Prefixes whose packets are dropped at the edge: those of the configuration and of the lists that select this node. */
-export class DenyLists {
+export class DenyLists implements Module {
+  readonly name = "deny";
   readonly #map: Pick<DatapathMaps["deny"], "putAll" | "delete" | "entries">;
   readonly #fixed: readonly Prefix[];
   readonly #log: Logger;
   readonly #lists = new Map<string, EdgeDenyList>();
   readonly #wait = backoff({ baseMs: 200, maxMs: 30_000 });
   #labels: Readonly<Record<string, string>> = {};
-  #written = new Map<string, Prefix>();
+  readonly #written = new Map<string, Prefix>();
   #queued = false;
   #open = false;
   #timer: NodeJS.Timeout | undefined;
+  #health: HealthReporter | undefined;
   /** Why the rows are not as they should be. */
   problem: string | undefined;
 
@@ -53,12 +56,27 @@ export class DenyLists {
 
   /** Everything is known: from here on rows are written, and what an earlier agent left and nobody wants goes. */
   open(): void {
+    this.#read();
+    this.#open = true;
+    this.#write();
+  }
+
+  #read(): void {
+    this.#written.clear();
     for (const [{ addr, prefixlen }] of this.#map.entries()) {
       const prefix = { ip: addr.slice(), length: prefixlen };
       this.#written.set(prefixKey(prefix), prefix);
     }
-    this.#open = true;
-    this.#write();
+  }
+
+  start(health: HealthReporter): void {
+    this.#health = health;
+    this.#report();
+  }
+
+  #report(): void {
+    if (this.problem !== undefined) this.#health?.degraded(this.problem);
+    else this.#health?.ok(`${this.#written.size} prefixes`);
   }
 
   /** Gives up what is pending. */
@@ -79,21 +97,25 @@ export class DenyLists {
     const wanted = this.#wanted();
     const puts = [...wanted].filter(([key]) => !this.#written.has(key)).map(([, prefix]) => prefix);
     try {
-      this.#map.putAll(puts.map(({ ip, length }) => [{ prefixlen: length, addr: ip }, 1]));
-      for (const prefix of puts) this.#written.set(prefixKey(prefix), prefix);
+      // First those that go: they make room.
       for (const [key, { ip, length }] of this.#written) {
         if (wanted.has(key)) continue;
         this.#map.delete({ prefixlen: length, addr: ip });
         this.#written.delete(key);
       }
+      this.#map.putAll(puts.map(({ ip, length }) => [{ prefixlen: length, addr: ip }, 1]));
+      for (const prefix of puts) this.#written.set(prefixKey(prefix), prefix);
       this.problem = undefined;
       this.#wait.reset();
     } catch (error) {
       this.problem = `prefixes to deny could not be written: ${errorText(error)}`;
       this.#log.error({ err: error, rows: puts.length }, "prefixes to deny could not be written");
+      // Some of them may be there.
+      this.#read();
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#write(), this.#wait.next()).unref();
     }
+    this.#report();
   }
 
   #wanted(): Map<string, Prefix> {

@@ -139,7 +139,7 @@ export class LoadBalancing {
 
   /** Adds what runs to an agent's life. */
   addTo(lifecycle: Lifecycle): void {
-    lifecycle.add(this.services);
+    lifecycle.add(this.services).add(this.deny);
     if (this.#givens.config.socketLB) lifecycle.add(this.lostSockets);
     const { healthz } = this.#givens.services;
     if (healthz)
@@ -192,7 +192,6 @@ export class LoadBalancing {
   /** Gives up what is pending. What is announced stays so for the next agent. */
   stop(): Promise<void> {
     this.addresses.stop();
-    this.deny.stop();
     this.acceleration.stop();
     this.#events.shared.stop();
     this.#events.own.stop();
