@@ -29,7 +29,7 @@ int xdp_lb(struct xdp_md *ctx)
 SEC("xdp.frags")
 int xdp_probe(struct xdp_md *ctx)
 {
-	return ctx->data < ctx->data_end ? XDP_TX : XDP_DROP;
+	return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

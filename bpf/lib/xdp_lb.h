@@ -38,7 +38,18 @@ AX_INLINE bool xdp_passes(const struct ax_config *cfg, const struct ax_frame *f,
 	return f->hops > 1 && (!cfg->mtu || w->len <= (__u32)cfg->mtu + ETH_HLEN);
 }
 
-AX_INLINE int xdp_send(struct xdp_md *ctx, struct ax_frame *f, const struct ax_pkt *p, const struct ax_ends *to)
+/*
+ * Out of the device that the packet came through. A veth forgets to wake its other end after XDP_TX, unless that has an
+ * XDP program too: frames would lie there until some other packet comes by. A redirect to the device itself wakes it.
+ */
+AX_INLINE int xdp_turn(struct xdp_md *ctx, const struct ax_config *cfg)
+{
+	return cfg->flags & AX_CFG_XDP_REDIRECT ? bpf_redirect(ctx->ingress_ifindex, 0) : XDP_TX;
+}
+
+/* XDP_PASS, and nothing done, when the packet cannot leave from here */
+AX_INLINE int xdp_send(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
+		       const struct ax_ends *to)
 {
 	struct bpf_fib_lookup fib;
 
@@ -47,7 +58,7 @@ AX_INLINE int xdp_send(struct xdp_md *ctx, struct ax_frame *f, const struct ax_p
 	__builtin_memcpy(f->eth->h_dest, fib.dmac, 6);
 	__builtin_memcpy(f->eth->h_source, fib.smac, 6);
 	count(AX_M_INGRESS, bpf_xdp_get_buff_len(ctx));
-	return XDP_TX;
+	return xdp_turn(ctx, cfg);
 }
 
 /* A backend's answer to a client of ours */
@@ -62,7 +73,7 @@ AX_INLINE int xdp_back(struct xdp_md *ctx, const struct ax_config *cfg, struct a
 	to.sport = w->frontend_port;
 	to.daddr = w->to;
 	to.dport = w->to_port;
-	return xdp_send(ctx, f, p, &to);
+	return xdp_send(ctx, cfg, f, p, &to);
 }
 
 AX_INLINE void xdp_report(struct xdp_md *ctx, struct ax_work *w)
@@ -116,8 +127,8 @@ AX_INLINE int xdp_forward(struct xdp_md *ctx, const struct ax_config *cfg, struc
 	to.sport = w->edge.source_port;
 	to.daddr = w->edge.backend;
 	to.dport = w->edge.backend_port;
-	r = xdp_send(ctx, f, p, &to);
-	if (r == XDP_TX)
+	r = xdp_send(ctx, cfg, f, p, &to);
+	if (r != XDP_PASS)
 		count(AX_M_SERVICE, bpf_xdp_get_buff_len(ctx));
 	return r;
 }

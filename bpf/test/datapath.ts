@@ -245,6 +245,11 @@ export class Datapath {
     this.map("ax_ipcache").put(lpmKey(prefix), encoded(abi.ipcacheEntrySize, encodeIpcacheEntry, row));
   }
 
+  /** A source that is dropped at the edge. */
+  deny(prefix: string): void {
+    this.map("ax_deny").put(lpmKey(prefix), key32(1));
+  }
+
   noMasquerade(prefix: string): void {
     this.map("ax_nomasq").put(lpmKey(prefix), key32(1));
   }

@@ -8,7 +8,7 @@ import { type Family, families, v4 } from "./scene.ts";
 
 /** A native device that can be routed through: in a namespace of its own, with neighbours that need no asking. */
 
-export const XdpVerdict = { DROP: 1, PASS: 2, TX: 3 } as const;
+export const XdpVerdict = { DROP: 1, PASS: 2, TX: 3, REDIRECT: 4 } as const;
 
 /** The MACs on the wire. */
 export const macs = { node: hostMac, otherNode: "02:00:00:00:00:12", gateway: "02:00:00:00:00:99" } as const;

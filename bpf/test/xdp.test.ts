@@ -1,8 +1,7 @@
-import { DropReason, EventType, encodeIpcacheKey, FlowFlags, FlowKind, ipcacheKeySize } from "@axoneme/abi";
-import { parsePrefix } from "@axoneme/base";
+import { ConfigFlags, DropReason, EventType, FlowFlags, FlowKind } from "@axoneme/abi";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { concat, read16, sum16, u8, u16 } from "./bytes.ts";
-import { Datapath, encoded, key32, text } from "./datapath.ts";
+import { Datapath, text } from "./datapath.ts";
 import { dissect } from "./dissect.ts";
 import { type Forwarded, forwardedOf, monotonicS, putFlow, readFlow, readReverse, serving } from "./flows.ts";
 import { arp, echo, ip, Proto, pseudoHeader, Tcp, tcp, udp, udpDatagram, unreachable } from "./packet.ts";
@@ -24,12 +23,6 @@ beforeEach(() => {
   dp.reset();
   serving(dp);
 });
-
-function deny(prefix: string): void {
-  const { ip: addr, length } = parsePrefix(prefix);
-  const key = encoded(ipcacheKeySize, encodeIpcacheKey, { prefixlen: length, addr: Uint8Array.from(addr) });
-  dp.map("ax_deny").put(key, key32(1));
-}
 
 /** Passed on, and not a byte of it changed. */
 function expectPassed(packet: Uint8Array): void {
@@ -72,13 +65,13 @@ describe.each(families)("sources that are denied, $name", (f) => {
     ["an echo request", echo({ ...fromGateway, src: f.world, dst: f.a, id: 3 })],
   ])("%s ends here, counted", (_, data) => {
     expect(wire.xdp(dp, data).verdict).toBe(XdpVerdict.PASS);
-    deny(prefix);
+    dp.deny(prefix);
     expect(wire.xdp(dp, data).verdict).toBe(XdpVerdict.DROP);
     expect(dp.counted(DropReason.POLICY_DENY, 0)).toBe(1n);
   });
 
   test("all are counted, some are told", () => {
-    deny(prefix);
+    dp.deny(prefix);
     wire.xdp(dp, packet(), 100_000);
     expect(dp.counted(DropReason.POLICY_DENY, 0)).toBe(100_000n);
     const events = dp.events();
@@ -97,7 +90,7 @@ describe.each(families)("sources that are denied, $name", (f) => {
   });
 
   test("the longest prefix is what counts, and others pass", () => {
-    deny(f === v4 ? "192.0.2.0/25" : "2001:db8:1::/48");
+    dp.deny(f === v4 ? "192.0.2.0/25" : "2001:db8:1::/48");
     const outside = f === v4 ? "192.0.2.200" : "2001:db8:2::1";
     expectPassed(packet({ src: outside }));
     expect(wire.xdp(dp, packet({ src: f === v4 ? "192.0.2.99" : "2001:db8:1::99" })).verdict).toBe(
@@ -133,6 +126,14 @@ describe.each(families)("flows of Services to another node, $name", (f) => {
       });
       expect(out.length).toBe(request().length);
       expect(dp.counted(0, 2)).toBe(1n);
+    });
+
+    test("on a veth it leaves by a redirect to the device itself", () => {
+      putFlow(dp, flow);
+      const sent = wire.xdp(dp, request());
+      dp.configure({ flags: dp.config.flags | ConfigFlags.XDP_REDIRECT });
+      expect(wire.xdp(dp, request())).toMatchObject({ verdict: XdpVerdict.REDIRECT, out: sent.out });
+      expect(dp.counted(0, 2)).toBe(2n);
     });
 
     test("the backend's reply goes to the client, from what it dialled", () => {

@@ -96,6 +96,9 @@ describe("a veth", () => {
     expect(state).toEqual({ at: "xdp" });
     expect(attached(device)?.mode).toBe(DRIVER);
     expect(isFlagged(kernels[0])).toBe(true);
+    expect(kernels[0]?.maps.config.get(0)?.flags).toBe(
+      ConfigFlags.IPV4 | ConfigFlags.XDP | ConfigFlags.XDP_REDIRECT,
+    );
   });
 
   test("whose other end takes no frames keeps tcx, and nothing stays behind", async () => {

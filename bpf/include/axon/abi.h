@@ -51,6 +51,7 @@ enum ax_config_flags {
 	AX_CFG_SERVICES = 1 << 6,      /* Services are served for packets from outside of the node */
 	AX_CFG_DSR_IPIP = 1 << 7,      /* packets of direct server return are wrapped in IPIP / IP6IP6 */
 	AX_CFG_XDP = 1 << 8,           /* the native device has the XDP balancer too */
+	AX_CFG_XDP_REDIRECT = 1 << 9,  /* what it sends leaves by redirect to the same device, not by XDP_TX */
 };
 
 struct ax_config {

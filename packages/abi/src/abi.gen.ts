@@ -28,6 +28,7 @@ export const ConfigFlags = {
   SERVICES: 64,
   DSR_IPIP: 128,
   XDP: 256,
+  XDP_REDIRECT: 512,
 } as const;
 export type ConfigFlags = (typeof ConfigFlags)[keyof typeof ConfigFlags];
 

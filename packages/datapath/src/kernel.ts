@@ -8,6 +8,12 @@ import { dropOldBuilds, loadPrograms, type ProgramOptions } from "./programs.ts"
 import { SocketCloser, type SocketNamespaces } from "./sockets.ts";
 import { type SweepResult, sweep } from "./sweep.ts";
 
+const xdpFlags = {
+  off: 0,
+  tx: ConfigFlags.XDP,
+  redirect: ConfigFlags.XDP | ConfigFlags.XDP_REDIRECT,
+} as const;
+
 /** What the agent sets in `ax_config`; the epoch and the number of CPUs are the kernel's own business. */
 export type NodeConfig = Omit<Config, "epoch" | "natCpus">;
 
@@ -27,7 +33,7 @@ export class Kernel {
   readonly #close: () => void;
   #config: Config | undefined;
   #bumpQueued = false;
-  #xdp = false;
+  #xdpFlags = 0;
 
   private constructor(options: ProgramOptions, log: Logger) {
     const loaded = loadPrograms(options, log);
@@ -55,16 +61,19 @@ export class Kernel {
     this.maps.config.put(0, this.#config);
   }
 
-  /** Tells the tc programs whether the XDP program stands before them. */
-  useXdp(on: boolean): void {
-    this.#xdp = on;
+  /**
+   * Tells the programs whether the XDP program stands before those of tc, and how it sends: by XDP_TX, or by a redirect
+   * to its own device.
+   */
+  useXdp(how: "off" | "tx" | "redirect"): void {
+    this.#xdpFlags = xdpFlags[how];
     if (!this.#config) return;
     this.#config = this.#withXdp(this.#config);
     this.maps.config.put(0, this.#config);
   }
 
   #withXdp(config: Config): Config {
-    return { ...config, flags: (config.flags & ~ConfigFlags.XDP) | (this.#xdp ? ConfigFlags.XDP : 0) };
+    return { ...config, flags: (config.flags & ~xdpFlags.redirect) | this.#xdpFlags };
   }
 
   /**

@@ -81,7 +81,7 @@ export class Acceleration {
     const link = await this.#netlink.linkGet(ifindex);
     const reason = this.#wish === "disabled" ? "switched off" : this.#attach(label, link);
     if (reason !== undefined) this.#kernel.attachments.detachXdp(label);
-    this.#kernel.useXdp(reason === undefined);
+    this.#kernel.useXdp(reason !== undefined ? "off" : link.kind === "veth" ? "redirect" : "tx");
     this.#become(link, reason === undefined ? { at: "xdp" } : { at: "tcx", reason });
   }
 
