@@ -1,5 +1,5 @@
 /**
- * What one packet costs in pod_from, by BPF_PROG_TEST_RUN: an empty program (the cost of the method), the fast
+ * What one packet costs in pod_from, and of a Service from outside in xdp_lb and node_from, by BPF_PROG_TEST_RUN: an empty program (the cost of the method), the fast
  * path, a packet that changes its connection's entry, a refused packet with its event.
  * Usage: node -e 'import("./scripts/import-ts.mjs").then((m) => m.importTs("bench/datapath.ts"))'
  */
@@ -10,6 +10,7 @@ import { Datapath } from "../bpf/test/datapath.ts";
 import { Tcp, tcp } from "../bpf/test/packet.ts";
 import { guardedBothWays, v4, v6 } from "../bpf/test/scene.ts";
 import { compileBpf } from "../scripts/build-bpf.mjs";
+import { edgeFigures } from "./datapath-edge.ts";
 
 const REPEAT = 300_000;
 const ROUNDS = 7;
@@ -94,6 +95,7 @@ try {
   dp.configure({ ctTimeoutTcpSynS: 0xffff_ffff });
   const syn = tcp({ src: v4.a, dst: v4.b, sport: 40000, dport: 80, flags: Tcp.SYN });
   results.push(measure(dp, "new connection (warm, entry replaced)", syn, 5000));
+  results.push(...(await edgeFigures()));
   for (const { name, ns } of results) console.log(`${String(ns).padStart(6)} ns  ${name}`);
   writeFileSync(join(root, "build/bench/datapath.json"), `${JSON.stringify(results, null, 2)}\n`);
 } finally {
