@@ -62,20 +62,12 @@ AX_INLINE int pod_forward(struct __sk_buff *skb, struct ax_work *w, const struct
 	return pod_send(skb, cfg, to, from->identity, w->ct.flags);
 }
 
-/* The plain answer of a Service's backend on a settled connection: nothing but its source changes. */
+/* The answer of a Service's backend on a settled connection, whose row is in w->ct: nothing but its source changes. */
 AX_GLOBAL int pod_answer(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
-	struct ax_ct *ct;
 
-	if (!w || !cfg)
-		return TC_ACT_SHOT;
-	w->side = ct_key(&w->pkt, &w->key);
-	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
-	if (!ct)
-		return TC_ACT_SHOT;
-	w->ct = *ct;
-	return pod_forward(skb, w, cfg);
+	return w && cfg ? pod_forward(skb, w, cfg) : TC_ACT_SHOT;
 }
 
 /* No backend: the pod is told, as if by what it dialled. */
@@ -187,8 +179,8 @@ int pod_from(struct __sk_buff *skb)
 	struct ax_ct_key key;
 	struct ax_work *w;
 	struct ax_pkt p;
-	struct ax_ct *ct;
-	__u32 epoch, now, side;
+	struct ax_ct *ct = NULL;
+	__u32 epoch, now, side = 0;
 	bool answers = false;
 	int parsed;
 
@@ -222,8 +214,11 @@ int pod_from(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	begin(w, epoch, now);
 	w->pkt = p;
-	if (answers)
+	if (ct && answers) {
+		w->side = side;
+		w->ct = *ct;
 		return pod_answer(skb, w);
+	}
 	if (parsed)
 		parsed = parse_slow(skb, &w->pkt);
 	return pod_from_parsed(skb, w, parsed);
