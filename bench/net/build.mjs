@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-/** Compiles what the benchmarks measure with (build/bin/axon-perf, axon-first, axon-cni-time), each only when it is out of date. */
+/** Compiles what the benchmarks measure with (build/bench/edge.bpf.o, build/bin/axon-perf, axon-first, axon-cni-time), each only when it is out of date. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { compileBpf } from "../../scripts/build-bpf.mjs";
 
 const bench = join(import.meta.dirname, "..");
 const bin = join(bench, "../build/bin");
@@ -18,7 +19,15 @@ function compile(source) {
   renameSync(temporary, target);
 }
 
+/** Programs that only benchmarks load. */
+function compileProgram(source) {
+  const target = join(bin, "../bench", basename(source).replace(/c$/, "o"));
+  if (existsSync(target) && statSync(target).mtimeMs > statSync(source).mtimeMs) return;
+  compileBpf(source, target);
+}
+
 try {
+  compileProgram(join(bench, "services/edge.bpf.c"));
   compile(join(bench, "net/axon-perf.c"));
   compile(join(bench, "net/axon-first.c"));
   compile(join(bench, "cni/axon-cni-time.c"));

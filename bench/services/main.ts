@@ -10,6 +10,7 @@ import { bareVethPair, buildPerf, formatTable, type Topology, writeReport } from
 import { type Measure, writeSummary } from "../summary.ts";
 import { changeTimes, quantile } from "./change.ts";
 import { checkPeers } from "./commands.ts";
+import { measureEdge } from "./edge.ts";
 import { loadFigures } from "./load.ts";
 import { writeTimes } from "./maps.ts";
 import { backendPort, backendsEach, targetsOf } from "./model.ts";
@@ -85,6 +86,7 @@ try {
     ]),
   );
   await one.load(1);
+  const edge = await measureEdge(backend);
 
   let size = 1;
   const inPods = (name: string, node: OurNode, isSocket: boolean, count: () => number): RateSubject => ({
@@ -110,7 +112,8 @@ try {
   ];
 
   const measures: Measure[] = [];
-  const report: Record<string, unknown> = {};
+  const report: Record<string, unknown> = { edge };
+  measures.push(...edgeMeasures());
   const heading = ["Services", "subject", "connections", "connect p50 us", "p99 us", "to bare", "errors"];
   const rows: string[][] = [heading];
   for (size of sizes) {
@@ -129,6 +132,30 @@ try {
   console.log(formatTable(rows));
   console.log(`written to ${writeReport(root, "services", report)}`);
   writeSummary(root, "services", measures);
+
+  function edgeMeasures(): Measure[] {
+    const { costs, rates } = edge;
+    const million = (value: number) => `${(value / 1e6).toFixed(2)}M/s`;
+    console.log(
+      `${formatTable([
+        ["a packet of a known UDP flow to a NodePort, backend on another node", "", "ns"],
+        ["empty XDP program", "", String(costs.emptyXdp)],
+        ["xdp_lb", "", String(costs.xdp)],
+        ["empty tcx program", "", String(costs.emptyTc)],
+        ["node_from", "", String(costs.tc)],
+      ])}\n\nframes a second that a sender beside the node can send: ${million(rates.sent)}\n`,
+    );
+    const pair = { ours: million(rates.xdp), peer: million(rates.iptables), bar: { atLeast: 4 } };
+    const against = `XDP against ${iptables.name}`;
+    return [
+      { ...pair, measure: `NodePort packets a second, ${against}`, value: rates.ratio },
+      {
+        ...pair,
+        measure: `the same without the sender's share of the CPU, ${against}`,
+        value: rates.ownRatio,
+      },
+    ];
+  }
 
   function rateRow(figure: RateFigure, all: readonly RateFigure[]): string[] {
     return [

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import * as abi from "@axoneme/abi";
 import {
   type Config,
@@ -35,10 +34,9 @@ import {
 import { formatIp, type Ip, parseMac, parsePrefix } from "@axoneme/base";
 import { type BpfMap, BpfObject, type LoadedObject, possibleCpus, RingBuffer } from "@axoneme/bpf";
 import { GrowingMap, type GrowingShape } from "@axoneme/datapath";
+import { builtFile } from "@axoneme/netlink";
 import { mapped } from "./dissect.ts";
 import { hostMac, podMac } from "./packet.ts";
-
-const BUILD = join(import.meta.dirname, "../../build/bpf");
 
 /** Small, so that loading is quick. */
 const SIZES: Record<string, number> = {
@@ -159,7 +157,7 @@ export class Datapath {
    * they hold stays.
    */
   constructor(name: string, pinDir?: string, first = true) {
-    const object = BpfObject.open(join(BUILD, `${name}.bpf.o`));
+    const object = BpfObject.open(builtFile(`bpf/${name}.bpf.o`));
     const names = new Set(object.spec.maps.map((map) => map.name));
     const maxEntries = Object.fromEntries(Object.entries(SIZES).filter(([map]) => names.has(map)));
     this.object = object.configure(pinDir ? { pinDir } : { maxEntries }).load();

@@ -58,6 +58,15 @@ export class Wire {
     }
   }
 
+  /** Path of its namespace. */
+  get netns(): string {
+    return this.#path;
+  }
+
+  get netnsFd(): number {
+    return this.#netnsFd;
+  }
+
   /** As a frame that arrives at the device, before and after it is an skb. */
   xdp(dp: Datapath, data: Uint8Array, repeat = 1): { verdict: number; out: Uint8Array; ns: number } {
     const ctx = new Uint8Array(CONTEXT_BYTES);

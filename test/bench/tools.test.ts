@@ -1,7 +1,9 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { launch } from "@axoneme/netlink";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { timePlugin } from "../../bench/cni/ptp.ts";
 import {
@@ -10,13 +12,20 @@ import {
   compare,
   comparisonTable,
   type Measurement,
+  measureClient,
   measureMode,
   measurePair,
   median,
   modes,
+  podsOnNode,
   routedHops,
+  serve,
   type Topology,
 } from "../../bench/net/index.ts";
+import { iptablesChange, iptablesRules } from "../../bench/services/iptables.ts";
+import { answers, serviceOf, servicesOf, targetsOf } from "../../bench/services/model.ts";
+import { nameHash } from "../../bench/services/namehash.ts";
+import { nftablesChange, nftablesServices } from "../../bench/services/nftables.ts";
 
 const root = join(import.meta.dirname, "../..");
 /** What this process has left; others may be measuring at the same time. */
@@ -59,6 +68,50 @@ describe("the traffic generator", () => {
           expect(result.latencyUs.max).toBeGreaterThanOrEqual(result.latencyUs.p99);
         }
       }
+    });
+  });
+
+  it("spreads connections over several targets and times connect() alone", async () => {
+    const node = await podsOnNode(2);
+    try {
+      const ends = node.servers.map(({ netns, ipv4 }) => ({ serverNs: netns, serverIp: ipv4 }));
+      const servers = await Promise.all(ends.map((end) => serve("tcp-crr", 17_100, end)));
+      const hosts = ends.map(({ serverIp }) => serverIp);
+      const options = { clientNs: node.client.netns, seconds: 0.1, warmup: 0.05 };
+      const result = await measureClient("tcp-crr", hosts, 17_100, options);
+      expect(result).toMatchObject({ errors: 0 });
+      expect(result.connectUs?.p50).toBeGreaterThan(1);
+      expect(result.connectUs?.p50).toBeLessThanOrEqual(result.latencyUs.p50);
+      // With one of them gone about half of the connections fail: they did go to both.
+      await servers[1]?.stop();
+      const half = await measureClient("tcp-crr", hosts, 17_100, { ...options, seconds: 0.01, warmup: 0 });
+      expect(half.errors).toBeGreaterThan(half.operations / 10);
+      await servers[0]?.stop();
+    } finally {
+      await node.close();
+    }
+  });
+
+  it("tells when the first connection got through", async () => {
+    await on(bareVethPair, async ({ client, server }) => {
+      const { file, args } = launch({ netns: client.netns, parentDeathSignal: "KILL" }, [
+        join(root, "build/bin/axon-first"),
+      ]);
+      const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
+      const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+      const line = async () => String((await lines.next()).value);
+      child.stdin.write(`${server.ipv4} 17101\n`);
+      expect(await line()).toBe("trying");
+      const before = process.hrtime.bigint();
+      const listener = await serve("tcp-crr", 17_101, { serverNs: server.netns, serverIp: server.ipv4 });
+      const [began = "", ended = "", tries = ""] = (await line()).split(" ");
+      expect(BigInt(ended)).toBeGreaterThan(before);
+      expect(BigInt(ended)).toBeGreaterThanOrEqual(BigInt(began));
+      expect(Number(tries)).toBeGreaterThanOrEqual(1);
+      child.stdin.write(`${server.ipv4} 17101\n`);
+      expect(await line()).toBe("early");
+      child.stdin.end();
+      await listener.stop();
     });
   });
 
@@ -107,6 +160,54 @@ describe("comparisons", () => {
 
   it("take the middle", () => {
     expect([median([3, 1, 2]), median([4, 1, 2, 3]), median([])]).toEqual([2, 2.5, Number.NaN]);
+  });
+});
+
+describe("the rules of the peers", () => {
+  const servers = ["10.98.1.3", "10.98.1.4", "10.98.1.5", "10.98.1.6"];
+  const [first, second] = servicesOf(2, servers);
+  if (first === undefined || second === undefined) throw new Error("no Services");
+
+  it("name chains as kube-proxy does", () => {
+    // The chain of default/kubernetes in every cluster whose proxy uses iptables.
+    expect(nameHash("default/kubernetes:httpstcp")).toBe("NPX46M4PTMTKRN6Y");
+  });
+
+  it("send clients to answering Services all over the list", () => {
+    expect([targetsOf(1), targetsOf(9)]).toEqual([["10.96.16.0"], ["10.96.16.0", "10.96.16.8"]]);
+    const targets = targetsOf(30_000);
+    expect(new Set(targets).size).toBe(1000);
+    expect(answers(8) && !answers(9)).toBe(true);
+    expect(serviceOf(8, servers).backends.map(({ ip }) => ip)).toEqual(servers);
+  });
+
+  it("in iptables: one line a Service, a chain for each of its backends, nothing declared twice", () => {
+    const text = iptablesRules([first, second], "10.98.0.0/16").join("");
+    expect(text.match(/^-A KUBE-SERVICES .*cluster IP.*-j KUBE-SVC-/gm)).toHaveLength(2);
+    expect(text.match(/--probability 0\.(2500|3333|5000)/g)).toHaveLength(6);
+    expect(text.match(/-j DNAT --to-destination/g)).toHaveLength(8);
+    const nat = text.slice(text.indexOf("*nat"));
+    const declared = nat.match(/^:\S+/gm) ?? [];
+    expect(new Set(declared).size).toBe(declared.length);
+    for (const [, chain] of nat.matchAll(/-j (KUBE-(?:SVC|SEP)-\S+)/g))
+      expect(declared).toContain(`:${chain}`);
+  });
+
+  it("change one Service: all of KUBE-SERVICES in iptables, its own chains in nftables", () => {
+    const changed = { ...first, backends: first.backends.slice(1) };
+    const iptables = iptablesChange([first, second], first, changed, "10.98.0.0/16").join("");
+    expect(iptables.match(/^-A KUBE-SERVICES .*-j KUBE-SVC-/gm)).toHaveLength(2);
+    expect(iptables.match(/-j DNAT/g)).toHaveLength(3);
+    expect(iptables.match(/^-X KUBE-SEP-/gm)).toHaveLength(1);
+    const nftables = nftablesChange(first, changed, "10.98.0.0/16");
+    expect(nftables).not.toContain(second.name);
+    expect(nftables.match(/dnat to/g)).toHaveLength(3);
+    expect(nftables.match(/^delete chain/gm)).toHaveLength(1);
+    expect(
+      nftablesServices([first, second], "10.98.0.0/16")
+        .join("")
+        .match(/dnat to/g),
+    ).toHaveLength(8);
   });
 });
 
