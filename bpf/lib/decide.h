@@ -200,6 +200,20 @@ AX_INLINE bool ct_came_from(const struct ax_ct *ct, __u32 side, __u32 device)
 }
 
 /*
+ * The client has dialled something else under the same port, and met the same backend: what it dials now is what
+ * has to answer, so this is a connection of its own. Direct return tells the frontend in some of its packets only.
+ */
+AX_INLINE bool ct_is_of_another_frontend(const struct ax_ct *ct, const struct ax_work *w)
+{
+	if (!ct_from_initiator(ct, w->side))
+		return false;
+	if (ct->flags & AX_CT_DSR && !w->dsr && !is_opening(&w->pkt))
+		return false;
+	return ct->frontend_port != w->frontend_port ||
+	       (w->frontend_port && !addr_equal(&ct->frontend, &w->frontend));
+}
+
+/*
  * Does the last decision about this connection still hold? Then its entry advances and its row
  * is in w->ct. `device` as for ct_came_from.
  */
@@ -211,7 +225,7 @@ AX_GLOBAL int known(struct __sk_buff *skb, struct ax_work *w, __u32 device)
 		return 0;
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
 	if (!ct || !ct_is_decided(ct, w->epoch, w->side ^ 1) || ct_is_over(ct, w->side, &w->pkt, w->now_s) ||
-	    !ct_came_from(ct, w->side, device))
+	    !ct_came_from(ct, w->side, device) || ct_is_of_another_frontend(ct, w))
 		return 0;
 	ct_touch(skb, &w->pkt, ct, w->side);
 	w->ct = *ct;
@@ -242,7 +256,8 @@ AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 		return AX_DROP_NO_CONFIG;
 	note_parties(w);
 	ct = bpf_map_lookup_elem(&ax_ct, &w->key);
-	if (ct && (ct_is_over(ct, w->side, &w->pkt, w->now_s) || !ct_is_theirs(ct, w)))
+	if (ct && (ct_is_over(ct, w->side, &w->pkt, w->now_s) || !ct_is_theirs(ct, w) ||
+		   ct_is_of_another_frontend(ct, w)))
 		ct = NULL;
 	src_starts = !ct || ct_from_initiator(ct, w->side);
 	if (ct ? ct->flags & AX_CT_DSR && src_starts : w->dsr)

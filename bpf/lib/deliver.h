@@ -60,8 +60,8 @@ AX_INLINE __u32 settled_device(struct __sk_buff *skb, const struct ax_config *cf
 
 	if (!ct || !ct_is_decided(ct, epoch, side ^ 1) || !ct_came_from(ct, side, 0) || ct_is_over(ct, side, p, now))
 		return 0;
-	/* only answers are translated; what a client sends to the backend's address came from a node that forwards */
-	if (ct->frontend_port && !(ct_from_initiator(ct, side) && is_bare(p)))
+	/* answers are translated; what a client sends to the backend's very address came from a node that forwards */
+	if (ct->frontend_port && !(ct->flags & AX_CT_DSR && ct_from_initiator(ct, side) && is_bare(p)))
 		return 0;
 	if (!ct_is_plain(cfg, ct, side, p, now))
 		ct_touch(skb, p, ct, side);

@@ -22,7 +22,15 @@ AX_INLINE int send_answer(struct __sk_buff *skb, struct ax_work *w, const struct
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* A drop that the sender hears of */
+/* Of traffic policy Local, and nobody is here: other nodes have backends, so there is nothing to tell a client. */
+AX_INLINE bool is_served_elsewhere(struct ax_work *w)
+{
+	struct ax_svc *svc = service_row(&w->svc_key);
+
+	return svc && svc->flags & AX_SVC_LOCAL_ONLY && svc->flags & AX_SVC_OUTSIDE;
+}
+
+/* A drop that the sender hears of, as a rule */
 AX_GLOBAL int edge_refuse(struct __sk_buff *skb, struct ax_work *w, __u32 reason)
 {
 	struct ax_config *cfg = config();
@@ -30,7 +38,7 @@ AX_GLOBAL int edge_refuse(struct __sk_buff *skb, struct ax_work *w, __u32 reason
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
 	drop(skb, w, reason, AX_M_INGRESS);
-	if (reason != AX_DROP_NO_SERVICE || refuse(skb, w))
+	if (reason != AX_DROP_NO_SERVICE || is_served_elsewhere(w) || refuse(skb, w))
 		return TC_ACT_SHOT;
 	return send_answer(skb, w, cfg);
 }

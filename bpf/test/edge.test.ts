@@ -358,6 +358,16 @@ describe.each(families)("refusals, $name", (f) => {
     expect(edge.arrives(tcp({ ...dial, flags: Tcp.RST })).verdict).toBe(Verdict.DROP);
   });
 
+  test("where only this node has no backend there is silence: other nodes serve", () => {
+    const flags = SvcFlags.NODEPORT | SvcFlags.LOCAL_ONLY;
+    edge.nodePort(f, [], Proto.TCP, { flags });
+    edge.nodePort(f, [], Proto.UDP, { flags });
+    for (const packet of [tcp({ ...dial, flags: Tcp.SYN }), udp(dial)]) {
+      expect(edge.arrives(packet).verdict).toBe(Verdict.DROP);
+      expect(edge.node.events()[0]).toMatchObject({ type: EventType.DROP, subtype: DropReason.NO_SERVICE });
+    }
+  });
+
   test("UDP without a backend hears that the port is unreachable", () => {
     edge.nodePort(f, [], Proto.UDP);
     const { verdict, out } = edge.arrives(udp({ ...dial, payload: new Uint8Array(301).fill(3) }));

@@ -48,6 +48,25 @@ describe.each(families)("services per packet, $name", (f) => {
     }
   });
 
+  test("one port, several names of one backend: what was dialled last answers, the backend itself too", () => {
+    peopled(dp, dev);
+    dp.service(7, dns, [{ ip: f.b, port: 5353 }]);
+    dp.service(8, { ...dns, port: 54 }, [{ ip: f.b, port: 5353 }]);
+    const ends = { src: f.a, sport: 999 };
+    const answer = udp({ src: f.b, dst: f.a, sport: 5353, dport: 999 });
+    for (const [dst, dport] of [
+      [f.service, 53],
+      [f.service, 54],
+      [f.b, 5353],
+      [f.service, 53],
+      [f.b, 5353],
+    ] as const) {
+      expect(dissect(fromA(udp({ ...ends, dst, dport })).out)).toMatchObject({ dst: f.b, dport: 5353 });
+      expect(dissect(fromB(answer).out)).toMatchObject({ src: dst, sport: dport, wrong: [] });
+    }
+    expect(dp.connections()).toHaveLength(1);
+  });
+
   test("UDP with and without a checksum", () => {
     peopled(dp, dev);
     dp.service(8, dns, [{ ip: f.b, port: 5353 }]);
