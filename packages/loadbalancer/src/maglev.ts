@@ -1,14 +1,20 @@
 import { AxonError } from "@axoneme/base";
-import { modulo, murmur128 } from "./murmur.ts";
+import { murmur128 } from "./murmur.ts";
 import { protocolText } from "./objects.ts";
 
-/** Sizes a table may have: primes, so that every step visits every slot. */
+/** Sizes a table may have: the field's, primes. */
 export const maglevSizes: readonly number[] = [
   251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071,
 ];
 
-/** A table this many times as large as its backends spreads them within a per cent. */
-const slotsPerBackend = 100;
+/** Below this many slots a backend, the removal of one moves more than a per cent of the others' slots. */
+const slotsPerBackend = 250;
+
+/** How far above its share a backend may go: the tighter, the more moves when its neighbours change. */
+const slack = 1 / 16;
+
+/** When so little of the table is free (size >> this), darts hit too seldom. */
+const restShift = 10;
 
 /** A backend of a table. */
 export interface MaglevBackend {
@@ -39,9 +45,24 @@ function backendText({ address, port }: MaglevBackend, protocol: string): string
   return `[${host}:${port}/${protocol},State:active]`;
 }
 
+/** One backend at work on a table. */
+interface Thrower {
+  readonly index: number;
+  /** Both halves of its hash, folded. */
+  readonly seed: number;
+  /** Darts a round; at most 1. */
+  readonly rate: number;
+  /** Slots it may have. */
+  readonly most: number;
+  has: number;
+}
+
 /**
- * The table (Eisenbud et al., NSDI 2016): for every slot the index of its backend in `backends`. Depends on the
- * set of backends only, not on their order. With weights, a backend lets its turn pass until its share is due.
+ * The table of a Service: for every slot the index of its backend in `backends`. The look-up is Maglev's (Eisenbud et
+ * al., NSDI 2016), its way to fill is not: there, a backend that finds a slot taken goes on to another, so that one
+ * backend's removal makes the others take each other's slots. Here all throw darts, round by round; a free slot is its
+ * first dart's, and a dart on a taken slot is lost. What a backend that goes had falls to whose dart came second, and
+ * nobody else moves, but for those at the limit of their share. Depends on the set of backends only, not on their order.
  */
 export function maglevTable(
   backends: readonly MaglevBackend[],
@@ -49,52 +70,70 @@ export function maglevTable(
   size: number,
   seed: number,
 ): Uint32Array {
-  const protocol = protocolText(proto);
-  const order = backends
-    .map((backend, index) => ({ index, text: backendText(backend, protocol), weight: backend.weight }))
-    .sort((a, b) => (a.text < b.text ? -1 : 1));
-  const count = order.length;
   const table = new Uint32Array(size);
-  if (count === 0) return table;
-  const next = new Uint32Array(count);
-  const step = new Uint32Array(count);
-  for (const [i, { text }] of order.entries()) {
-    const { h1, h2 } = murmur128(encoder.encode(text), seed);
-    next[i] = modulo(h1, size);
-    step[i] = modulo(h2, size - 1) + 1;
-  }
-  const turns = turnsOf(order.map(({ weight }) => weight));
+  if (backends.length === 0) return table;
+  const throwers = throwersOf(backends, proto, size, seed);
   const taken = new Uint8Array(size);
-  for (let filled = 0; filled < size; filled++) {
-    const i = turns(filled);
-    let slot = next[i] ?? 0;
-    while (taken[slot] === 1) slot = (slot + (step[i] ?? 1)) % size;
-    taken[slot] = 1;
-    table[slot] = order[i]?.index ?? 0;
-    next[i] = (slot + (step[i] ?? 1)) % size;
+  let free = size;
+  for (let round = 0; free > size >> restShift; round++) {
+    for (const thrower of throwers) {
+      if (thrower.has >= thrower.most) continue;
+      // Of its rate per round, whole darts only: 0.5 throws every second round.
+      const dart = Math.floor((round + 1) * thrower.rate);
+      if (dart === Math.floor(round * thrower.rate)) continue;
+      const slot = hash(thrower.seed, dart) % size;
+      if (taken[slot] === 1) continue;
+      taken[slot] = 1;
+      table[slot] = thrower.index;
+      thrower.has++;
+      free--;
+    }
+  }
+  for (let slot = 0; slot < size; slot++) {
+    if (taken[slot] === 0) table[slot] = takeRest(throwers, slot);
   }
   return table;
 }
 
-/** Whose turn it is to take the slot number `filled`: round and round, the light ones now and then. */
-function turnsOf(weights: readonly number[]): (filled: number) => number {
-  const count = weights.length;
-  const sum = weights.reduce((total, weight) => total + weight, 0);
-  let turn = -1;
-  if (sum <= count) {
-    return () => {
-      turn = (turn + 1) % count;
-      return turn;
-    };
+function throwersOf(
+  backends: readonly MaglevBackend[],
+  proto: number,
+  size: number,
+  seed: number,
+): Thrower[] {
+  const protocol = protocolText(proto);
+  const sum = backends.reduce((total, { weight }) => total + weight, 0);
+  const heaviest = backends.reduce((most, { weight }) => Math.max(most, weight), 1);
+  // A power of two, so that rates stay when the heaviest backend goes.
+  const top = 2 ** Math.ceil(Math.log2(heaviest));
+  return backends
+    .map((backend, index) => ({ backend, index, text: backendText(backend, protocol) }))
+    .sort((a, b) => (a.text < b.text ? -1 : 1))
+    .map(({ backend: { weight }, index, text }) => {
+      const { h1, h2 } = murmur128(encoder.encode(text), seed);
+      // Rounded up for some and down for others: a limit that rose for all at once would move slots of all.
+      const most = Math.floor(((size * weight) / sum) * (1 + slack) + 1 + h1.lo / 2 ** 32);
+      return { index, seed: h1.lo ^ h1.hi ^ h2.lo ^ h2.hi, rate: weight / top, most, has: 0 };
+    });
+}
+
+/** The one with the highest hash of the slot (rendezvous), at its limit or not: so few slots upset no share. */
+function takeRest(throwers: readonly Thrower[], slot: number): number {
+  let best = 0;
+  let highest = -1;
+  for (const { index, seed } of throwers) {
+    const height = hash(seed, ~slot);
+    if (height <= highest) continue;
+    best = index;
+    highest = height;
   }
-  const due = weights.map((weight) => weight / count);
-  return (filled) => {
-    for (;;) {
-      turn = (turn + 1) % count;
-      const when = due[turn] ?? 0;
-      if ((filled + 1) * (weights[turn] ?? 1) < when) continue;
-      due[turn] = when + sum;
-      return turn;
-    }
-  };
+  return best;
+}
+
+/** 32 bits of a backend's n-th dart: the finaliser of MurmurHash3 on a Weyl sequence. */
+function hash(seed: number, n: number): number {
+  let h = (seed + Math.imul(n, 0x9e3779b1)) | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
 }

@@ -112,8 +112,3 @@ export function murmur128(bytes: Uint8Array, seed: number): { h1: Wide; h2: Wide
   add(h2, h1.hi, h1.lo);
   return { h1, h2 };
 }
-
-/** The number modulo `m` (below 2^20). */
-export function modulo({ hi, lo }: Wide, m: number): number {
-  return ((hi % m) * 0x100000000 + lo) % m;
-}

@@ -43,7 +43,7 @@ describe("an explanation", () => {
       [
         "exact row for 10.96.0.1:80/TCP",
         "Service shop/web: all ready endpoints",
-        "2 candidates (Maglev table of 251, kept per client for 10800 s)",
+        "2 candidates (Maglev table of 509, kept per client for 10800 s)",
       ],
     ],
     [
@@ -76,7 +76,7 @@ describe("an explanation", () => {
         "the client is inside the cluster: it has a row of its own",
         "internal row of node port (IPv4) 30080/TCP",
         "Service shop/web: all ready endpoints",
-        "2 candidates (Maglev table of 251, kept per client for 10800 s)",
+        "2 candidates (Maglev table of 509, kept per client for 10800 s)",
       ],
     ],
     [
