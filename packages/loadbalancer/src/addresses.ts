@@ -16,6 +16,11 @@ export function isWildcard(addr: Ip): boolean {
   return addr[10] === addr[11] && (addr[10] === 0 || addr[10] === 0xff);
 }
 
+/** Whether a row only says that Services have its address: see bpf/lib/stray.h. */
+export function isMarker({ port, proto }: { readonly port: number; readonly proto: number }): boolean {
+  return port === 0 && proto === 0;
+}
+
 /** The flag that says a frontend's kind. */
 export const kindFlags: Readonly<Record<FrontendKind, number>> = {
   ClusterIP: ServiceFlag.clusterIp,

@@ -1,5 +1,5 @@
 import { formatIp, isV4 } from "@axoneme/base";
-import { isWildcard, wildcard } from "./addresses.ts";
+import { isMarker, isWildcard, wildcard } from "./addresses.ts";
 import type { ChangeSet } from "./changes.ts";
 import type { Locality } from "./desired.ts";
 import type { ListStore } from "./lists.ts";
@@ -189,6 +189,8 @@ export class FrontendTable {
 
   #reportLosers(text: string, record: FrontendRecord): void {
     const [first] = record.claims;
+    // Services that share an address all mark it.
+    if (isMarker(record.key)) return;
     if (record.claims.length < 2 && record.losers.length === 0 && record.holder === first) return;
     const holder = record.holder ?? (first && this.#blocked(record, first));
     const losers = record.claims.filter(({ owner }) => owner.text !== holder?.owner.text);

@@ -29,6 +29,7 @@ const reasons = {
 export const localityOf = {
   hostPort: locality("the pod that has the host port", false, false),
   redirect: locality("local redirect policy: ready pods of this node", false, false),
+  marker: locality("an address of Services: no port of theirs", false, false),
 } as const;
 
 const isUsable = (backend: DesiredBackend): boolean => backend.ready && backend.weight > 0;

@@ -60,6 +60,27 @@ export function compileService(service: ServiceObject | undefined, context: Serv
   return new Compilation(service, context).run();
 }
 
+/**
+ * Rows that say of load balancer addresses that Services have them, whatever the port: the node that attracts one
+ * answers echo requests to it and refuses its other ports, instead of routing what nobody takes in circles.
+ */
+function markers(addresses: readonly ServiceAddress[]): Desired["units"] {
+  const frontends = addresses
+    .filter(({ kind }) => kind === "LoadBalancer")
+    .map(
+      ({ addr }): DesiredFrontend => ({
+        key: { addr, port: 0, proto: 0, scope: Scope.external },
+        flags: ServiceFlag.loadBalancer,
+        algorithm: Algorithm.random,
+        forwarding: Forwarding.snat,
+        list: { backends: [], locality: localityOf.marker },
+      }),
+    );
+  if (frontends.length === 0) return [];
+  const unit = { key: "0/0", port: 0, proto: 0, portName: "", affinityTimeoutS: 0 };
+  return [{ ...unit, frontends, backends: [], ranges: [], skips: [] }];
+}
+
 class Compilation {
   readonly #service: ServiceObject;
   readonly #context: ServiceContext;
@@ -85,6 +106,7 @@ class Compilation {
     const { addresses, findings } = addressesOf(this.#service, this.#choices);
     this.#findings.push(...findings);
     const units = (spec?.ports ?? []).flatMap((port) => this.#unit(port, addresses));
+    units.push(...markers(addresses));
     const hinted = this.#context.slices.some(({ endpoints }) => endpoints.some(({ hints }) => hints));
     return { units, findings: this.#findings, hinted, healthCheck: this.#healthCheck() };
   }

@@ -1,4 +1,5 @@
 import { type Ip, ipCompare, type Prefix } from "@axoneme/base";
+import { isMarker } from "./addresses.ts";
 import type { FrontendRecord } from "./frontends.ts";
 import type { ListStore } from "./lists.ts";
 import { protocolText } from "./objects.ts";
@@ -84,7 +85,7 @@ export function frontendViews(
 
 /** One frontend; undefined when nobody has it or it is not in the maps. */
 export function frontendView({ key, row, holder, list }: FrontendRecord): FrontendView | undefined {
-  if (holder === undefined || row === undefined || list === undefined) return undefined;
+  if (holder === undefined || row === undefined || list === undefined || isMarker(key)) return undefined;
   const { owner, unit } = holder;
   const chosen = new Set(list.ids);
   const backends: BackendView[] = [];

@@ -107,6 +107,27 @@ describe("frontends", () => {
     expect(Object.keys(table(compiler))).toEqual(["10.96.0.1:80/6", "203.0.113.2:80/6"]);
   });
 
+  it("mark a load balancer's address, once for all Services that share it, as long as one has it", () => {
+    const spec = { type: "LoadBalancer", clusterIPs: ["10.96.0.1"], ports: [http] };
+    const { compiler, maps } = compiled(spec, { status: ingress("203.0.113.1") });
+    const other = service(
+      "other",
+      { type: "LoadBalancer", ports: [{ port: 81 }] },
+      { status: ingress("203.0.113.1") },
+    );
+    maps.apply(compiler.upsertService(other));
+    const marks = () =>
+      [...maps.services.values()]
+        .filter(({ key }) => key.port === 0)
+        .map(({ key, row }) => [key.proto, row.slots]);
+    expect(marks()).toEqual([[0, 0]]);
+    expect(problemTexts(compiler)).toEqual([]);
+    maps.apply(compiler.deleteService("shop", "web"));
+    expect(marks()).toEqual([[0, 0]]);
+    maps.apply(compiler.deleteService("shop", "other"));
+    expect(marks()).toEqual([]);
+  });
+
   it("have source ranges on load balancer addresses only, from the field or the old annotation", () => {
     const { compiler, maps } = compiled(
       { ...everything, loadBalancerSourceRanges: ["192.0.2.0/24", "2001:db8::/32"] },
