@@ -28,7 +28,7 @@ import {
   worldOf,
 } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
-import { builtinResources, inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
+import { builtinResources, inCluster, KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
 import { LinkReaper, Netlink, netnsCookie } from "@axoneme/netlink";
 import { FlowMetrics, Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
@@ -75,6 +75,7 @@ import {
   ciliumNodes,
 } from "./state/objects.ts";
 import { PolicyModule } from "./state/policy.ts";
+import { PolicyObjects, trimSelecting } from "./state/policy-objects.ts";
 import { flowRule } from "./state/rules.ts";
 import { Watches } from "./state/watches.ts";
 
@@ -490,7 +491,10 @@ class Composition {
     const apiServer = new ApiServerAddresses(this.#ipcache, (ip) =>
       own.some((address) => ipEqual(address, ip)),
     );
-    this.#loadBalancing.watch(watches, apiServer.handlers(), (node) => {
+    const named = new PolicyObjects(this.#policy, this.#config.clusterName);
+    watches.add(resources.ciliumcidrgroups, named.groups());
+    watches.add(builtinResources.services, named.services(), { trim: trimSelecting });
+    this.#loadBalancing.watch(watches, both(apiServer.handlers(), named.slices()), (node) => {
       if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
     });
     watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });

@@ -1,6 +1,7 @@
 import type { HealthReporter, Module } from "@axoneme/app";
 import { AxonError, errorText, type Logger, parsePrefix, prefixKey } from "@axoneme/base";
 import {
+  type CiliumCIDRGroup,
   type CiliumClusterwideNetworkPolicy,
   type CiliumL2AnnouncementPolicy,
   type CiliumNetworkPolicy,
@@ -11,7 +12,7 @@ import {
   resources,
 } from "@axoneme/kube";
 import { compileL2Policy } from "@axoneme/loadbalancer";
-import { type Problem, parseCiliumPolicy } from "@axoneme/policy";
+import { type Problem, parseCidrGroup, parseCiliumPolicy } from "@axoneme/policy";
 import { StatusWriter, type WantedCondition, type WantedStatus } from "./statuswriter.ts";
 
 interface Around {
@@ -42,6 +43,7 @@ export class Validity implements Module {
     this.#writers = [
       policies(resources.ciliumnetworkpolicies),
       policies(resources.ciliumclusterwidenetworkpolicies),
+      writer(resources.ciliumcidrgroups, groupStatus),
       writer(resources.ciliuml2announcementpolicies, l2Status),
       writer(resources.edgedenylists, denyListStatus),
     ];
@@ -71,6 +73,18 @@ function policyStatus(policy: CiliumPolicy): WantedStatus {
   // Of a valid policy: what of it has no effect here.
   const message = problems.map(text).join("; ");
   return { conditions: [validity(!invalid, invalid ? "InvalidPolicy" : "PolicyUnderstood", message)] };
+}
+
+function groupStatus(object: CiliumCIDRGroup): WantedStatus {
+  const { problems } = parseCidrGroup(object);
+  const named = problems.slice(0, namedPrefixes).map(({ path, message }) => `${path}: ${message}`);
+  const more = problems.length > namedPrefixes ? [`and ${problems.length - namedPrefixes} more`] : [];
+  const valid = problems.length === 0;
+  return {
+    conditions: [
+      validity(valid, valid ? "GroupUnderstood" : "InvalidPrefix", [...named, ...more].join("; ")),
+    ],
+  };
 }
 
 /** A condition for each thing that is wrong; none for a policy that is right, as in the field. */

@@ -253,6 +253,22 @@ describe("validity of policies", () => {
     await waitFor(async () => (await validOf("mixed"))?.status === "True", { what: "mixed to become valid" });
   });
 
+  test("a CIDR group names the prefixes that are none", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    const groups = cluster.client.resource(resources.ciliumcidrgroups);
+    const spec = { externalCIDRs: ["192.0.2.0/24", "1:2:3::4:5::6/64"] };
+    await groups.create({ metadata: { name: "office" }, spec });
+    const valid = async () => (await groups.get("office")).status?.conditions?.[0];
+    expect(await waitFor(valid)).toMatchObject({
+      type: "Valid",
+      status: "False",
+      message: expect.stringContaining("spec.externalCIDRs[1]: "),
+    });
+    await groups.patch("office", { spec: { externalCIDRs: ["192.0.2.0/24"] } });
+    await waitFor(async () => (await valid())?.status === "True", { what: "the group to become valid" });
+  });
+
   test("an L2 announcement policy names what makes no sense, and says nothing once it does", async () => {
     const { operator } = cluster.operator(pool);
     await ready(operator);

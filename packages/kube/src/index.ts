@@ -2,6 +2,7 @@ export type { Call, CallOptions, Query, Selectors } from "./call.ts";
 export { KubeClient, type KubeClientOptions } from "./client.ts";
 export { type ClusterConfig, inCluster } from "./config.ts";
 export type * from "./coretypes.ts";
+export type { CiliumCIDRGroup } from "./crds/cidrgroup.ts";
 export type { StatusCondition } from "./crds/condition.ts";
 export { type EdgeDenyList, maxDeniedPrefixes } from "./crds/edgedeny.ts";
 export type {

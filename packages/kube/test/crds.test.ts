@@ -83,6 +83,7 @@ test("names and short names are the field's", () => {
   expect(names).toEqual({
     CiliumNetworkPolicy: ["cnp", "ciliumnp"],
     CiliumClusterwideNetworkPolicy: ["ccnp"],
+    CiliumCIDRGroup: ["ccg"],
     CiliumIdentity: ["ciliumid"],
     CiliumEndpoint: ["cep", "ciliumep"],
     CiliumNode: ["cn", "ciliumn"],

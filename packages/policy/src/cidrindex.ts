@@ -1,4 +1,4 @@
-import { formatPrefix, Lpm, type Prefix, prefixCovers, prefixKey } from "@axoneme/base";
+import { formatPrefix, isV4Prefix, Lpm, type Prefix, prefixCovers, prefixKey } from "@axoneme/base";
 
 /** A CIDR peer in use and the identities it selects now. Equal peers share one. */
 export interface CidrNode {
@@ -90,8 +90,13 @@ export class CidrNeeds {
   readonly #changed = new Set<string>();
 
   /** Adds (1) or takes back (-1) a use of every prefix of a peer. */
-  count(node: Pick<CidrNode, "prefix" | "except">, by: 1 | -1): void {
-    for (const prefix of neededBy(node)) {
+  countNode(node: Pick<CidrNode, "prefix" | "except">, by: 1 | -1): void {
+    this.count([node.prefix, ...node.except], by);
+  }
+
+  /** Adds (1) or takes back (-1) a use of prefixes. */
+  count(prefixes: readonly Prefix[], by: 1 | -1): void {
+    for (const prefix of prefixes.filter(isNeeded)) {
       const key = prefixKey(prefix);
       const need = this.#needs.get(key) ?? { prefix, users: 0, told: false };
       need.users += by;
@@ -124,5 +129,9 @@ export class CidrNeeds {
 
 /** The prefixes of a peer that must be identities of their own; a /0 is the world. */
 export function neededBy({ prefix, except }: Pick<CidrNode, "prefix" | "except">): Prefix[] {
-  return [prefix, ...except].filter((p) => !formatPrefix(p).endsWith("/0"));
+  return [prefix, ...except].filter(isNeeded);
+}
+
+function isNeeded(prefix: Prefix): boolean {
+  return prefix.length !== (isV4Prefix(prefix) ? 96 : 0);
 }

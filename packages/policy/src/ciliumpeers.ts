@@ -1,6 +1,7 @@
 import { hostPrefix, tryParseIp } from "@axoneme/base";
 import { labelKeys } from "@axoneme/identity";
-import { readCidr, readPrefix } from "./networkpolicy.ts";
+import { readCidr, readPrefix } from "./cidr.ts";
+import { readGroups, readServices } from "./ciliumrefs.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
 import { Direction, type Peer, Verdict } from "./rule.ts";
 import { equals, exists, type Requirement, type Selector } from "./selector.ts";
@@ -34,7 +35,7 @@ const FAMILIES: readonly Family[] = [
   "FQDNs",
   "Requires",
 ];
-const CIDR_RULE: ReadonlySet<string> = new Set(["cidr", "except"]);
+const CIDR_RULE: ReadonlySet<string> = new Set(["cidr", "cidrGroupRef", "cidrGroupSelector", "except"]);
 
 /** Reserved identities that belong to the cluster. */
 const CLUSTER_ENTITIES = ["host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"];
@@ -102,6 +103,7 @@ function readPeer(reader: Reader, family: Family, value: unknown, path: string, 
   if (family === "Entities") return readEntity(reader, value, path, scope);
   if (family === "CIDR") return one(readBareCidr(reader, value, path));
   if (family === "CIDRSet") return one(readCidrRule(reader, value, path));
+  if (family === "Services") return readServices(reader, value, path, scope.namespace);
   reader.unsupported(path, "peers of this kind are not supported: they select nothing");
   return [];
 }
@@ -164,11 +166,8 @@ function readBareCidr(reader: Reader, value: unknown, path: string): Peer | unde
 function readCidrRule(reader: Reader, value: unknown, path: string): Peer | undefined {
   const raw = reader.object(value, path);
   if (raw === undefined) return undefined;
-  for (const field of ["cidrGroupRef", "cidrGroupSelector"]) {
-    if (raw[field] === undefined || raw[field] === null || raw[field] === "") continue;
-    return reader.unsupported(`${path}.${field}`, "CIDR groups are not supported: the peer selects nothing");
-  }
-  const { cidrGroupRef: _ref, cidrGroupSelector: _selector, ...rest } = raw;
-  if (!reader.only(rest, CIDR_RULE, path)) return undefined;
-  return readCidr(reader, raw["cidr"], reader.list(raw, "except", path), path);
+  const reference = reader.given(raw, "cidrGroupRef") || reader.given(raw, "cidrGroupSelector");
+  if (!reader.only(raw, CIDR_RULE, path)) return undefined;
+  if (reference) return readGroups(reader, raw, path);
+  return readCidr(reader, raw["cidr"], reader.items(raw, "except", path), path);
 }

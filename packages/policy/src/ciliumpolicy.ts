@@ -73,7 +73,8 @@ class SpecReader {
     this.#reader.only(raw, SPEC, path);
     const subject = this.#subject(raw, path);
     if (subject === undefined) return undefined;
-    const entries = SECTIONS.map((section) => this.#reader.list(raw, section.field, path) ?? []);
+    // What should be a list of entries and is none still isolates, as one entry that selects nothing would.
+    const entries = SECTIONS.map(({ field }) => this.#reader.items(raw, field, path) ?? [{}]);
     if (entries.every((list) => list.length === 0) && raw["enableDefaultDeny"] === undefined) {
       return this.#reader.invalid(path, "has no entry in ingress, ingressDeny, egress or egressDeny");
     }
@@ -160,7 +161,7 @@ class SpecReader {
   /** Absent: on in each direction that has an entry. */
   #defaultDeny(raw: Raw, path: string, rules: readonly Rule[]): { ingress: boolean; egress: boolean } {
     const given = raw["enableDefaultDeny"] ?? {};
-    const config = isObject(given) ? given : {};
+    const config = this.#reader.object(given, `${path}.enableDefaultDeny`) ?? {};
     const read = (field: "ingress" | "egress", direction: Direction): boolean => {
       const value = config[field] ?? undefined;
       if (typeof value === "boolean") return value;

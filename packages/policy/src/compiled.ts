@@ -1,12 +1,15 @@
 import { formatPrefix } from "@axoneme/base";
+import type { Catalog, PeerRef } from "./catalog.ts";
 import type { CidrIndex, CidrNode } from "./cidrindex.ts";
 import type { DistinctRows } from "./distinct.ts";
 import { l4Code, onePort } from "./l4.ts";
 import type { LabelIndex, SelectorNode } from "./labelindex.ts";
 import { namedKey, type PeerPorts } from "./peerports.ts";
 import {
+  type ConcretePeer,
   Direction,
   type NamedPort,
+  type Peer,
   type PolicyRef,
   type PolicySpec,
   precedence,
@@ -39,8 +42,18 @@ export interface CompiledRule {
   named: readonly NamedPort[];
   /** 1 when the rule names everybody. */
   all: 0 | 1;
-  labels: readonly SelectorNode[];
-  cidrs: readonly CidrNode[];
+  /** The peers it reaches, each with how often it is named: by the rule itself, or by a reference. */
+  nodes: Map<PeerNode, number>;
+  /** Objects it names instead of peers. */
+  refs: readonly PeerRef[];
+}
+
+/** Identities under a selector or a CIDR. */
+export type PeerNode = SelectorNode | CidrNode;
+
+/** Whether a peer is a CIDR. */
+export function isCidrNode(node: PeerNode): node is CidrNode {
+  return "prefix" in node;
 }
 
 /** A spec in force. */
@@ -63,6 +76,8 @@ export interface Indexes {
   peers: LabelIndex;
   cidrs: CidrIndex;
   rules: RuleTable;
+  groups: Catalog;
+  services: Catalog;
 }
 
 /** Text that is equal for specs that mean the same rows with the same rule ids. */
@@ -108,16 +123,9 @@ export function compileSpec(id: number, policy: PolicyRef, spec: PolicySpec, ind
 
 function compileRule(rule: Rule, spec: CompiledSpec, policy: PolicyRef, indexes: Indexes): CompiledRule {
   const { direction, verdict, path } = rule;
-  const labels: SelectorNode[] = [];
-  const cidrs: CidrNode[] = [];
-  let all: 0 | 1 = 0;
-  for (const peer of rule.peers) {
-    if (peer.kind === "all") all = 1;
-    else if (peer.kind === "labels") addOnce(labels, indexes.peers.acquire(peer.selector), indexes.peers);
-    else addOnce(cidrs, indexes.cidrs.acquire(peer.prefix, peer.except), indexes.cidrs);
-  }
   const named = new Map(rule.named.map((port) => [namedKey(port), port]));
-  return {
+  const refs = new Set<PeerRef>();
+  const compiled: CompiledRule = {
     info: indexes.rules.acquire({
       policy,
       path,
@@ -129,16 +137,87 @@ function compileRule(rule: Rule, spec: CompiledSpec, policy: PolicyRef, indexes:
     spec,
     codes: rule.l4.map((l4) => l4Code(direction, l4)),
     named: [...named.values()],
-    all,
-    labels,
-    cidrs,
+    all: rule.peers.some(({ kind }) => kind === "all") ? 1 : 0,
+    nodes: new Map(),
+    refs: [],
   };
+  for (const peer of rule.peers) {
+    if (peer.kind === "all") continue;
+    if (isConcrete(peer)) addPeer(compiled, peer, indexes);
+    else acquireRef(compiled, peer, refs, indexes);
+  }
+  return Object.assign(compiled, { refs: [...refs] });
 }
 
-/** A rule that names a peer twice reaches it once: what is contributed and taken back must be the same. */
-function addOnce<N>(nodes: N[], node: N, index: { release(node: N): void }): void {
-  if (nodes.includes(node)) index.release(node);
-  else nodes.push(node);
+function acquireRef(
+  rule: CompiledRule,
+  peer: Extract<Peer, { kind: "groups" | "services" }>,
+  refs: Set<PeerRef>,
+  indexes: Indexes,
+): void {
+  const catalog = catalogOf(peer, indexes);
+  const ref = catalog.acquire(peer.selector, peer.kind === "groups" ? peer.except : []);
+  if (refs.has(ref)) {
+    catalog.release(ref);
+    return;
+  }
+  refs.add(ref);
+  for (const { peer: meant } of ref.peers.values()) addPeer(rule, meant, indexes);
+}
+
+function isConcrete(peer: Peer): peer is ConcretePeer {
+  return peer.kind === "labels" || peer.kind === "cidr";
+}
+
+function catalogOf({ kind }: { kind: "groups" | "services" }, indexes: Indexes): Catalog {
+  return kind === "groups" ? indexes.groups : indexes.services;
+}
+
+/** The peers that a rule's peers stand for now. */
+export function concretePeers(peers: readonly Peer[], indexes: Indexes): ConcretePeer[] {
+  return peers.flatMap((peer) => {
+    if (peer.kind === "all") return [];
+    if (isConcrete(peer)) return [peer];
+    const catalog = catalogOf(peer, indexes);
+    const ref = catalog.acquire(peer.selector, peer.kind === "groups" ? peer.except : []);
+    const meant = [...ref.peers.values()].map((entry) => entry.peer);
+    catalog.release(ref);
+    return meant;
+  });
+}
+
+function acquireNode(peer: ConcretePeer, indexes: Indexes): PeerNode {
+  return peer.kind === "cidr"
+    ? indexes.cidrs.acquire(peer.prefix, peer.except)
+    : indexes.peers.acquire(peer.selector);
+}
+
+/** Gives back one use of a peer. */
+export function releaseNode(node: PeerNode, indexes: Indexes): void {
+  if (isCidrNode(node)) indexes.cidrs.release(node);
+  else indexes.peers.release(node);
+}
+
+/** A rule names a peer (once more); the peer when it did not before: what it reaches is to be contributed. */
+export function addPeer(rule: CompiledRule, peer: ConcretePeer, indexes: Indexes): PeerNode | undefined {
+  const node = acquireNode(peer, indexes);
+  const times = rule.nodes.get(node) ?? 0;
+  rule.nodes.set(node, times + 1);
+  if (times === 0) return node;
+  releaseNode(node, indexes);
+  return undefined;
+}
+
+/** A rule names a peer once less; the peer when that was the last: take back what it reached, then release it. */
+export function removePeer(rule: CompiledRule, peer: ConcretePeer, indexes: Indexes): PeerNode | undefined {
+  const node = acquireNode(peer, indexes);
+  releaseNode(node, indexes);
+  const times = (rule.nodes.get(node) ?? 0) - 1;
+  if (times > 0) {
+    rule.nodes.set(node, times);
+    return undefined;
+  }
+  return rule.nodes.delete(node) ? node : undefined;
 }
 
 /** Takes a spec out of the indexes again. */
@@ -147,15 +226,15 @@ export function dropSpec(compiled: CompiledSpec, indexes: Indexes): void {
   for (const info of compiled.deny) if (info !== undefined) indexes.rules.release(info);
   for (const rule of compiled.rules) {
     indexes.rules.release(rule.info);
-    for (const node of rule.labels) indexes.peers.release(node);
-    for (const node of rule.cidrs) indexes.cidrs.release(node);
+    for (const node of rule.nodes.keys()) releaseNode(node, indexes);
+    for (const ref of rule.refs) ref.catalog.release(ref);
   }
 }
 
 /** Adds (1) or takes back (-1) all a rule contributes to a distinct policy. */
 export function contributeRule(rule: CompiledRule, distinct: Distinct, ports: PeerPorts, by: 1 | -1): void {
   if (rule.all === 1) contributeAll(rule, distinct, ports, by);
-  for (const node of [...rule.labels, ...rule.cidrs]) {
+  for (const node of rule.nodes.keys()) {
     for (const identity of node.items) contributePeer(rule, distinct, identity, ports, by);
   }
 }
@@ -199,7 +278,7 @@ function contributeNamed(
 /** How often a rule reaches an identity: once for each of its peers that does. */
 export function reachCount(rule: CompiledRule, identity: number): number {
   let count: number = rule.all;
-  for (const node of [...rule.labels, ...rule.cidrs]) if (node.items.has(identity)) count++;
+  for (const node of rule.nodes.keys()) if (node.items.has(identity)) count++;
   return count;
 }
 

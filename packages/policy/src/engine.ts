@@ -1,23 +1,35 @@
 import { type Prefix, parsePrefix, prefixKey } from "@axoneme/base";
 import { identityKey, type Labels, reserved, reservedIdentities } from "@axoneme/identity";
-import { CidrIndex, CidrNeeds, type CidrNode, neededBy } from "./cidrindex.ts";
+import { file, unfile } from "./buckets.ts";
+import { Catalog } from "./catalog.ts";
+import { CidrIndex, neededBy } from "./cidrindex.ts";
 import {
   type CompiledRule,
   type CompiledSpec,
   compileSpec,
+  concretePeers,
   contribute,
-  contributePeer,
   type Distinct,
   dropSpec,
   fingerprintOf,
   type Indexes,
+  type PeerNode,
   reachCount,
 } from "./compiled.ts";
 import { emptyPhases } from "./distinct.ts";
 import { builtins, type Enforcement, Grouping, type Membership, membershipOf } from "./grouping.ts";
 import { l4Code, onePort } from "./l4.ts";
 import { LabelIndex, type SelectorNode } from "./labelindex.ts";
+import { PeerLinks } from "./peerlinks.ts";
 import { type ContainerPort, namedKey, type PeerPortChange, PeerPorts } from "./peerports.ts";
+import {
+  type CidrGroup,
+  groupLabels,
+  groupPeers,
+  type PolicyService,
+  serviceLabels,
+  servicePeers,
+} from "./references.ts";
 import {
   type Decision,
   decide,
@@ -29,7 +41,7 @@ import {
   type RowQuery,
   type RowSource,
 } from "./rows.ts";
-import { Direction, type Policy, type PolicyRef, policyKey, Verdict } from "./rule.ts";
+import { Direction, type Policy, type PolicyRef, policyKey, type Rule, Verdict } from "./rule.ts";
 import { type RuleInfo, RuleTable } from "./ruletable.ts";
 
 /** A local endpoint. */
@@ -90,8 +102,6 @@ interface EndpointState {
   policyId: number | undefined;
 }
 
-type PeerNode = SelectorNode | CidrNode;
-
 /**
  * Network policy, compiled to the rows of the datapath and kept so with work in proportion to each change.
  * Feed it policies, identities, endpoints and named ports in any order; `commit()` yields the writes. Pure.
@@ -107,10 +117,9 @@ export class PolicyEngine implements RowSource {
   readonly #indexes: Indexes;
   readonly #grouping: Grouping;
   readonly #ports = new PeerPorts();
-  readonly #needs = new CidrNeeds();
   readonly #policies = new Map<string, { policy: Policy; specs: CompiledSpec[] }>();
   readonly #specsBySubject = new Map<SelectorNode, Set<CompiledSpec>>();
-  readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
+  readonly #links: PeerLinks;
   readonly #rulesByName = new Map<string, Set<CompiledRule>>();
   readonly #identities = new Map<number, { text: string; prefix: Prefix | undefined }>();
   readonly #cidrIdentities = new Set<string>();
@@ -128,7 +137,15 @@ export class PolicyEngine implements RowSource {
     this.#families = options.families ?? { ipv4: true, ipv6: true };
     this.#nextPolicyId = options.firstPolicyId ?? 1;
     const rules = new RuleTable(options.firstRuleId ?? 1);
-    this.#indexes = { subjects: new LabelIndex(), peers: new LabelIndex(), cidrs: new CidrIndex(), rules };
+    this.#indexes = {
+      subjects: new LabelIndex(),
+      peers: new LabelIndex(),
+      cidrs: new CidrIndex(),
+      rules,
+      groups: new Catalog(),
+      services: new Catalog(),
+    };
+    this.#links = new PeerLinks(this.#indexes, this.#ports, this.#touched);
     this.#grouping = new Grouping(this.#ports, builtins(rules), {
       enforcement: this.#enforcement,
       allowLocalhost: (options.allowLocalhost ?? "auto") === "auto",
@@ -175,23 +192,57 @@ export class PolicyEngine implements RowSource {
   missingCidrs(policy: Policy): Prefix[] {
     const missing = new Map<string, Prefix>();
     for (const rule of policy.specs.flatMap((spec) => spec.rules)) {
-      for (const prefix of rule.peers.flatMap((peer) => (peer.kind === "cidr" ? neededBy(peer) : []))) {
+      for (const prefix of this.#cidrsOf(rule)) {
         if (!this.#cidrIdentities.has(prefixKey(prefix))) missing.set(prefixKey(prefix), prefix);
       }
     }
     return [...missing.values()];
   }
 
+  #cidrsOf({ peers }: Rule): Prefix[] {
+    const concrete = concretePeers(peers, this.#indexes);
+    // Of a group that has no prefixes yet: when it gets some, the exceptions must be told apart already.
+    const except = peers.flatMap((peer) => (peer.kind === "groups" ? peer.except : []));
+    return [
+      ...concrete.flatMap((peer) => (peer.kind === "cidr" ? neededBy(peer) : [])),
+      ...except.flatMap((prefix) => neededBy({ prefix, except: [] })),
+    ];
+  }
+
   /** Every prefix that policies in force need an identity for. */
   neededCidrs(): Prefix[] {
-    return [...this.#needs.all()];
+    return [...this.#links.needs.all()];
   }
+
+  // --- what rules name --------------------------------------------------------------------------------------
+
+  /** Adds a CIDR group or changes it; rules that name it follow. */
+  upsertCidrGroup(group: CidrGroup): void {
+    this.#links.turn(this.#indexes.groups.set(group.name, groupLabels(group), groupPeers(group)));
+  }
+
+  /** Removes a CIDR group: rules that name it reach nothing by it. */
+  deleteCidrGroup(name: string): void {
+    this.#links.turn(this.#indexes.groups.delete(name));
+  }
+
+  /** Adds a Service or changes it; rules that name it follow. */
+  upsertService(service: PolicyService): void {
+    const key = `${service.namespace}/${service.name}`;
+    this.#links.turn(this.#indexes.services.set(key, serviceLabels(service), servicePeers(service)));
+  }
+
+  /** Removes a Service. */
+  deleteService(namespace: string, name: string): void {
+    this.#links.turn(this.#indexes.services.delete(`${namespace}/${name}`));
+  }
+
+  // --- putting specs in and out of force --------------------------------------------------------------------
 
   #install(spec: CompiledSpec): CompiledSpec {
     file(this.#specsBySubject, spec.subject, spec);
     for (const rule of spec.rules) {
-      for (const node of [...rule.labels, ...rule.cidrs]) file(this.#rulesByPeer, node, rule);
-      for (const node of rule.cidrs) this.#needs.count(node, 1);
+      this.#links.install(rule);
       if (rule.direction === Direction.EGRESS) {
         for (const port of rule.named) file(this.#rulesByName, namedKey(port), rule);
       }
@@ -203,14 +254,14 @@ export class PolicyEngine implements RowSource {
   /** Takes a spec out of force; it stays known until the commit has taken its rows back. */
   #retire(spec: CompiledSpec): void {
     unfile(this.#specsBySubject, spec.subject, spec);
-    for (const rule of spec.rules) for (const node of rule.cidrs) this.#needs.count(node, -1);
+    for (const rule of spec.rules) this.#links.retire(rule);
     for (const id of spec.subject.items) this.#dirtyEndpoints.add(id);
     this.#retired.push(spec);
   }
 
   #drop(spec: CompiledSpec): void {
     for (const rule of spec.rules) {
-      for (const node of [...rule.labels, ...rule.cidrs]) unfile(this.#rulesByPeer, node, rule);
+      this.#links.drop(rule);
       for (const port of rule.named) unfile(this.#rulesByName, namedKey(port), rule);
     }
     dropSpec(spec, this.#indexes);
@@ -229,7 +280,7 @@ export class PolicyEngine implements RowSource {
     const nodes: PeerNode[] = [...this.#indexes.peers.add(id, labels)];
     const prefixes = prefix === undefined ? this.#worldPrefixes(id) : [prefix];
     if (prefixes.length > 0) nodes.push(...this.#indexes.cidrs.add(id, prefixes));
-    this.#reach(nodes, id, 1);
+    this.#links.reach(nodes, id, 1);
   }
 
   /** Removes an identity. Take it out of the ipcache first. */
@@ -239,18 +290,7 @@ export class PolicyEngine implements RowSource {
     this.#identities.delete(id);
     if (identity.prefix !== undefined) this.#cidrIdentities.delete(prefixKey(identity.prefix));
     const nodes: PeerNode[] = [...this.#indexes.peers.remove(id), ...this.#indexes.cidrs.remove(id)];
-    this.#reach(nodes, id, -1);
-  }
-
-  #reach(nodes: readonly PeerNode[], id: number, by: 1 | -1): void {
-    for (const node of nodes) {
-      for (const rule of this.#rulesByPeer.get(node) ?? []) {
-        for (const distinct of rule.spec.distincts) {
-          contributePeer(rule, distinct, id, this.#ports, by);
-          this.#touched.add(distinct);
-        }
-      }
-    }
+    this.#links.reach(nodes, id, -1);
   }
 
   /** A world identity stands for the /0 of its family. */
@@ -342,7 +382,7 @@ export class PolicyEngine implements RowSource {
     for (const spec of this.#retired) this.#drop(spec);
     this.#retired = [];
     const changes = [...Object.values(phases), flips, removals].flat() as PolicyChange[];
-    const { added, removed } = this.#needs.take();
+    const { added, removed } = this.#links.needs.take();
     return {
       changes,
       cidrs: { added: added.filter((p) => !this.#cidrIdentities.has(prefixKey(p))), removed },
@@ -542,15 +582,3 @@ export class PolicyEngine implements RowSource {
 
 const WORLD4 = parsePrefix("0.0.0.0/0");
 const WORLD6 = parsePrefix("::/0");
-
-function file<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const bucket = index.get(key);
-  if (bucket === undefined) index.set(key, new Set([value]));
-  else bucket.add(value);
-}
-
-function unfile<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const bucket = index.get(key);
-  bucket?.delete(value);
-  if (bucket?.size === 0) index.delete(key);
-}

@@ -11,6 +11,7 @@ export type { Enforcement } from "./grouping.ts";
 export { portRange } from "./l4.ts";
 export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";
 export type { ContainerPort } from "./peerports.ts";
+export { type CidrGroup, type PolicyService, parseCidrGroup } from "./references.ts";
 export {
   type Decision,
   decide,

@@ -1,4 +1,5 @@
 import type { Labels } from "@axoneme/identity";
+import { file, unfile } from "./buckets.ts";
 import {
   type LabelMap,
   labelMap,
@@ -149,16 +150,4 @@ function termsOf(labels: LabelMap): string[] {
     for (const { value } of entries) terms.add(`${key}=${value}`);
   }
   return [...terms];
-}
-
-function file<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const bucket = index.get(key);
-  if (bucket === undefined) index.set(key, new Set([value]));
-  else bucket.add(value);
-}
-
-function unfile<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const bucket = index.get(key);
-  bucket?.delete(value);
-  if (bucket?.size === 0) index.delete(key);
 }

@@ -1,5 +1,5 @@
-import { type Prefix, parsePrefix, prefixCovers } from "@axoneme/base";
 import { labelKeys } from "@axoneme/identity";
+import { readCidr } from "./cidr.ts";
 import { anyL4, anyPort, onePort, portRange, protocols } from "./l4.ts";
 import { isObject, type Raw, Reader, text } from "./reader.ts";
 import {
@@ -75,11 +75,15 @@ class NetworkPolicyReader {
 
   /** policyTypes absent: ingress always, egress when there are egress rules. */
   #directions(raw: Raw): { ingress: boolean; egress: boolean } {
-    const types = this.#reader.list(raw, "policyTypes", "spec") ?? [];
-    for (const [i, type] of types.entries()) {
-      if (type === "Ingress" || type === "Egress") continue;
-      this.#reader.invalid(`spec.policyTypes[${i}]`, `"${String(type)}" is neither Ingress nor Egress`);
+    const types = this.#reader.items(raw, "policyTypes", "spec");
+    const unknown = types?.findIndex((type) => type !== "Ingress" && type !== "Egress") ?? -1;
+    if (unknown >= 0) {
+      this.#reader.invalid(
+        `spec.policyTypes[${unknown}]`,
+        `"${String(types?.[unknown])}" is neither Ingress nor Egress: both directions are isolated`,
+      );
     }
+    if (types === undefined || unknown >= 0) return { ingress: true, egress: true };
     const egress = raw["egress"];
     if (types.length === 0) return { ingress: true, egress: Array.isArray(egress) && egress.length > 0 };
     return { ingress: types.includes("Ingress"), egress: types.includes("Egress") };
@@ -141,7 +145,7 @@ class NetworkPolicyReader {
   #ipBlock(value: unknown, path: string): Peer | undefined {
     const raw = this.#reader.object(value, path);
     if (raw === undefined) return undefined;
-    return readCidr(this.#reader, raw["cidr"], this.#reader.list(raw, "except", path), path);
+    return readCidr(this.#reader, raw["cidr"], this.#reader.items(raw, "except", path), path);
   }
 
   #ports(entry: Raw, path: string): { l4: L4[]; named: NamedPort[] } {
@@ -196,32 +200,4 @@ function inNamespaces(namespaces: Selector): Requirement[] {
 
 function isPort(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= 65_535;
-}
-
-/** A CIDR with exceptions as a peer; undefined with a problem when any part of it is wrong. */
-export function readCidr(
-  reader: Reader,
-  cidr: unknown,
-  except: readonly unknown[] | undefined,
-  path: string,
-): Peer | undefined {
-  const prefix = readPrefix(reader, cidr, `${path}.cidr`);
-  if (prefix === undefined) return undefined;
-  const holes: Prefix[] = [];
-  for (const [i, value] of (except ?? []).entries()) {
-    const hole = readPrefix(reader, value, `${path}.except[${i}]`);
-    if (hole === undefined) return undefined;
-    if (!prefixCovers(prefix, hole)) return reader.invalid(`${path}.except[${i}]`, "is not inside of cidr");
-    holes.push(hole);
-  }
-  return { kind: "cidr", prefix, except: holes };
-}
-
-/** A prefix, or undefined with a problem. */
-export function readPrefix(reader: Reader, value: unknown, path: string): Prefix | undefined {
-  try {
-    return parsePrefix(String(value));
-  } catch (error) {
-    return reader.invalid(path, error instanceof Error ? error.message : String(error));
-  }
 }

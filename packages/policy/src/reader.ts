@@ -38,6 +38,17 @@ export class Reader {
     return [];
   }
 
+  /** A list that narrows something: absent = empty; anything but a list = undefined, with a problem. */
+  items(raw: Raw, field: string, path: string): readonly unknown[] | undefined {
+    const list = this.list(raw, field, path);
+    return list === undefined || Array.isArray(raw[field]) ? (list ?? []) : undefined;
+  }
+
+  /** Whether a field says something: generators write empty text for what they leave out. */
+  given(raw: Raw, field: string): boolean {
+    return raw[field] !== undefined && raw[field] !== null && raw[field] !== "";
+  }
+
   /** Names every field that is not in `known`. False when there was one: the part is not understood. */
   only(raw: Raw, known: ReadonlySet<string>, path: string): boolean {
     const foreign = Object.keys(raw).filter((field) => !known.has(field) && raw[field] !== undefined);
@@ -59,7 +70,8 @@ export class Reader {
       if (typeof wanted !== "string") return this.invalid(`${path}.matchLabels.${text}`, "is not a string");
       requirements.push({ ...keyOf(text, source), op: "In", values: [wanted] });
     }
-    const expressions = this.list(raw, "matchExpressions", path) ?? [];
+    const expressions = this.items(raw, "matchExpressions", path);
+    if (expressions === undefined) return undefined;
     for (const [i, expression] of expressions.entries()) {
       const requirement = this.#expression(expression, `${path}.matchExpressions[${i}]`, source);
       if (requirement === undefined) return undefined;

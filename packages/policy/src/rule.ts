@@ -18,14 +18,22 @@ export interface PolicyRef {
   uid?: string;
 }
 
-/** Whom a rule lets in or keeps out. */
-export type Peer =
-  /** Everybody, known or not. */
-  | { kind: "all" }
+/** A peer that stands for itself. */
+export type ConcretePeer =
   /** Identities by labels. */
   | { kind: "labels"; selector: Selector }
   /** Identities of CIDRs inside `prefix` and in none of `except`; a /0 also the world. */
   | { kind: "cidr"; prefix: Prefix; except: readonly Prefix[] };
+
+/** Whom a rule lets in or keeps out. */
+export type Peer =
+  | ConcretePeer
+  /** Everybody, known or not. */
+  | { kind: "all" }
+  /** The prefixes of those CIDR groups that the selector selects, less `except`. */
+  | { kind: "groups"; selector: Selector; except: readonly Prefix[] }
+  /** What stands behind those Services that the selector selects. */
+  | { kind: "services"; selector: Selector };
 
 /** Destination ports in the form of policy rows: `shape` is the length of the L4 prefix (see abi.h). */
 export interface L4 {

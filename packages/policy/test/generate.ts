@@ -1,6 +1,6 @@
 /** Generated policies, pods and peers: a small universe, so that they meet. */
 import fc from "fast-check";
-import type { Party, Pod } from "./oracle.ts";
+import type { Objects, Party, Pod } from "./oracle.ts";
 
 export const namespaces: Record<string, Record<string, string>> = {
   red: { team: "x", "kubernetes.io/metadata.name": "red" },
@@ -84,11 +84,66 @@ const block = fc.oneof(
     { cidr: "fd00::/8", except: ["fd00::/64"] },
   ),
 );
-const some = <T>(arb: fc.Arbitrary<T>) =>
-  fc.option(fc.array(arb, { maxLength: 2 }), { nil: undefined, freq: 3 });
 /** A record without the keys whose value is undefined. */
 const dense = <T extends object>(arb: fc.Arbitrary<T>) =>
   arb.map((value) => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)));
+
+const groupPeer = dense(
+  fc.record({
+    cidrGroupRef: fc.constantFrom("office", "cloud", "missing"),
+    except: fc.constantFrom(undefined, undefined, ["10.1.0.0/16"], ["192.0.2.0/24", "10.0.0.0/8"]),
+  }),
+);
+const groupsPeer = dense(
+  fc.record({
+    cidrGroupSelector: fc.constantFrom<object[]>(
+      {},
+      { matchLabels: { team: "x" } },
+      { matchExpressions: [{ key: "cidrgroup:team", operator: "NotIn", values: ["x"] }] },
+    ),
+    except: fc.constantFrom(undefined, ["10.1.2.0/24"]),
+  }),
+);
+export const groupArb: fc.Arbitrary<Objects["groups"][number]> = fc.record({
+  name: fc.constantFrom("office", "cloud"),
+  labels: fc.constantFrom<Record<string, string>[]>({}, { team: "x" }, { team: "y" }),
+  cidrs: fc.uniqueArray(
+    fc.constantFrom("10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "192.0.2.1/32", "0.0.0.0/0", "fd00::/8"),
+    { maxLength: 3 },
+  ),
+});
+const servicePeer = fc.oneof(
+  fc.record({
+    k8sService: dense(
+      fc.record({
+        serviceName: fc.constantFrom("web", "ext"),
+        namespace: fc.constantFrom("red", "blue"),
+      }),
+    ),
+  }),
+  fc.record({
+    k8sServiceSelector: dense(
+      fc.record({
+        selector: fc.constantFrom<object[]>({}, { matchLabels: { team: "x" } }),
+        namespace: fc.constantFrom(undefined, "red"),
+      }),
+    ),
+  }),
+);
+export const serviceArb: fc.Arbitrary<Objects["services"][number]> = fc.record({
+  name: fc.constantFrom("web", "ext"),
+  namespace: fc.constantFrom("red", "blue"),
+  labels: fc.constantFrom<Record<string, string>[]>({}, { team: "x" }),
+  selector: fc.constantFrom<Record<string, string>[]>(
+    {},
+    { app: "web" },
+    { app: "db" },
+    { app: "web", tier: "front" },
+  ),
+  addresses: fc.uniqueArray(fc.constantFrom("192.0.2.1", "10.1.2.3", "fd00::1"), { maxLength: 2 }),
+});
+const some = <T>(arb: fc.Arbitrary<T>) =>
+  fc.option(fc.array(arb, { maxLength: 2 }), { nil: undefined, freq: 3 });
 
 // --- Kubernetes
 const k8sPort = fc.oneof(
@@ -142,7 +197,12 @@ const peersOf = (prefix: "from" | "to") =>
     fc
       .array(fc.constantFrom("10.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "fd00::1"), { maxLength: 2 })
       .map((list) => ({ [`${prefix}CIDR`]: list })),
-    fc.array(block, { maxLength: 2 }).map((list) => ({ [`${prefix}CIDRSet`]: list })),
+    fc
+      .array(fc.oneof(block, groupPeer, groupsPeer), { maxLength: 2 })
+      .map((list) => ({ [`${prefix}CIDRSet`]: list })),
+    ...(prefix === "to"
+      ? [fc.array(servicePeer, { maxLength: 2 }).map((list) => ({ toServices: list }))]
+      : []),
   );
 const ciliumPort = fc.constantFrom<object[]>(
   { port: "80" },

@@ -22,6 +22,18 @@ export type Party =
 // biome-ignore lint/suspicious/noExplicitAny: raw API objects; the oracle must not depend on our types
 type Raw = any;
 
+/** What policies name instead of peers. */
+export interface Objects {
+  groups: { name: string; labels: Record<string, string>; cidrs: string[] }[];
+  services: {
+    name: string;
+    namespace: string;
+    labels: Record<string, string>;
+    selector: Record<string, string>;
+    addresses: string[];
+  }[];
+}
+
 const CLUSTER = "default";
 const PROTO: Record<string, number> = { TCP: 6, UDP: 17, SCTP: 132 };
 
@@ -139,19 +151,53 @@ function ciliumSelector(selector: Raw, party: Party, namespace: string | undefin
   return holdsAll(selector, (key) => label(party, key));
 }
 
+function inGroups(peer: Raw, party: Party, { groups }: Objects): boolean {
+  return groups.some((group) => {
+    const meant = peer.cidrGroupRef
+      ? group.name === peer.cidrGroupRef
+      : holdsAll(peer.cidrGroupSelector, (key) => group.labels[key.replace(/^cidrgroup:/, "")]);
+    return meant && group.cidrs.some((cidr) => inBlock(party, cidr, peer.except));
+  });
+}
+
+function behindServices(peer: Raw, party: Party, own: string | undefined, { services }: Objects): boolean {
+  return services.some((service) => {
+    const { k8sService: byName, k8sServiceSelector: byLabels } = peer;
+    const named =
+      byName && service.name === byName.serviceName && service.namespace === (byName.namespace ?? own);
+    const namespace = byLabels?.namespace ?? own;
+    const selected =
+      byLabels &&
+      (namespace === undefined || service.namespace === namespace) &&
+      holdsAll(byLabels.selector, (key) => service.labels[key]);
+    if (!named && !selected) return false;
+    if (Object.keys(service.selector).length === 0) return service.addresses.some((ip) => inBlock(party, ip));
+    return (
+      party.kind === "pod" &&
+      party.namespace === service.namespace &&
+      holdsAll({ matchLabels: service.selector }, (key) => party.labels[key])
+    );
+  });
+}
+
 function ciliumPeer(
+  objects: Objects,
   rule: Raw,
   prefix: "from" | "to",
   party: Party,
   namespace: string | undefined,
 ): boolean | undefined {
-  const families = ["Endpoints", "Entities", "CIDR", "CIDRSet"].filter((f) => rule[prefix + f] !== undefined);
+  const families = ["Endpoints", "Entities", "CIDR", "CIDRSet", "Services"].filter(
+    (f) => rule[prefix + f] !== undefined,
+  );
   if (families.length === 0) return undefined;
   return families.some((family) =>
     rule[prefix + family].some((peer: Raw) => {
       if (family === "Endpoints") return ciliumSelector(peer, party, namespace);
       if (family === "Entities") return ENTITY[peer]?.includes(party.kind) ?? false;
       if (family === "CIDR") return inBlock(party, peer);
+      if (family === "Services") return behindServices(peer, party, namespace, objects);
+      if (peer.cidr === undefined) return inGroups(peer, party, objects);
       return inBlock(party, peer.cidr, peer.except);
     }),
   );
@@ -180,6 +226,7 @@ function ciliumPort(rule: Raw, proto: number, port: number, destination: Party):
 }
 
 function ciliumRule(
+  objects: Objects,
   rule: Raw,
   prefix: "from" | "to",
   peer: Party,
@@ -188,13 +235,14 @@ function ciliumRule(
   port: number,
   destination: Party,
 ): boolean {
-  const peerOk = ciliumPeer(rule, prefix, peer, ns);
+  const peerOk = ciliumPeer(objects, rule, prefix, peer, ns);
   const portOk = ciliumPort(rule, proto, port, destination);
   if (peerOk === undefined && portOk === undefined) return false;
   return (peerOk ?? true) && (portOk ?? true);
 }
 
 function cilium(
+  objects: Objects,
   policy: Raw,
   spec: Raw,
   subject: Pod,
@@ -212,7 +260,7 @@ function cilium(
   const deny = (ingress ? spec.ingressDeny : spec.egressDeny) ?? [];
   const prefix = ingress ? "from" : "to";
   const destination = ingress ? subject : peer;
-  const hits = (rule: Raw) => ciliumRule(rule, prefix, peer, namespace, proto, port, destination);
+  const hits = (rule: Raw) => ciliumRule(objects, rule, prefix, peer, namespace, proto, port, destination);
   const given = ingress ? spec.enableDefaultDeny?.ingress : spec.enableDefaultDeny?.egress;
   return {
     isolates: given ?? allow.length + deny.length > 0,
@@ -231,13 +279,14 @@ export function passes(
   ingress: boolean,
   proto: number,
   port: number,
+  objects: Objects = { groups: [], services: [] },
 ): boolean {
   const opinions = policies.flatMap((policy) =>
     policy.kind === "NetworkPolicy"
       ? [k8s(policy, subject, peer, ingress, proto, port)]
       : [policy.spec, ...(policy.specs ?? [])]
           .filter((spec) => spec !== undefined)
-          .map((spec: Raw) => cilium(policy, spec, subject, peer, ingress, proto, port)),
+          .map((spec: Raw) => cilium(objects, policy, spec, subject, peer, ingress, proto, port)),
   );
   if (opinions.some((opinion) => opinion.denies)) return false;
   const isolated = opinions.some((opinion) => opinion.isolates);

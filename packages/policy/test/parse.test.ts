@@ -32,7 +32,9 @@ function rule(policy: Policy): Rule {
 function peerText(peer: Peer): string {
   if (peer.kind === "all") return "all";
   if (peer.kind === "labels") return selectorText(peer.selector);
-  return [formatPrefix(peer.prefix), ...peer.except.map((hole) => `-${formatPrefix(hole)}`)].join(" ");
+  if (peer.kind === "services") return `services ${selectorText(peer.selector)}`;
+  const whole = peer.kind === "groups" ? `groups ${selectorText(peer.selector)}` : formatPrefix(peer.prefix);
+  return [whole, ...peer.except.map((hole) => `-${formatPrefix(hole)}`)].join(" ");
 }
 const peers = (policy: Policy) => rule(policy).peers.map(peerText);
 const l4 = (policy: Policy) => rule(policy).l4.map(({ proto, port, shape }) => `${proto}/${port}/${shape}`);
@@ -177,14 +179,57 @@ describe("what is not understood or supported selects nothing, keeps default den
   const port = { ports: [{ port: "80", protocol: "TCP" }] };
   it.each<[string, Policy]>([
     ["unsupported spec.egress[0].toFQDNs[0]", cnp({ egress: [{ toFQDNs: [{ matchName: "a.b" }] }] })],
-    ["unsupported spec.egress[0].toServices[0]", cnp({ egress: [{ toServices: [{}] }] })],
+    ["invalid spec.egress[0].toServices[0]", cnp({ egress: [{ toServices: [{}] }] })],
+    [
+      "invalid spec.egress[0].toServices[0].k8sService.namespace",
+      ccnp({ egress: [{ toServices: [{ k8sService: { serviceName: "web" } }] }] }),
+    ],
+    [
+      "invalid spec.egress[0].toServices[0].k8sService.namespace",
+      cnp({ egress: [{ toServices: [{ k8sService: { serviceName: "web", namespace: 5 } }] }] }),
+    ],
+    [
+      "invalid spec.egress[0].toServices[0].k8sServiceSelector.selector",
+      cnp({
+        egress: [
+          { toServices: [{ k8sServiceSelector: { selector: { matchLabels: { "reserved:host": "" } } } }] },
+        ],
+      }),
+    ],
+    [
+      "unsupported spec.egress[0].toServices[0].k8sService.port",
+      cnp({ egress: [{ toServices: [{ k8sService: { serviceName: "web", port: 80 } }] }] }),
+    ],
     ["unsupported spec.ingress[0].fromNodes[0]", cnp({ ingress: [{ fromNodes: [{}] }] })],
     ["unsupported spec.ingress[0].fromGroups[0]", cnp({ ingress: [{ fromGroups: [{}] }] })],
     ["unsupported spec.ingress[0].fromRequires[0]", cnp({ ingress: [{ fromRequires: [{}] }] })],
     [
-      "unsupported spec.ingress[0].fromCIDRSet[0].cidrGroupRef",
-      cnp({ ingress: [{ fromCIDRSet: [{ cidrGroupRef: "g" }] }] }),
+      "invalid spec.ingress[0].fromCIDRSet[0].cidrGroupRef",
+      cnp({ ingress: [{ fromCIDRSet: [{ cidrGroupRef: ["g"] }] }] }),
     ],
+    [
+      "invalid spec.ingress[0].fromCIDRSet[0]",
+      cnp({ ingress: [{ fromCIDRSet: [{ cidr: "10.0.0.0/8", cidrGroupRef: "g" }] }] }),
+    ],
+    [
+      "invalid spec.ingress[0].fromCIDRSet[0].cidrGroupSelector",
+      cnp({ ingress: [{ fromCIDRSet: [{ cidrGroupSelector: { matchLabels: { "k8s:a": "b" } } }] }] }),
+    ],
+    [
+      "invalid spec.ingress[0].fromCIDRSet[0].except",
+      cnp({ ingress: [{ fromCIDRSet: [{ cidrGroupRef: "g", except: "10.0.0.0/8" }] }] }),
+    ],
+    [
+      "invalid spec.ingress[0].fromCIDRSet[0].except",
+      cnp({ ingress: [{ fromCIDRSet: [{ cidr: "10.0.0.0/8", except: "10.0.0.0/9" }] }] }),
+    ],
+    [
+      "invalid spec.ingress[0].fromEndpoints[0].matchExpressions",
+      cnp({ ingress: [{ fromEndpoints: [{ matchExpressions: "app" }] }] }),
+    ],
+    ["invalid spec.ingress", cnp({ ingress: "all" })],
+    ["invalid spec.policyTypes[0]", knp({ policyTypes: ["Both"], egress: [{ to: [{}] }] })],
+    ["invalid spec.policyTypes", knp({ policyTypes: "Egress", ingress: [{ from: "x" }] })],
     [
       "unsupported spec.ingress[0].authentication",
       cnp({ ingress: [{ fromEntities: ["all"], authentication: { mode: "required" } }] }),

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Verdict } from "../src/index.ts";
-import { outsiders, podArb, policyArb, probes, type RawPolicy } from "./generate.ts";
+import { groupArb, outsiders, podArb, policyArb, probes, type RawPolicy, serviceArb } from "./generate.ts";
 import { type Party, type Pod, passes } from "./oracle.ts";
 import { keyOf, World } from "./world.ts";
 
@@ -37,6 +37,10 @@ const action = fc.oneof(
   { weight: 1, arbitrary: policyArb.map((raw) => ({ kind: "unpolicy" as const, raw: raw as RawPolicy })) },
   { weight: 2, arbitrary: podArb.map((pod) => ({ kind: "pod" as const, pod })) },
   { weight: 1, arbitrary: podArb.map((pod) => ({ kind: "unpod" as const, pod })) },
+  { weight: 2, arbitrary: groupArb.map((group) => ({ kind: "group" as const, group })) },
+  { weight: 1, arbitrary: groupArb.map((group) => ({ kind: "ungroup" as const, group })) },
+  { weight: 2, arbitrary: serviceArb.map((service) => ({ kind: "service" as const, service })) },
+  { weight: 1, arbitrary: serviceArb.map((service) => ({ kind: "unservice" as const, service })) },
 );
 type Action = typeof action extends fc.Arbitrary<infer T> ? T : never;
 
@@ -44,7 +48,11 @@ function act(world: World, step: Action, commit = true): void {
   if (step.kind === "policy") world.setPolicy(step.raw, commit);
   else if (step.kind === "unpolicy") world.deletePolicy(step.raw, commit);
   else if (step.kind === "pod") world.setPod(step.pod, commit);
-  else world.deletePod(step.pod.name, commit);
+  else if (step.kind === "unpod") world.deletePod(step.pod.name, commit);
+  else if (step.kind === "group") world.setGroup(step.group, commit);
+  else if (step.kind === "ungroup") world.deleteGroup(step.group.name, commit);
+  else if (step.kind === "service") world.setService(step.service, commit);
+  else world.deleteService(step.service, commit);
 }
 
 const unique = <T>(items: T[], key: (item: T) => string) => [
@@ -58,8 +66,12 @@ describe("the rows", () => {
       fc.property(
         fc.array(policyArb, { minLength: 1, maxLength: 5 }),
         fc.array(podArb, { minLength: 1, maxLength: 4 }),
-        (policies, pods) => {
+        fc.array(groupArb, { maxLength: 2 }),
+        fc.array(serviceArb, { maxLength: 3 }),
+        (policies, pods, groups, services) => {
           const world = new World();
+          for (const group of groups) world.setGroup(group, false);
+          for (const service of services) world.setService(service, false);
           for (const pod of unique(pods, (p) => p.name)) world.setPod(pod, false);
           for (const raw of unique(policies as RawPolicy[], keyOf)) world.setPolicy(raw, false);
           world.commit();
@@ -71,6 +83,7 @@ describe("the rows", () => {
               cell.ingress,
               cell.proto,
               cell.port,
+              world.objects(),
             );
             if (open(world, cell) !== want) expect([text(cell), !want]).toEqual([text(cell), want]);
           }
@@ -89,6 +102,8 @@ describe("the rows", () => {
         const fresh = new World();
         for (const { pod } of world.pods.values()) fresh.setPod(pod, false);
         for (const raw of world.policies.values()) fresh.setPolicy(raw, false);
+        for (const group of world.groups.values()) fresh.setGroup(group, false);
+        for (const service of world.services.values()) fresh.setService(service, false);
         fresh.commit();
         expect(world.dump()).toEqual(fresh.dump());
         expect(world.maps.rowCount).toBe(fresh.maps.rowCount);

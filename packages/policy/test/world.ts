@@ -10,11 +10,12 @@ import {
   PolicyEngine,
   type PolicyEngineOptions,
   PolicyMaps,
+  parseCidrGroup,
   parseCiliumPolicy,
   parseNetworkPolicy,
 } from "../src/index.ts";
 import type { RawPolicy } from "./generate.ts";
-import type { Party, Pod } from "./oracle.ts";
+import type { Objects, Party, Pod } from "./oracle.ts";
 
 export function parse(raw: RawPolicy): Policy {
   return raw.kind === "NetworkPolicy" ? parseNetworkPolicy(raw) : parseCiliumPolicy(raw);
@@ -25,6 +26,8 @@ export class World {
   readonly maps = new PolicyMaps();
   readonly policies = new Map<string, RawPolicy>();
   readonly pods = new Map<string, { pod: Pod; id: number; identity: number }>();
+  readonly groups = new Map<string, Objects["groups"][number]>();
+  readonly services = new Map<string, Objects["services"][number]>();
   readonly #ids = new Map<string, number>();
   readonly #local = new LocalIdentities({ dualStack: true });
   readonly ipcache = new Lpm<number>();
@@ -98,6 +101,37 @@ export class World {
     if (commit) this.commit();
   }
 
+  setGroup(group: Objects["groups"][number], commit = true): void {
+    this.groups.set(group.name, group);
+    const { name, labels, cidrs } = group;
+    const object = { metadata: { name, labels }, spec: { externalCIDRs: cidrs } };
+    this.engine.upsertCidrGroup(parseCidrGroup(object).group);
+    if (commit) this.commit();
+  }
+
+  deleteGroup(name: string, commit = true): void {
+    this.groups.delete(name);
+    this.engine.deleteCidrGroup(name);
+    if (commit) this.commit();
+  }
+
+  setService(service: Objects["services"][number], commit = true): void {
+    this.services.set(`${service.namespace}/${service.name}`, service);
+    const addresses = service.addresses.map(parseIp);
+    this.engine.upsertService({ ...service, addresses, cluster: "default" });
+    if (commit) this.commit();
+  }
+
+  deleteService({ namespace, name }: { namespace: string; name: string }, commit = true): void {
+    this.services.delete(`${namespace}/${name}`);
+    this.engine.deleteService(namespace, name);
+    if (commit) this.commit();
+  }
+
+  objects(): Objects {
+    return { groups: [...this.groups.values()], services: [...this.services.values()] };
+  }
+
   #acquire(prefix: Prefix): void {
     if (this.ipcache.get(prefix) !== undefined) return;
     const { id, labels } = this.#local.acquire(prefix);
@@ -113,14 +147,19 @@ export class World {
       this.onChange?.(change);
     }
     this.onCommit?.after();
-    for (const prefix of cidrs.added) this.#acquire(prefix);
+    // A new identity has its rows before the ipcache gives it to packets.
+    const fresh = cidrs.added.filter((prefix) => this.ipcache.get(prefix) === undefined);
+    const identities = fresh.map((prefix) => ({ prefix, ...this.#local.acquire(prefix) }));
+    for (const { prefix, id, labels } of identities) this.engine.addIdentity(id, labels, prefix);
+    if (identities.length > 0) this.commit();
+    for (const { prefix, id } of identities) this.ipcache.set(prefix, id);
     for (const prefix of cidrs.removed) {
       const id = this.ipcache.get(prefix);
       this.ipcache.delete(prefix);
       this.#local.release(prefix);
       if (id !== undefined) this.engine.deleteIdentity(id);
     }
-    if (cidrs.added.length + cidrs.removed.length > 0) this.commit();
+    if (cidrs.removed.length > 0) this.commit();
   }
 
   /** The identity a packet of this party carries. */

@@ -9,13 +9,16 @@ import {
 } from "@axoneme/identity";
 import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
 import {
+  type CidrGroup,
   type ContainerPort,
   Direction,
   type Policy,
   type PolicyChange,
+  type PolicyCommit,
   type PolicyEngine,
   type PolicyRow,
   type PolicyRowKey,
+  type PolicyService,
   parseCiliumPolicy,
   parseNetworkPolicy,
   policyKey,
@@ -111,6 +114,32 @@ export class PolicyModule {
     this.#commit();
   }
 
+  // ---- what policies name ---------------------------------------------------------------------------------------
+
+  /** A CIDR group came or changed. */
+  setCidrGroup(group: CidrGroup): void {
+    this.#deps.engine.upsertCidrGroup(group);
+    this.#commit();
+  }
+
+  /** A CIDR group went. */
+  deleteCidrGroup(name: string): void {
+    this.#deps.engine.deleteCidrGroup(name);
+    this.#commit();
+  }
+
+  /** A Service came or changed. */
+  setService(service: PolicyService): void {
+    this.#deps.engine.upsertService(service);
+    this.#commit();
+  }
+
+  /** A Service went. */
+  deleteService(namespace: string, name: string): void {
+    this.#deps.engine.deleteService(namespace, name);
+    this.#commit();
+  }
+
   #delete(policy: Policy): void {
     this.#known.delete(policyKey(policy.ref));
     this.#deps.engine.deletePolicy(policy.ref);
@@ -192,12 +221,24 @@ export class PolicyModule {
   #commit(): void {
     if (!this.#open) return;
     for (;;) {
-      const { changes, cidrs } = this.#deps.engine.commit();
-      if (this.problem !== undefined) this.#repair();
-      else this.#write(changes);
-      if (cidrs.removed.length === 0) return;
-      for (const prefix of cidrs.removed) this.#forgetCidr(prefix);
+      const { added, removed } = this.#commitOnce();
+      if (added.length > 0) {
+        for (const prefix of added) this.#learnCidr(prefix);
+        this.#commitOnce();
+        // Its rows are there: packets may carry it now.
+        for (const prefix of added) this.#announceCidr(prefix);
+        this.#deps.ipcacheWriter.flush();
+      }
+      if (removed.length === 0) return;
+      for (const prefix of removed) this.#forgetCidr(prefix);
     }
+  }
+
+  #commitOnce(): PolicyCommit["cidrs"] {
+    const { changes, cidrs } = this.#deps.engine.commit();
+    if (this.problem !== undefined) this.#repair();
+    else this.#write(changes);
+    return cidrs;
   }
 
   #write(changes: readonly PolicyChange[]): void {

@@ -1,5 +1,6 @@
 import type { CustomResourceDefinition } from "kubernetes-types/apiextensions/v1";
 import { defineResource } from "../resources.ts";
+import { type CiliumCIDRGroup, cidrGroupCrd } from "./cidrgroup.ts";
 import { type EdgeDenyList, edgeDenyListCrd } from "./edgedeny.ts";
 import { type CiliumEndpoint, endpointCrd } from "./endpoint.ts";
 import { type CiliumIdentity, identityCrd } from "./identity.ts";
@@ -18,6 +19,7 @@ import {
 export const crdManifests: readonly CustomResourceDefinition[] = [
   networkPolicyCrd,
   clusterwideNetworkPolicyCrd,
+  cidrGroupCrd,
   identityCrd,
   endpointCrd,
   nodeCrd,
@@ -39,6 +41,12 @@ export const customResources = {
     "cilium.io/v2",
     "ciliumclusterwidenetworkpolicies",
     "CiliumClusterwideNetworkPolicy",
+    "Cluster",
+  ),
+  ciliumcidrgroups: defineResource<CiliumCIDRGroup>(
+    "cilium.io/v2",
+    "ciliumcidrgroups",
+    "CiliumCIDRGroup",
     "Cluster",
   ),
   ciliumidentities: defineResource<CiliumIdentity>(

@@ -1,0 +1,103 @@
+import { file, unfile } from "./buckets.ts";
+import type { PeerRef, PeerTurn } from "./catalog.ts";
+import { CidrNeeds } from "./cidrindex.ts";
+import {
+  addPeer,
+  type CompiledRule,
+  contributePeer,
+  type Distinct,
+  type Indexes,
+  isCidrNode,
+  type PeerNode,
+  releaseNode,
+  removePeer,
+} from "./compiled.ts";
+import type { PeerPorts } from "./peerports.ts";
+import type { ConcretePeer } from "./rule.ts";
+
+/** Which rules name which peers: what a change of an identity or of a named object has to touch. */
+export class PeerLinks {
+  readonly #indexes: Indexes;
+  readonly #ports: PeerPorts;
+  readonly #touched: Set<Distinct>;
+  readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
+  readonly #rulesByRef = new Map<PeerRef, Set<CompiledRule>>();
+  readonly needs = new CidrNeeds();
+
+  /** @param touched collects the distinct policies whose rows changed. */
+  constructor(indexes: Indexes, ports: PeerPorts, touched: Set<Distinct>) {
+    this.#indexes = indexes;
+    this.#ports = ports;
+    this.#touched = touched;
+  }
+
+  /** A rule comes into force. */
+  install(rule: CompiledRule): void {
+    for (const node of rule.nodes.keys()) this.#link(rule, node);
+    for (const ref of rule.refs) {
+      file(this.#rulesByRef, ref, rule);
+      this.needs.count(ref.except, 1);
+    }
+  }
+
+  /** A rule goes out of force: from here on it reaches what it reaches now, until it is dropped. */
+  retire(rule: CompiledRule): void {
+    for (const node of rule.nodes.keys()) if (isCidrNode(node)) this.needs.countNode(node, -1);
+    for (const ref of rule.refs) {
+      unfile(this.#rulesByRef, ref, rule);
+      this.needs.count(ref.except, -1);
+    }
+  }
+
+  /** Forgets a retired rule. */
+  drop(rule: CompiledRule): void {
+    for (const node of rule.nodes.keys()) unfile(this.#rulesByPeer, node, rule);
+  }
+
+  /** An identity came (1) under these peers, or went (-1) from them. */
+  reach(nodes: Iterable<PeerNode>, identity: number, by: 1 | -1): void {
+    for (const node of nodes) {
+      for (const rule of this.#rulesByPeer.get(node) ?? []) this.#contribute(rule, [identity], by);
+    }
+  }
+
+  /** References stand for other peers: their rules follow, by the difference. */
+  turn(turns: readonly PeerTurn[]): void {
+    for (const { ref, added, removed } of turns) {
+      for (const rule of this.#rulesByRef.get(ref) ?? []) {
+        for (const peer of added) this.#gain(rule, peer);
+        for (const peer of removed) this.#lose(rule, peer);
+      }
+    }
+  }
+
+  #gain(rule: CompiledRule, peer: ConcretePeer): void {
+    const node = addPeer(rule, peer, this.#indexes);
+    if (node === undefined) return;
+    this.#link(rule, node);
+    this.#contribute(rule, node.items, 1);
+  }
+
+  #lose(rule: CompiledRule, peer: ConcretePeer): void {
+    const node = removePeer(rule, peer, this.#indexes);
+    if (node === undefined) return;
+    this.#contribute(rule, node.items, -1);
+    unfile(this.#rulesByPeer, node, rule);
+    if (isCidrNode(node)) this.needs.countNode(node, -1);
+    releaseNode(node, this.#indexes);
+  }
+
+  #link(rule: CompiledRule, node: PeerNode): void {
+    file(this.#rulesByPeer, node, rule);
+    if (isCidrNode(node)) this.needs.countNode(node, 1);
+  }
+
+  #contribute(rule: CompiledRule, identities: Iterable<number>, by: 1 | -1): void {
+    for (const identity of identities) {
+      for (const distinct of rule.spec.distincts) {
+        contributePeer(rule, distinct, identity, this.#ports, by);
+        this.#touched.add(distinct);
+      }
+    }
+  }
+}
