@@ -9,7 +9,9 @@
 #include "lib/l2.h"
 #include "lib/stray.h"
 
-/* To the address that packets leave under: of a pod, or of a Service's client? AX_EDGE_GO_ON or the verdict. */
+#define AX_EDGE_IS_PODS (-2) /* an answer to a pod of ours: Services have no say */
+
+/* To the address that packets leave under: of a pod, or of a Service's client? AX_EDGE_GO_ON, AX_EDGE_IS_PODS or the verdict. */
 AX_GLOBAL int node_from_translated(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
@@ -22,6 +24,8 @@ AX_GLOBAL int node_from_translated(struct __sk_buff *skb, struct ax_work *w)
 	found = nat_in(skb, w);
 	if (found == AX_NAT_SERVICE)
 		return edge_back(skb, w);
+	if (found == AX_NAT_POD)
+		return AX_EDGE_IS_PODS;
 	return found > AX_NAT_SERVICE ? drop(skb, w, found, AX_M_INGRESS) : AX_EDGE_GO_ON;
 }
 
@@ -32,10 +36,13 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
+	/* the tunnel's own packets, of which there are many, have nothing to look for in the tables of this device */
+	if (is_encapsulation(cfg, &w->pkt) && is_node_address(cfg, &w->pkt.daddr))
+		return TC_ACT_OK;
 	r = node_from_translated(skb, w);
-	if (r != AX_EDGE_GO_ON)
+	if (r >= 0)
 		return r;
-	if (cfg->flags & AX_CFG_SERVICES) {
+	if (cfg->flags & AX_CFG_SERVICES && r == AX_EDGE_GO_ON) {
 		r = edge_in(skb, w, 0);
 		if (r != AX_EDGE_GO_ON)
 			return r;
@@ -114,6 +121,8 @@ int node_from(struct __sk_buff *skb)
 	if (!parsed && w->pkt.flags & AX_P_ND)
 		return l2_discovery(skb, &w->pkt);
 	parsed = unwrapped(skb, w, cfg, parsed);
+	if (parsed && w->pkt.family && cfg->flags & AX_CFG_SERVICES)
+		return edge_stray_unread(skb, w, parsed);
 	/* what we cannot read is the stack's to refuse; the pod's own device checks again */
 	if (parsed || w->pkt.flags & AX_P_ND || addr_is_multicast(&w->pkt.daddr))
 		return TC_ACT_OK;

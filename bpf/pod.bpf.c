@@ -8,19 +8,10 @@
 #include "lib/moved.h"
 #include "lib/reject.h"
 
-#define AX_VXLAN_PORT 8472 /* unless configured */
-
 /* Multicast, broadcast and what has no destination: a pod's stack chats, nobody listens. */
 AX_INLINE bool is_chatter(const struct ax_pkt *p)
 {
 	return addr_is_multicast(&p->daddr) || addr_is_zero(&p->daddr);
-}
-
-AX_INLINE bool is_encapsulation(const struct ax_work *w, const struct ax_config *cfg)
-{
-	__u16 port = cfg->tunnel_port ? cfg->tunnel_port : AX_VXLAN_PORT;
-
-	return cfg->flags & AX_CFG_TUNNEL && w->pkt.proto == IPPROTO_UDP && w->pkt.dport == bpf_htons(port);
 }
 
 /* Counted as leaving its pod, and as reaching the other one of this node. */
@@ -139,7 +130,7 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	if (r == AX_DROP_NO_SERVICE)
 		return pod_refuse(skb, w, r);
 	/* the backend's port counts: a service may stand before a node's tunnel */
-	if (!r && is_encapsulation(w, cfg))
+	if (!r && is_encapsulation(cfg, &w->pkt))
 		r = AX_DROP_ENCAP_PROHIBITED;
 	if (r)
 		return drop(skb, w, r, AX_M_EGRESS);

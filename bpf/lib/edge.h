@@ -72,12 +72,14 @@ AX_INLINE bool dsr_fits(const struct ax_work *w, const struct ax_config *cfg)
 }
 
 /*
- * May the backend's node answer the client itself? Its own stack knows nothing of the option, and a client that lives
- * there too would seem to come from outside under an address of that node.
+ * May the backend's node answer the client itself? Only for a pod: a node's own stack (the API server's too) and a server
+ * outside of the cluster know nothing of the option. A client that lives there as well would seem to come from outside
+ * under an address of that node.
  */
 AX_INLINE bool dsr_suits(const struct ax_work *w)
 {
-	if (identity_is_node(w->dst.identity) || identity_is_node(w->src.identity) || w->src.identity == AX_ID_KUBE_APISERVER)
+	if (!w->dst.in_cluster || w->dst.identity == AX_ID_KUBE_APISERVER || identity_is_node(w->dst.identity) ||
+	    identity_is_node(w->src.identity) || w->src.identity == AX_ID_KUBE_APISERVER)
 		return false;
 	return addr_is_zero(&w->src.nexthop) || !addr_equal(&w->src.nexthop, &w->dst.nexthop);
 }

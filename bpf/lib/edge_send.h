@@ -113,7 +113,8 @@ AX_INLINE int edge_send(struct __sk_buff *skb, struct ax_work *w, __u32 identity
 	count_forward(skb, AX_M_INGRESS);
 	switch (w->dst.path) {
 	case AX_PATH_PEER:
-		return to_peer(skb, w->dst.ifindex);
+		/* its address has come to this node since the flow began: nobody has asked the pod's policy */
+		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
 	case AX_PATH_TUNNEL:
 		if (set_tunnel(skb, &w->dst.nexthop, identity))
 			return drop(skb, w, AX_DROP_NO_TUNNEL_ENDPOINT, AX_M_INGRESS);

@@ -29,6 +29,13 @@ AX_INLINE void edge_report(struct __sk_buff *skb, struct ax_work *w)
 	emit(skb, &w->pkt, &w->note);
 }
 
+/* The backend's address has moved between this node and another: the flow's next packet begins anew. */
+AX_INLINE int edge_forget(struct __sk_buff *skb, struct ax_work *w)
+{
+	bpf_map_delete_elem(&ax_svc_flows, &w->flow_key);
+	return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
+}
+
 /* To a backend on another node */
 AX_GLOBAL int edge_forward(struct __sk_buff *skb, struct ax_work *w)
 {
@@ -40,6 +47,8 @@ AX_GLOBAL int edge_forward(struct __sk_buff *skb, struct ax_work *w)
 		return TC_ACT_SHOT;
 	if (!w->edge.fresh)
 		resolve(w, &w->edge.backend, &w->dst);
+	if (w->dst.local)
+		return edge_forget(skb, w);
 	if (dsr_wraps(w, cfg))
 		more = ip_header_len(w);
 	r = edge_passes(skb, w, more);
@@ -80,7 +89,7 @@ AX_GLOBAL int edge_deliver(struct __sk_buff *skb, struct ax_work *w, __u32 tunne
 	if (!tunnelled && is_spoofed(&w->src))
 		return drop(skb, w, AX_DROP_INVALID_SOURCE_IP, AX_M_INGRESS);
 	if (!w->dst.local)
-		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);
+		return edge_forget(skb, w);
 	return deliver_new(skb, w);
 }
 

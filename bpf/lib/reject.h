@@ -75,8 +75,8 @@ AX_INLINE int answer_headers(struct __sk_buff *skb, const struct ax_work *w, __u
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip6, sizeof(ip6), 0) ? AX_DROP_WRITE : 0;
 }
 
-/* How much of the packet is quoted; its length from L3 without the padding of a short frame */
-AX_INLINE __u32 quote_length(struct __sk_buff *skb, const struct ax_work *w)
+/* The packet's length from L3, without the padding of a short frame */
+AX_INLINE __u32 packet_length(struct __sk_buff *skb, const struct ax_work *w)
 {
 	__u32 off = ETH_HLEN + (w->pkt.family == AF_INET ? offsetof(struct iphdr, tot_len) :
 							    offsetof(struct ipv6hdr, payload_len));
@@ -86,7 +86,14 @@ AX_INLINE __u32 quote_length(struct __sk_buff *skb, const struct ax_work *w)
 	if (bpf_skb_load_bytes(skb, off, &field, sizeof(field)))
 		return 0;
 	said = bpf_ntohs(field) + (w->pkt.family == AF_INET ? 0 : sizeof(struct ipv6hdr));
-	len = said && said < len ? said : len;
+	return said && said < len ? said : len;
+}
+
+/* How much of the packet is quoted */
+AX_INLINE __u32 quote_length(struct __sk_buff *skb, const struct ax_work *w)
+{
+	__u32 len = packet_length(skb, w);
+
 	return len > AX_QUOTE ? AX_QUOTE : len;
 }
 
@@ -200,11 +207,11 @@ AX_GLOBAL int reset(struct __sk_buff *skb, struct ax_work *w)
 	if (w->pkt.l4_off != off || bpf_skb_load_bytes(skb, off, &t, sizeof(t)))
 		return AX_DROP_INVALID;
 	header = t.offset >> 4 << 2;
-	len = skb->len - off;
-	if (len < header)
+	len = packet_length(skb, w) + ETH_HLEN;
+	if (len < off + header)
 		return AX_DROP_INVALID;
 	partial = checksum_is_partial(skb, off + offsetof(struct ax_tcp, check));
-	reset_header(&t, &w->pkt, len - header);
+	reset_header(&t, &w->pkt, len - off - header);
 	sum = pseudo_sum(w, IPPROTO_TCP, sizeof(t), 0);
 	if (partial)
 		t.check = fold(sum);

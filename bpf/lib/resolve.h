@@ -20,6 +20,15 @@ AX_INLINE bool is_node_address(const struct ax_config *cfg, const struct ax_addr
 	return addr_equal(addr, &cfg->node_ip4) || addr_equal(addr, &cfg->node_ip6);
 }
 
+#define AX_VXLAN_PORT 8472 /* unless configured */
+
+AX_INLINE bool is_encapsulation(const struct ax_config *cfg, const struct ax_pkt *p)
+{
+	__u16 port = cfg->tunnel_port ? cfg->tunnel_port : AX_VXLAN_PORT;
+
+	return cfg->flags & AX_CFG_TUNNEL && p->proto == IPPROTO_UDP && p->dport == bpf_htons(port);
+}
+
 /* Not the API server: it may stand outside of the nodes, where nobody knows the way to a pod. */
 AX_INLINE bool identity_is_node(__u32 identity)
 {

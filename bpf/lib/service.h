@@ -85,8 +85,8 @@ AX_GLOBAL int service(struct __sk_buff *skb, struct ax_work *w)
 	return r == AX_EDGE_FLOW ? service_translate(skb, w) : r;
 }
 
-/* The other end has closed, or reset: the flow hears of it, which sees the client's packets only. */
-AX_INLINE void service_flow_ends(struct ax_work *w)
+/* The flow sees the client's packets only: it hears when the other end has closed, and that a datagram was answered. */
+AX_INLINE void service_flow_hears(struct ax_work *w)
 {
 	struct ax_config *cfg = config();
 	struct ax_svc_flow *flow;
@@ -115,8 +115,8 @@ AX_GLOBAL int service_translate_answer(struct __sk_buff *skb, struct ax_work *w)
 			return r;
 	}
 	r = rewrite(skb, &w->pkt, &w->to, w->ct.frontend_port, AX_END_SRC);
-	if (w->pkt.tcp_flags & (TCP_FIN | TCP_RST))
-		service_flow_ends(w);
+	if (w->pkt.proto != IPPROTO_TCP || w->pkt.tcp_flags & (TCP_FIN | TCP_RST))
+		service_flow_hears(w);
 	return r;
 }
 

@@ -145,8 +145,10 @@ AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax
 {
 	const struct ax_addr *node = p->family == AF_INET ? &cfg->node_ip4 : &cfg->node_ip6;
 	struct ax_work *w;
+	int found = AX_NAT_NONE;
 
-	if (!(cfg->flags & AX_CFG_SERVICES) || is_for_pod(&p->daddr))
+	if (!(cfg->flags & AX_CFG_SERVICES) || is_for_pod(&p->daddr) ||
+	    (is_encapsulation(cfg, p) && is_node_address(cfg, &p->daddr)))
 		return XDP_PASS;
 	w = work();
 	if (!w)
@@ -158,8 +160,13 @@ AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax
 		return XDP_PASS;
 	w->frontend_port = 0;
 	__builtin_memset(&w->note, 0, sizeof(w->note));
-	if (addr_equal(&p->daddr, node) && edge_answer(w) == AX_NAT_SERVICE)
+	if (addr_equal(&p->daddr, node))
+		found = edge_answer(w);
+	if (found == AX_NAT_SERVICE)
 		return xdp_back(ctx, cfg, f, p, w);
+	/* an answer to a pod, whatever Service has the same port of the node */
+	if (found == AX_NAT_POD)
+		return XDP_PASS;
 	return xdp_forward(ctx, cfg, f, p, w);
 }
 

@@ -103,6 +103,17 @@ export class Edge {
     return flow ? flow.row.expiresS - nowS() : Number.NaN;
   }
 
+  /** All flows end then, unless something is heard of them. */
+  expireFlowsAt(seconds: number): void {
+    for (const { key, row } of this.flows())
+      this.node
+        .map("ax_svc_flows")
+        .put(
+          encoded(abi.flowKeySize, abi.encodeFlowKey, key),
+          encoded(abi.svcFlowSize, abi.encodeSvcFlow, { ...row, expiresS: seconds }),
+        );
+  }
+
   sweep(nowSeconds = nowS()): abi.GcCtx {
     const blank = decoded(abi.decodeGcCtx, new Uint8Array(abi.gcCtxSize));
     const ctx = encoded(abi.gcCtxSize, abi.encodeGcCtx, { ...blank, nowS: nowSeconds });

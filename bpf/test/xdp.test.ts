@@ -2,7 +2,7 @@ import { ConfigFlags, DropReason, EventType, FlowFlags, FlowKind } from "@axonem
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { concat, read16, sum16, u8, u16 } from "./bytes.ts";
 import { Datapath, text } from "./datapath.ts";
-import { dissect } from "./dissect.ts";
+import { dissect, mapped } from "./dissect.ts";
 import { type Forwarded, forwardedOf, monotonicS, putFlow, readFlow, readReverse, serving } from "./flows.ts";
 import { arp, echo, ip, Proto, pseudoHeader, Tcp, tcp, udp, udpDatagram, unreachable } from "./packet.ts";
 import { families, v4 } from "./scene.ts";
@@ -99,6 +99,15 @@ describe.each(families)("sources that are denied, $name", (f) => {
   });
 });
 
+test.each(families)("packets of the tunnel are passed on, whatever else has its port, $name", (f) => {
+  const at = { client: f.otherNode, clientPort: 50000, frontendPort: 8472, backend: f.otherNode };
+  const flow = { ...forwardedOf(f, Proto.UDP), ...at };
+  putFlow(dp, flow);
+  expect(wire.xdp(dp, udp(requestEnds(flow))).verdict).toBe(XdpVerdict.TX);
+  dp.configure({ flags: dp.config.flags | ConfigFlags.TUNNEL });
+  expect(wire.xdp(dp, udp(requestEnds(flow))).verdict).toBe(XdpVerdict.PASS);
+});
+
 describe.each(families)("flows of Services to another node, $name", (f) => {
   const cases = [
     ["TCP", Proto.TCP, (ends: object) => tcp({ payload: u8(1, 2, 3), ...ends } as Parameters<typeof tcp>[0])],
@@ -163,6 +172,13 @@ describe.each(families)("flows of Services to another node, $name", (f) => {
         expect(row?.expiresS).toBeLessThanOrEqual(monotonicS() + timeout);
       }
       expect(readReverse(dp, flow)?.expiresS).toBeLessThanOrEqual(monotonicS() + 2);
+    });
+
+    test("an answer to a pod is the pod's, also where a host port has its port of the node", () => {
+      putFlow(dp, flow, { nat: { addr: mapped(f.a), frontendPort: 0, frontend: new Uint8Array(16) } });
+      const asClient = { client: flow.backend, clientPort: flow.backendPort, frontendPort: flow.natPort };
+      putFlow(dp, { ...flow, ...asClient, natPort: 50124 });
+      expectPassed(reply());
     });
 
     test("checksums stay right whatever the bytes are", () => {
