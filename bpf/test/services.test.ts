@@ -67,6 +67,15 @@ describe.each(families)("services per packet, $name", (f) => {
     expect(dp.connections()).toHaveLength(1);
   });
 
+  test("datagrams that went past a port before it was served find its backend in the next epoch", () => {
+    peopled(dp, dev);
+    const packet = udp({ src: f.a, dst: f.service, sport: 999, dport: 53 });
+    fromA(packet);
+    dp.service(8, dns, [{ ip: f.b, port: 5353 }]);
+    dp.nextEpoch();
+    expect(dissect(fromA(packet).out)).toMatchObject({ src: f.a, dst: f.b, dport: 5353, wrong: [] });
+  });
+
   test("UDP with and without a checksum", () => {
     peopled(dp, dev);
     dp.service(8, dns, [{ ip: f.b, port: 5353 }]);

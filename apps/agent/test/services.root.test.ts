@@ -118,7 +118,7 @@ describe("Services in the kernel", () => {
     expect([stage.rows(), stage.kernel.maps.backends.entries()]).toEqual([[], []]);
   });
 
-  it("leave the epoch alone, unless a UDP backend goes", async () => {
+  it("leave the epoch alone, unless a UDP backend goes or a UDP port comes", async () => {
     stage = new Stage();
     const { kernel, module } = stage;
     kernel.maps.config.put(0, { ...(kernel.maps.config.get(0) ?? never()), epoch: 5 });
@@ -142,6 +142,15 @@ describe("Services in the kernel", () => {
     await stage.written();
     await stage.written();
     expect(epoch(stage.kernel)).toBe(before + 1);
+    stage.add(service("more", "10.96.0.3"), slice("more", ["10.0.0.9"]));
+    await stage.written();
+    await stage.written();
+    expect(epoch(stage.kernel)).toBe(before + 1);
+    const log = service("log", "10.96.0.4", { ports: [{ name: "", port: 514, protocol: "UDP" }] });
+    stage.add(log, slice("log", ["10.0.0.8"], "UDP"));
+    await stage.written();
+    await stage.written();
+    expect(epoch(stage.kernel)).toBe(before + 2);
   });
 
   it("that do not fit are said to, tried again, and in nobody's way", async () => {

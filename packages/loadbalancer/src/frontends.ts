@@ -158,7 +158,7 @@ export class FrontendTable {
     const row = rowOf(holder, list);
     record.orphan = false;
     if (record.row !== undefined && sameRow(record.row, row)) return;
-    changes.add({ op: "put-service", key: record.key, row });
+    changes.add({ op: "put-service", key: record.key, row, fresh: record.row === undefined });
     record.row = row;
     list.users++;
     if (record.list !== undefined) this.#lists.release(record.list);

@@ -52,7 +52,13 @@ export type LbChange =
       readonly offset: number;
       readonly backendIds: Uint32Array | readonly number[];
     }
-  | { readonly op: "put-service"; readonly key: FrontendKey; readonly row: ServiceRow }
+  /** `fresh`: nothing stood under this key before. */
+  | {
+      readonly op: "put-service";
+      readonly key: FrontendKey;
+      readonly row: ServiceRow;
+      readonly fresh?: boolean;
+    }
   | { readonly op: "delete-service"; readonly key: FrontendKey }
   | { readonly op: "put-range"; readonly serviceId: number; readonly prefix: Prefix }
   | { readonly op: "delete-range"; readonly serviceId: number; readonly prefix: Prefix }

@@ -214,12 +214,14 @@ export class ServiceModule implements Module {
     this.#report();
   }
 
-  /** A flow that was translated to a UDP backend finds out at its next packet only if the epoch says so. */
+  /**
+   * Datagrams go on as their connection was decided, to a backend that is gone or past a port that nobody served until
+   * now: they find out at the next packet only if the epoch says so.
+   */
   #written(changes: readonly LbChange[]): void {
     const removed = changes.flatMap((change) => (change.op === "delete-backend" ? [change.id] : []));
     if (removed.length > 0) this.onBackendsRemoved(removed);
-    if (changes.some((change) => change.op === "delete-backend" && change.row.proto === udp))
-      this.#kernel.changed();
+    if (changes.some(redirectsDatagrams)) this.#kernel.changed();
   }
 
   /** Slots are not given again while a row that may still name them could not be written. */
@@ -319,6 +321,11 @@ export class ServiceModule implements Module {
     // Nothing to do counts as up to date: what was written is what is wanted.
     return { healthy, lastUpdated: healthy ? new Date() : this.#lastUpdated };
   }
+}
+
+function redirectsDatagrams(change: LbChange): boolean {
+  if (change.op === "delete-backend") return change.row.proto === udp;
+  return change.op === "put-service" && change.fresh === true && change.key.proto === udp;
 }
 
 function serviceOwner(key: string): Owner {
