@@ -2,7 +2,6 @@ import { execFileSync } from "node:child_process";
 import { BpfObject, Link, type LoadedObject, type Program } from "@axoneme/bpf";
 import { builtFile, Netlink, setOffloads } from "@axoneme/netlink";
 import { Datapath } from "../../bpf/test/datapath.ts";
-import { mapped } from "../../bpf/test/dissect.ts";
 import { type Forwarded, forwardedOf, putFlow, serving } from "../../bpf/test/flows.ts";
 import { Proto, udp } from "../../bpf/test/packet.ts";
 import { v4 } from "../../bpf/test/scene.ts";
@@ -59,9 +58,10 @@ function client(i: number): Forwarded {
   };
 }
 
-function frame(port: number, to: { ip: string; port: number }, ttl = 64): Uint8Array {
+/** A datagram from the world to a port of the node. */
+function frame(dport: number): Uint8Array {
   const payload = new Uint8Array(18);
-  return udp({ ...fromGateway, src: v4.world, dst: to.ip, sport: port, dport: to.port, ttl, payload });
+  return udp({ ...fromGateway, src: v4.world, dst: v4.node, sport: firstPort, dport, payload });
 }
 
 /**
@@ -71,30 +71,15 @@ function frame(port: number, to: { ip: string; port: number }, ttl = 64): Uint8A
 function putRing(dp: Datapath): Uint8Array {
   const there = "198.51.100.7";
   const back = "198.51.100.8";
-  const base = forwardedOf(v4, Proto.UDP);
-  const first = {
-    ...base,
-    frontend: there,
-    frontendPort: 80,
-    backend: back,
-    backendPort: 81,
-    natPort: 50_000,
-    backendId: 800,
-  };
-  const second = {
-    ...base,
-    client: v4.node,
-    clientPort: first.natPort,
-    frontend: back,
-    frontendPort: 81,
-    backend: there,
-    backendPort: 80,
-    natPort: base.clientPort,
-    backendId: 801,
-  };
-  putFlow(dp, first);
-  putFlow(dp, second, { flow: { natAddr: mapped(v4.world) } });
-  return frame(base.clientPort, { ip: there, port: 80 }, 255);
+  const [port, otherPort] = [50_000, 50_001];
+  // The source of what is forwarded has to be the node's address: it is the client of both.
+  const base = { ...forwardedOf(v4, Proto.UDP), client: v4.node };
+  const first = { ...base, clientPort: port, frontend: there, frontendPort: 80, natPort: otherPort };
+  const second = { ...base, clientPort: otherPort, frontend: back, frontendPort: 81, natPort: port };
+  putFlow(dp, { ...first, backend: back, backendPort: 81, backendId: 800 });
+  putFlow(dp, { ...second, backend: there, backendPort: 80, backendId: 801 });
+  const payload = new Uint8Array(18);
+  return udp({ ...fromGateway, src: v4.node, dst: there, sport: port, dport: 80, ttl: 255, payload });
 }
 
 function least(run: () => number): number {
@@ -186,7 +171,7 @@ function packetRates(wire: Wire, end: number, xdp: Datapath, own: LoadedObject):
   const at = { netnsFd: wire.netnsFd };
   for (let round = 0; round < rateRounds; round++) {
     for (const { program, port, rates } of round % 2 === 0 ? sides : [...sides].reverse()) {
-      const data = frame(firstPort, { ip: v4.node, port });
+      const data = frame(port);
       // No checksum: frames differ in their ports.
       data.set([0, 0], 40);
       own.map("model").put(new Uint8Array(4), data);
