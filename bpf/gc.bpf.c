@@ -6,6 +6,9 @@
  */
 #include "lib/edge.h"
 
+/* A run takes no longer: rows are used, and made, after the time that it began with. */
+#define AX_GC_RUN_S 60
+
 struct bpf_map; /* the kernel's */
 
 AX_INLINE bool is_over(__u32 now, __u32 expires)
@@ -89,7 +92,7 @@ AX_INLINE bool nat_is_over(const struct ax_gc_ctx *gc, const struct ax_nat_key *
 
 	/* its forward row may be about to be made */
 	if (row->frontend_port)
-		return row->expires_s - gc->now_s > AX_EDGE_GRACE_S && !has_flow(key, row);
+		return row->expires_s - gc->now_s > AX_EDGE_GRACE_S + AX_GC_RUN_S && !has_flow(key, row);
 	if (is_own_address(&p->saddr))
 		return is_over(gc->now_s, row->expires_s);
 	ct_key(p, &ct_name);

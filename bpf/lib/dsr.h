@@ -31,6 +31,8 @@ struct ax_dsr6 {
 	struct ax_addr addr;
 };
 
+/* What comes and goes are headers: merged segments, of datagrams too, stay as large as they are. */
+#define DSR_ROOM BPF_F_ADJ_ROOM_FIXED_GSO
 #define DSR_AT4 (ETH_HLEN + sizeof(struct iphdr))
 #define DSR_AT6 (ETH_HLEN + sizeof(struct ipv6hdr))
 
@@ -78,7 +80,7 @@ AX_GLOBAL int dsr_tell(struct __sk_buff *skb, struct ax_work *w)
 		struct ax_dsr4 o = { .type = DSR_OPTION4, .len = sizeof(o), .port = w->frontend_port };
 
 		o.addr = w->frontend.w[3];
-		if (bpf_skb_adjust_room(skb, sizeof(o), BPF_ADJ_ROOM_NET, 0) ||
+		if (bpf_skb_adjust_room(skb, sizeof(o), BPF_ADJ_ROOM_NET, DSR_ROOM) ||
 		    bpf_skb_store_bytes(skb, DSR_AT4, &o, sizeof(o), 0))
 			return AX_DROP_WRITE;
 		w->pkt.l4_off += sizeof(o);
@@ -89,7 +91,7 @@ AX_GLOBAL int dsr_tell(struct __sk_buff *skb, struct ax_work *w)
 	o.next = w->pkt.proto;
 	o.port = w->frontend_port;
 	o.addr = w->frontend;
-	if (bpf_skb_adjust_room(skb, sizeof(o), BPF_ADJ_ROOM_NET, 0) ||
+	if (bpf_skb_adjust_room(skb, sizeof(o), BPF_ADJ_ROOM_NET, DSR_ROOM) ||
 	    bpf_skb_store_bytes(skb, DSR_AT6, &o, sizeof(o), 0))
 		return AX_DROP_WRITE;
 	w->pkt.l4_off += sizeof(o);
@@ -133,7 +135,8 @@ AX_INLINE int dsr_strip4(struct __sk_buff *skb, struct ax_work *w)
 	w->frontend_port = o.port;
 	if (!dsr_is_ours(w))
 		return 0;
-	if (dsr_header4(skb, &o, false) || bpf_skb_adjust_room(skb, -(__s32)sizeof(o), BPF_ADJ_ROOM_NET, 0))
+	if (dsr_header4(skb, &o, false) ||
+	    bpf_skb_adjust_room(skb, -(__s32)sizeof(o), BPF_ADJ_ROOM_NET, DSR_ROOM))
 		return AX_DROP_WRITE;
 	w->pkt.l4_off -= sizeof(o);
 	w->dsr = 1;
@@ -153,7 +156,8 @@ AX_INLINE int dsr_strip6(struct __sk_buff *skb, struct ax_work *w)
 	w->frontend_port = o.port;
 	if (!dsr_is_ours(w))
 		return 0;
-	if (dsr_header6(skb, o.next, -(int)sizeof(o)) || bpf_skb_adjust_room(skb, -(__s32)sizeof(o), BPF_ADJ_ROOM_NET, 0))
+	if (dsr_header6(skb, o.next, -(int)sizeof(o)) ||
+	    bpf_skb_adjust_room(skb, -(__s32)sizeof(o), BPF_ADJ_ROOM_NET, DSR_ROOM))
 		return AX_DROP_WRITE;
 	w->pkt.l4_off -= sizeof(o);
 	w->dsr = 1;
@@ -240,8 +244,8 @@ AX_GLOBAL int dsr_unwrap(struct __sk_buff *skb, struct ax_work *w)
 	    (w->src.identity != AX_ID_REMOTE_NODE && w->src.identity != AX_ID_KUBE_APISERVER))
 		return 0;
 	if (w->pkt.family == AF_INET)
-		return !bpf_skb_adjust_room(skb, -(__s32)sizeof(struct iphdr), BPF_ADJ_ROOM_MAC, 0);
-	return !bpf_skb_adjust_room(skb, -(__s32)sizeof(struct ipv6hdr), BPF_ADJ_ROOM_MAC, 0);
+		return !bpf_skb_adjust_room(skb, -(__s32)sizeof(struct iphdr), BPF_ADJ_ROOM_MAC, DSR_ROOM);
+	return !bpf_skb_adjust_room(skb, -(__s32)sizeof(struct ipv6hdr), BPF_ADJ_ROOM_MAC, DSR_ROOM);
 }
 
 #endif

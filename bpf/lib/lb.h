@@ -197,6 +197,8 @@ AX_INLINE struct ax_backend *select_backend(const struct ax_svc *svc, const stru
 					    __u8 proto, __u32 *id)
 {
 	bool affine = svc->flags & AX_SVC_AFFINITY;
+	/* a row that is replaced under us may become another Service's: then its slots name backends that are not ours */
+	__u32 service_id = READ_ONCE(svc->service_id);
 	struct ax_backend *backend, *kept;
 	__u32 index, kept_id, *slot;
 
@@ -216,7 +218,9 @@ AX_INLINE struct ax_backend *select_backend(const struct ax_svc *svc, const stru
 		return NULL;
 	*id = *slot;
 	backend = backend_row(*id);
-	if (!backend || !affine)
+	if (!backend || backend->service_id != service_id)
+		return NULL;
+	if (!affine)
 		return backend;
 	/* none but terminating ones: the one the client had, if it is there still */
 	if (backend->state) {

@@ -327,7 +327,7 @@ export class Datapath {
         port: b.port,
         proto,
         state: b.state ?? 0,
-        serviceId: id,
+        serviceId: change.serviceId ?? id,
         flags: b.local ? abi.BackendFlags.LOCAL : 0,
       };
       this.rows("ax_backends").put(key32(backend), encoded(abi.backendSize, encodeBackend, row));

@@ -76,6 +76,13 @@ describe.each(families)("the edge, $name", (f) => {
     expect(dissect(out).wrong).toEqual([]);
   });
 
+  test("a slot with another Service's backend is not used: the row was replaced under the reader", () => {
+    edge.loadBalancer(f, [{ ip: f.c, port: 80 }]);
+    edge.nodePort(f, [{ ip: f.c, port: 81 }], Proto.TCP, { slotsOff: 900 });
+    expect(edge.arrives(syn).out[l4At(f) + 13]).toBe(Tcp.RST | Tcp.ACK);
+    expect(edge.flows()).toEqual([]);
+  });
+
   test("datagrams that only the server sends keep the flow at its backend", () => {
     edge.nodePort(f, [{ ip: f.b, port: 53 }], Proto.UDP);
     edge.arrives(udp(dial));
