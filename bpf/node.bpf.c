@@ -96,8 +96,8 @@ int node_from(struct __sk_buff *skb)
 	__u32 epoch, now, device;
 	int parsed;
 
-	/* tagged: of another network than this device's; the stack knows which */
-	if (!cfg || skb->vlan_present)
+	/* tagged: of another network than this device's; the stack knows which. Of others: a switch floods what it cannot place */
+	if (!cfg || skb->vlan_present || skb->pkt_type == PACKET_OTHERHOST)
 		return TC_ACT_OK;
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();

@@ -20,7 +20,7 @@ int xdp_lb(struct xdp_md *ctx)
 	if (unlikely(is_denied(&p.saddr)))
 		return xdp_drop(ctx, &p, AX_DROP_POLICY_DENY);
 	cfg = config();
-	if (parsed != AX_XDP_PLAIN || !cfg)
+	if (parsed != AX_XDP_PLAIN || !cfg || is_for_another(cfg, &f))
 		return XDP_PASS;
 	return balance(ctx, cfg, &f, &p);
 }

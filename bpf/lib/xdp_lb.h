@@ -133,6 +133,16 @@ AX_INLINE int xdp_forward(struct xdp_md *ctx, const struct ax_config *cfg, struc
 	return r;
 }
 
+/* A switch floods what it cannot place. */
+AX_INLINE bool is_for_another(const struct ax_config *cfg, const struct ax_frame *f)
+{
+	const __u16 *mac = (const __u16 *)cfg->device_mac, *to = (const __u16 *)f->eth->h_dest;
+
+	if (!(mac[0] | mac[1] | mac[2]))
+		return false;
+	return (mac[0] ^ to[0]) | (mac[1] ^ to[1]) | (mac[2] ^ to[2]);
+}
+
 /* Most of what arrives at a node is for its pods. */
 AX_INLINE bool is_for_pod(const struct ax_addr *addr)
 {

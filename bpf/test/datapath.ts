@@ -102,6 +102,7 @@ export const defaultConfig: Config = {
   tunnelPort: 0,
   natCpus: possibleCpus(),
   hashSeed: 0,
+  deviceMac: new Uint8Array(6),
 };
 
 export interface PolicyRowSpec {

@@ -81,6 +81,13 @@ describe.each(families)("a backend on another node, $name", (f) => {
     expect(b).not.toBe(40000);
   });
 
+  test("a frame that a switch has flooded, for another machine, is left to it", () => {
+    edge.nodePort(f, [{ ip: f.c, port: 80 }]);
+    const flooded = tcp({ ...syn, dmac: "02:00:00:00:00:99" });
+    expect(edge.arrives(flooded)).toMatchObject({ verdict: Verdict.PASS, out: flooded });
+    expect(edge.flows()).toEqual([]);
+  });
+
   test("a ClusterIP is nothing to the outside; a range of sources shuts others out in silence", () => {
     edge.nodePort(f, [{ ip: f.c, port: 80 }], Proto.TCP, { flags: SvcFlags.CLUSTERIP });
     expect(edge.arrives(tcp(syn))).toMatchObject({ verdict: Verdict.PASS, out: tcp(syn) });

@@ -10,12 +10,13 @@ import { read16, u8 } from "./bytes.ts";
 import { Datapath, decoded, encoded, Verdict } from "./datapath.ts";
 import { type Devices, makeDevices } from "./devices.ts";
 import { dissect, mapped } from "./dissect.ts";
-import { arp, echo, icmp, podMac, solicit, Tcp, tcp, udp } from "./packet.ts";
+import { arp, echo, hostMac, icmp, podMac, solicit, Tcp, tcp, udp } from "./packet.ts";
 import { families, peopled, v4, v6 } from "./scene.ts";
 
 /** Addresses of Services that the node announces on its link, and sources it denies without XDP. */
 const announced = { v4: "172.30.0.200", v6: "fd00:172:30::200" } as const;
-const mac = "02:aa:bb:cc:dd:ee";
+/** Of the device, as an announcement has it. */
+const mac = hostMac;
 
 let dp: Datapath;
 let dev: Devices;

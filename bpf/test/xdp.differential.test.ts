@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigFlags, SvcFlags } from "@axoneme/abi";
+import { parseMac } from "@axoneme/base";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { u8 } from "./bytes.ts";
@@ -9,7 +10,7 @@ import { dissect } from "./dissect.ts";
 import { forwardedOf, putFlow } from "./flows.ts";
 import { echo, ip, Proto, Tcp, tcp, udp, udpDatagram, unreachable } from "./packet.ts";
 import { families, ID, v4 } from "./scene.ts";
-import { fromGateway, fromOtherNode, Wire, XdpVerdict } from "./wire.ts";
+import { fromGateway, fromOtherNode, macs, Wire, XdpVerdict } from "./wire.ts";
 
 /**
  * One node, the same rows: what xdp_lb sends, node_from would have sent, byte for byte from the IP header on; what it
@@ -72,6 +73,7 @@ beforeEach(() => {
     flags: ConfigFlags.IPV4 | ConfigFlags.IPV6 | ConfigFlags.SERVICES,
     deviceIfindex: wire.ifindex,
     natPortMin: 50_000,
+    deviceMac: parseMac(macs.node),
   });
   for (const f of families) {
     node.endpoint(f.a, { ifindex: 9, identity: ID.A, id: 1 });

@@ -44,6 +44,7 @@ function openKernel(): Kernel {
     ctTimeoutSvcS: 8000,
     tunnelPort: 8472,
     hashSeed: 0,
+    deviceMac: new Uint8Array(6),
   });
   return kernel;
 }

@@ -72,6 +72,7 @@ test("a pod CIDR that moved stays, though the node that had it goes later", () =
     name: "eth0",
     index: 2,
     mtu: 1500,
+    mac: new Uint8Array(6),
     v4: parseIp("172.30.0.1"),
     v6: undefined,
     prefixes: [parsePrefix("172.30.0.0/24")],

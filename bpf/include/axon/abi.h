@@ -81,6 +81,8 @@ struct ax_config {
 	__u16 tunnel_port;         /* host order; pods may not speak to it themselves (0: 8472) */
 	__u16 nat_cpus;            /* possible CPUs, among which the ports of source NAT are cut (0: 1) */
 	__u32 hash_seed;           /* of Maglev look-ups: the same on all nodes of the cluster */
+	__u8 device_mac[6];        /* of the native device: frames for others are not XDP's; zero: all are taken */
+	__u8 pad3[2];
 };
 
 enum ax_aggregation { AX_AGG_NONE = 0, AX_AGG_LOWEST = 1, AX_AGG_LOW = 2, AX_AGG_MEDIUM = 3, AX_AGG_MAX = 4 };

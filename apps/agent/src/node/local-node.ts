@@ -6,6 +6,7 @@ export interface NativeDevice {
   readonly name: string;
   readonly index: number;
   readonly mtu: number;
+  readonly mac: Uint8Array;
   /** First global address of each family: the node's address and the source of masqueraded traffic. */
   readonly v4: Ip | undefined;
   readonly v6: Ip | undefined;
@@ -25,6 +26,7 @@ export async function findDevice(netlink: Netlink, name: string): Promise<Native
     name: link.name,
     index: link.index,
     mtu: link.mtu,
+    mac: link.mac,
     v4: first(true),
     v6: first(false),
     prefixes: addresses.map(({ prefix }) => prefix),

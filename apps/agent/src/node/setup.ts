@@ -168,6 +168,7 @@ function nodeConfig(
     ctTimeoutSvcS: 8000,
     tunnelPort: config.tunnelPort,
     hashSeed,
+    deviceMac: device.mac,
   };
 }
 
