@@ -78,7 +78,7 @@ const config: NodeConfig = {
   ctTimeoutSvcS: 8000,
   tunnelPort: 8472,
   hashSeed: 0,
-    deviceMac: new Uint8Array(6),
+  deviceMac: new Uint8Array(6),
 };
 
 const epochOf = (kernel: Kernel) => kernel.maps.config.get(0)?.epoch ?? 0;
