@@ -238,12 +238,7 @@ class Composition {
     this.#endpointPublisher = new EndpointPublisher(client, log);
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
     this.#routes = new PodRoutes(netlink, log);
-    this.#collector = new ConntrackCollector(
-      kernel,
-      config.conntrackGCInterval * 1000,
-      config.conntrackMax,
-      log,
-    );
+    this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, log);
     this.#endpoints = this.#createEndpoints();
     this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
     this.#remote = this.#createRemote();

@@ -2,18 +2,35 @@ import type { HealthReporter, Module } from "@axoneme/app";
 import { errorText, formatIp, type Ip, type Logger } from "@axoneme/base";
 import type { Kernel, SweepResult } from "@axoneme/datapath";
 
-/** Above this share of the connection table the sweep runs at its fastest. */
+/** Above this share of any table the sweep runs at its fastest. */
 const pressureShare = 0.5;
+/** Above this share of a table somebody has to know. */
+const fullShare = 0.9;
 const fastSweepMs = 1000;
 /** Pause between two walks of the table for freed addresses. */
 const flushEveryMs = 10;
 
-/** Removes expired connections on a beat that quickens when the table fills; reports how full it is. */
+/** Rows that the tables take. */
+export interface TableSizes {
+  readonly conntrackMax: number;
+  readonly natMax: number;
+  readonly lbFlowMax: number;
+}
+
+interface Fill {
+  readonly rows: number;
+  readonly limit: number;
+  /** What the rows are, and the option that says how many there may be. */
+  readonly what: string;
+  readonly option: keyof TableSizes;
+}
+
+/** Removes expired rows on a beat that quickens when a table fills; reports how full they are. */
 export class ConntrackCollector implements Module {
   readonly name = "conntrack";
   readonly #kernel: Kernel;
   readonly #intervalMs: number;
-  readonly #capacity: number;
+  readonly #sizes: TableSizes;
   readonly #log: Logger;
   readonly #freed: Ip[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -27,10 +44,10 @@ export class ConntrackCollector implements Module {
     flowDeleted: 0,
   };
 
-  constructor(kernel: Kernel, intervalMs: number, capacity: number, log: Logger) {
+  constructor(kernel: Kernel, intervalMs: number, sizes: TableSizes, log: Logger) {
     this.#kernel = kernel;
     this.#intervalMs = intervalMs;
-    this.#capacity = capacity;
+    this.#sizes = sizes;
     this.#log = log;
   }
 
@@ -42,9 +59,8 @@ export class ConntrackCollector implements Module {
   start(health: HealthReporter): void {
     const sweep = () => {
       this.#sweep(health);
-      const live = this.#last.ctSeen - this.#last.ctDeleted;
-      const next =
-        live > this.#capacity * pressureShare ? Math.min(fastSweepMs, this.#intervalMs) : this.#intervalMs;
+      const pressed = this.#fills().some(({ rows, limit }) => rows > limit * pressureShare);
+      const next = pressed ? Math.min(fastSweepMs, this.#intervalMs) : this.#intervalMs;
       this.#timer = setTimeout(sweep, next);
       this.#timer.unref();
     };
@@ -78,13 +94,29 @@ export class ConntrackCollector implements Module {
     if (this.#freed.length > 0) this.#flushTimer = setTimeout(() => this.#flushNext(), flushEveryMs).unref();
   }
 
+  #fills(): Fill[] {
+    const { ctSeen, ctDeleted, natSeen, natDeleted, flowSeen, flowDeleted } = this.#last;
+    const fill = (rows: number, what: string, option: keyof TableSizes): Fill => ({
+      rows,
+      limit: this.#sizes[option],
+      what,
+      option,
+    });
+    return [
+      fill(ctSeen - ctDeleted, "connections", "conntrackMax"),
+      fill(natSeen - natDeleted, "NAT rows", "natMax"),
+      fill(flowSeen - flowDeleted, "flows of Services", "lbFlowMax"),
+    ];
+  }
+
   #sweep(health: HealthReporter): void {
     try {
       this.#last = this.#kernel.sweep(monotonicSeconds());
-      const live = this.#last.ctSeen - this.#last.ctDeleted;
-      const text = `${live} of ${this.#capacity} connections, ${this.#last.natSeen - this.#last.natDeleted} NAT rows`;
-      if (live > this.#capacity * 0.9)
-        health.degraded(`${text}: new connections will soon be refused, raise conntrackMax`);
+      const fills = this.#fills();
+      const text = fills.map(({ rows, limit, what }) => `${rows} of ${limit} ${what}`).join(", ");
+      const full = fills.filter(({ rows, limit }) => rows > limit * fullShare).map(({ option }) => option);
+      if (full.length > 0)
+        health.degraded(`${text}: new connections will soon be refused, raise ${full.join(", ")}`);
       else health.ok(text);
     } catch (error) {
       health.degraded(`expired connections are not removed: ${errorText(error)}`);

@@ -1,3 +1,4 @@
+import type { HealthReporter } from "@axoneme/app";
 import { formatPrefix, type Ip, type Prefix, parseIp, parsePrefix, waitFor } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import { Ipcache } from "@axoneme/identity";
@@ -8,6 +9,8 @@ import { Peers } from "../src/node/peers.ts";
 import type { PodRoutes } from "../src/node/pod-routes.ts";
 import { IpcacheWriter } from "../src/state/ipcache.ts";
 import { quiet } from "./logger.ts";
+
+const sizes = { conntrackMax: 1024, natMax: 1024, lbFlowMax: 1024 };
 
 /** What is repeated, put off, or told in an unusual order. */
 
@@ -43,11 +46,38 @@ test("an address that is in use again keeps its connections", async () => {
     maps: { endpoints: { get: (ip: Ip) => (ip === reused ? { id: 5 } : undefined) } },
     sweep: (_: number, ip?: Ip) => void flushed.push(ip),
   } as unknown as Kernel;
-  const collector = new ConntrackCollector(kernel, 60_000, 1024, quiet);
+  const collector = new ConntrackCollector(kernel, 60_000, sizes, quiet);
   collector.flush(reused);
   collector.flush(free);
   await waitFor(() => flushed.length > 0, { timeoutMs: 5000, what: "the walk" });
   expect(flushed).toEqual([free]);
+});
+
+test.each([
+  ["ct", "conntrackMax"],
+  ["nat", "natMax"],
+  ["flow", "lbFlowMax"],
+] as const)("a table that fills is swept at once, and named: %s", async (table, option) => {
+  vi.useFakeTimers();
+  try {
+    let sweeps = 0;
+    const none = { ctSeen: 0, ctDeleted: 0, natSeen: 0, natDeleted: 0, flowSeen: 0, flowDeleted: 0 };
+    const result = { ...none, [`${table}Seen`]: 1000, [`${table}Deleted`]: 1 };
+    const sweep = () => {
+      sweeps++;
+      return result;
+    };
+    const collector = new ConntrackCollector({ sweep } as unknown as Kernel, 60_000, sizes, quiet);
+    const told: string[] = [];
+    const health = { ok: () => told.push("ok"), degraded: (text: string) => told.push(text) };
+    collector.start(health as unknown as HealthReporter);
+    await vi.advanceTimersByTimeAsync(3500);
+    collector.stop();
+    expect(sweeps).toBe(4);
+    expect(told[0]).toMatch(new RegExp(`999 of 1024 .*: new connections .* raise ${option}$`));
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("a pod CIDR that moved stays, though the node that had it goes later", () => {
