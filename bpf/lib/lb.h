@@ -170,7 +170,8 @@ AX_INLINE struct ax_backend *affine_backend(const struct ax_svc *svc, const stru
 
 	affinity_key_of(&key, svc, client);
 	row = bpf_map_lookup_elem(&ax_affinity, &key);
-	if (!row || now - row->last_s > svc->affinity_timeout_s)
+	/* another program's second may have begun already: a row of the future is fresh */
+	if (!row || (__s32)(now - row->last_s) > (__s32)svc->affinity_timeout_s)
 		return NULL;
 	*id = row->backend_id;
 	backend = backend_row(*id);

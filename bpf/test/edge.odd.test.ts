@@ -76,6 +76,17 @@ describe.each(families)("the edge, $name", (f) => {
     expect(dissect(out).wrong).toEqual([]);
   });
 
+  test("affinity holds when its row was written in a second that has not begun here", () => {
+    const flags = SvcFlags.NODEPORT | SvcFlags.AFFINITY;
+    const many = Array.from({ length: 64 }, (_, i) => ({ ip: f.c, port: 1000 + i }));
+    edge.nodePort(f, many, Proto.TCP, { flags, affinityTimeoutS: 10 });
+    const ports = Array.from({ length: 8 }, (_, i) => {
+      edge.keepAffinity(f.world, 7, 742, nowS() + 1);
+      return dissect(edge.arrives(tcp({ ...dial, sport: 40000 + i, flags: Tcp.SYN })).out).dport;
+    });
+    expect(new Set(ports)).toEqual(new Set([1042]));
+  });
+
   test("a slot with another Service's backend is not used: the row was replaced under the reader", () => {
     edge.loadBalancer(f, [{ ip: f.c, port: 80 }]);
     edge.nodePort(f, [{ ip: f.c, port: 81 }], Proto.TCP, { slotsOff: 900 });

@@ -4,6 +4,7 @@ import * as abi from "@axoneme/abi";
 import { ConfigFlags, type FlowKey, SvcFlags, type SvcFlow } from "@axoneme/abi";
 import { type BackendSpec, Datapath, decoded, encoded } from "./datapath.ts";
 import type { Devices } from "./devices.ts";
+import { mapped } from "./dissect.ts";
 import { Proto } from "./packet.ts";
 import { type Family, families, peopled, v4 } from "./scene.ts";
 
@@ -101,6 +102,17 @@ export class Edge {
   timeLeft(): number {
     const [flow] = this.flows();
     return flow ? flow.row.expiresS - nowS() : Number.NaN;
+  }
+
+  /** As if the client had had this backend then. */
+  keepAffinity(client: string, serviceId: number, backendId: number, lastS: number): void {
+    const key = { client: mapped(client), serviceId };
+    this.node
+      .map("ax_affinity")
+      .put(
+        encoded(abi.affinityKeySize, abi.encodeAffinityKey, key),
+        encoded(abi.affinitySize, abi.encodeAffinity, { backendId, lastS }),
+      );
   }
 
   /** All flows end then, unless something is heard of them. */
