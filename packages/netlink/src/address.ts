@@ -21,6 +21,7 @@ const IFA = { ADDRESS: 1, LOCAL: 2, LABEL: 3, FLAGS: 8 } as const;
 const IFA_F_NODAD = 0x02;
 const IFA_F_TENTATIVE = 0x40;
 const IFA_F_NOPREFIXROUTE = 0x200;
+const IFA_F_MCAUTOJOIN = 0x400;
 
 /** RT_SCOPE_*: how far an address or a route is valid. */
 export const Scope = { universe: 0, site: 200, link: 253, host: 254, nowhere: 255 } as const;
@@ -46,6 +47,8 @@ export interface AddressSpec {
   readonly noDad?: boolean;
   /** Do not add the route of the prefix. */
   readonly noPrefixRoute?: boolean;
+  /** A multicast address: the kernel joins its group, and leaves it when the address goes. */
+  readonly autoJoin?: boolean;
 }
 
 /** Filters of a list. */
@@ -61,7 +64,9 @@ function defaultScope({ ip }: Prefix): number {
 export function encodeAddress(type: number, flags: number, address: AddressSpec): Uint8Array {
   const ip = wireIp(address.prefix.ip);
   const bits =
-    (address.noDad === true ? IFA_F_NODAD : 0) | (address.noPrefixRoute === true ? IFA_F_NOPREFIXROUTE : 0);
+    (address.noDad === true ? IFA_F_NODAD : 0) |
+    (address.noPrefixRoute === true ? IFA_F_NOPREFIXROUTE : 0) |
+    (address.autoJoin === true ? IFA_F_MCAUTOJOIN : 0);
   const message = new MessageWriter(type, flags).fixed(INFO, (view) => {
     view.setUint8(0, familyOf(address.prefix.ip));
     view.setUint8(1, wireLength(address.prefix));

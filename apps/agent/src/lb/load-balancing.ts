@@ -23,6 +23,7 @@ import { DenyLists } from "./deny.ts";
 import { ProxyHealthz } from "./healthz.ts";
 import { isLoopback } from "./kernel-rows.ts";
 import { L2Announcer } from "./l2.ts";
+import { SolicitedGroups } from "./l2-groups.ts";
 import { announcedBefore, l2Port } from "./l2-rows.ts";
 import { LocalPods } from "./local-pods.ts";
 import { LostSockets } from "./lost-sockets.ts";
@@ -72,12 +73,15 @@ export class LoadBalancing {
     this.addresses = new NodeAddresses(netlink, services.nodePortAddresses, log);
     this.acceleration = new Acceleration(kernel, netlink, config.loadBalancerAcceleration, log);
     this.deny = new DenyLists(kernel.maps.deny, services.deny, log);
+    const restored = announcedBefore(kernel.maps.l2);
+    const groups = new SolicitedGroups(netlink, log);
+    groups.join(restored);
     this.l2 = new L2Announcer({
       client,
       nodeName,
       leaseNamespace: config.leaseNamespace,
-      port: l2Port(kernel.maps.l2),
-      restored: announcedBefore(kernel.maps.l2),
+      port: l2Port(kernel.maps.l2, groups),
+      restored,
       times: {
         leaseDurationMs: config.l2AnnouncementsLeaseDuration * 1000,
         renewDeadlineMs: config.l2AnnouncementsRenewDeadline * 1000,
