@@ -90,17 +90,28 @@ AX_INLINE __u8 hops_left(struct __sk_buff *skb, const struct ax_work *w)
 	return hops;
 }
 
+/*
+ * The size that the way has room for, 0: any. Where there is a tunnel, other ways out take what came in through the same
+ * device: servers in another node's own network know nothing of the tunnel's size.
+ */
+AX_INLINE __u32 way_mtu(const struct ax_work *w, const struct ax_config *cfg)
+{
+	return cfg->flags & AX_CFG_TUNNEL && w->dst.path != AX_PATH_TUNNEL ? 0 : cfg->mtu;
+}
+
 /* AX_EDGE_GO_ON when the packet, and `more` bytes around it, can be forwarded: else the verdict. */
 AX_GLOBAL int edge_passes(struct __sk_buff *skb, struct ax_work *w, __u32 more)
 {
 	struct ax_config *cfg = config();
+	__u32 mtu;
 
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
 	if (hops_left(skb, w) <= 1)
 		return edge_complain(skb, w, cfg, AX_SAY_TIME, 0);
-	if (cfg->mtu && wire_length(skb, w) + more > cfg->mtu && !may_fragment(skb, w))
-		return edge_complain(skb, w, cfg, AX_SAY_TOO_BIG, cfg->mtu - more);
+	mtu = way_mtu(w, cfg);
+	if (mtu && wire_length(skb, w) + more > mtu && !may_fragment(skb, w))
+		return edge_complain(skb, w, cfg, AX_SAY_TOO_BIG, mtu - more);
 	return AX_EDGE_GO_ON;
 }
 

@@ -8,6 +8,7 @@ import { anyAddress, bits, Edge, isV4, l4At, NODEPORT, nowS, VIP } from "./edge.
 import { forwardedOf, putFlow } from "./flows.ts";
 import { echo, other, Proto, Tcp, tcp, udp } from "./packet.ts";
 import { families, guarded } from "./scene.ts";
+import { Wire } from "./wire.ts";
 
 /** The node's edge where things are not as usual: foreign backends, moved addresses, short frames, what nobody can read. */
 const GRE = 47;
@@ -119,6 +120,26 @@ describe.each(families)("the edge, $name", (f) => {
     edge.node.service(0, { ip: vip, port: 0, proto: 0 }, [], { flags: SvcFlags.LOADBALANCER });
     for (const packet of stray) expect(edge.arrives(packet).verdict).toBe(Verdict.DROP);
     expect(edge.arrives(other({ src: f.world, dst: f.node }, GRE)).verdict).toBe(Verdict.PASS);
+  });
+
+  test("where there is a tunnel, only what goes through it has to fit into it", async () => {
+    const wire = await Wire.create();
+    try {
+      edge.node.configure({ flags: edge.node.config.flags | ConfigFlags.TUNNEL, mtu: 1400 });
+      const client = { ...dial, src: isV4(f) ? "192.0.2.9" : "2001:db8::9" };
+      const large = tcp({ ...client, payload: new Uint8Array(1400) });
+      if (isV4(f)) large[20] = 0x40;
+      edge.nodePort(f, [{ ip: f.otherNode, port: 80 }]);
+      const native = wire.tc(edge.node, "node_from", large);
+      expect(native.verdict).toBe(Verdict.REDIRECT);
+      expect(dissect(native.out)).toMatchObject({ src: f.node, dst: f.otherNode, dport: 80, wrong: [] });
+      edge.node.map("ax_svc_flows").clear();
+      edge.nodePort(f, [{ ip: f.c, port: 80 }]);
+      const tunnelled = dissect(wire.tc(edge.node, "node_from", large).out);
+      expect(tunnelled).toMatchObject({ dst: client.src, ...(isV4(f) ? { type: 3, code: 4 } : { type: 2 }) });
+    } finally {
+      await wire.remove();
+    }
   });
 
   test("the tunnel's packets are the tunnel's, whatever else has its port", () => {
