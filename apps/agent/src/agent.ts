@@ -30,7 +30,7 @@ import {
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, inCluster, KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
 import { LinkReaper, Netlink, netnsCookie } from "@axoneme/netlink";
-import { FlowMetrics, Observer } from "@axoneme/observe";
+import { Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
 import { ApiServer } from "./api-server.ts";
@@ -41,6 +41,7 @@ import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
+import { createFlowMetrics } from "./flow-metrics.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
 import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
@@ -319,10 +320,7 @@ class Composition {
     const registry = this.#createRegistry(lifecycle, this.#collector);
     const resolver = this.#createResolver();
     const observer = this.#createObserver(resolver);
-    const flowMetrics = new FlowMetrics({
-      registry,
-      resolver: { ruleById: (id) => flowRule(this.#policy, id) },
-    });
+    const flowMetrics = createFlowMetrics(this.#config, registry, resolver, this.#ipcache, this.#log);
     const routes = createRoutes({
       version,
       config: this.#config,

@@ -1,4 +1,5 @@
 import { logLevels, type OptionSet, type Values } from "@axoneme/app";
+import { hubbleOptions } from "./hubble-options.ts";
 import { serviceOptions } from "./lb/options.ts";
 
 /**
@@ -88,13 +89,6 @@ export const agentOptions = {
     min: 1,
     max: 3600,
   },
-  flowBufferCapacity: {
-    default: 65536,
-    doc: "flow records kept in memory",
-    liveness: "restart",
-    min: 1024,
-    max: 4194304,
-  },
   conntrackMax: { default: 131072, doc: "connections tracked", liveness: "drain", min: 1024, max: 16777216 },
   natMax: {
     default: 131072,
@@ -122,23 +116,7 @@ export const agentOptions = {
     doc: "host:port of /healthz and /metrics; empty: UNIX socket only",
     liveness: "restart",
   },
-  hubbleSocketPath: {
-    default: "",
-    doc: "UNIX socket that serves flows over gRPC; empty: hubble.sock in runDir",
-    liveness: "restart",
-  },
-  hubbleListenAddress: {
-    default: "",
-    doc: "host:port that serves flows to relays, mutual TLS only; empty: UNIX socket only",
-    liveness: "restart",
-  },
-  hubbleTlsCert: { default: "", doc: "PEM file of this node's certificate for flows", liveness: "restart" },
-  hubbleTlsKey: { default: "", doc: "PEM file of its key", liveness: "restart" },
-  hubbleTlsClientCa: {
-    default: "",
-    doc: "PEM file of the CA that signs certificates of readers",
-    liveness: "restart",
-  },
+  ...hubbleOptions,
   logLevel: { default: "info", doc: "least severe line logged", liveness: "restart", oneOf: logLevels },
 } as const satisfies OptionSet;
 

@@ -1,4 +1,5 @@
 import { formatIp, formatMac, type Ip } from "@axoneme/base";
+import { dropDirection, traceDirection } from "./direction.ts";
 import { dropReasonName } from "./drop-reason.ts";
 import { endpointOf } from "./endpoint.ts";
 import type { Flow, FlowIcmp, FlowLayer4, FlowPolicy, FlowPorts, TrafficDirection } from "./flow.ts";
@@ -184,20 +185,12 @@ function setDropReason(flow: Flow, reason: number): void {
 function setDrop(flow: Flow, event: RawEvent, resolver: FlowResolver): void {
   flow.verdict = "DROPPED";
   setDropReason(flow, event.subtype);
-  const direction = dropDirection(event);
+  const direction = dropDirection(event.flags, event.srcEp, event.dstEp);
   if (direction === undefined) return;
   flow.traffic_direction = direction;
   if (event.subtype !== policyDenied && event.subtype !== policyDenyRule) return;
   const rule = direction === "EGRESS" ? event.ruleEgress : event.ruleIngress;
   setPolicies(flow, direction, true, resolver.ruleById(rule));
-}
-
-/** Where a drop happened: at the side that refused, else at the endpoint whose program saw the packet. */
-function dropDirection(event: RawEvent): TrafficDirection | undefined {
-  if ((event.flags & eventFlag.deniedEgress) !== 0) return "EGRESS";
-  if ((event.flags & eventFlag.deniedIngress) !== 0) return "INGRESS";
-  if (event.srcEp !== 0) return "EGRESS";
-  return event.dstEp !== 0 ? "INGRESS" : undefined;
 }
 
 function setTrace(flow: Flow, event: RawEvent): void {
@@ -210,17 +203,8 @@ function setTrace(flow: Flow, event: RawEvent): void {
   const isReply = reason === traceReasonReply;
   flow.is_reply = isReply;
   if (isReply) flow.reply = true;
-  const direction = traceDirection(event, isReply);
+  const direction = traceDirection(event.subtype, isReply, event.srcEp, event.dstEp);
   if (direction !== undefined) flow.traffic_direction = direction;
-}
-
-/** Direction of the connection (not of the packet) as seen from the endpoint whose program reports it. */
-function traceDirection(event: RawEvent, isReply: boolean): TrafficDirection | undefined {
-  const atDestination = event.subtype === 0;
-  const reporter = atDestination ? event.dstEp : event.srcEp !== 0 ? event.srcEp : event.dstEp;
-  if (reporter === 0) return undefined;
-  const reporterIsSource = reporter === event.srcEp;
-  return reporterIsSource !== isReply ? "EGRESS" : "INGRESS";
 }
 
 function setSock(flow: Flow, event: RawEvent): void {

@@ -1,9 +1,11 @@
+export { directionOf } from "./direction.ts";
 export {
   dropReasonName,
   dropReasonNames,
   dropReasonNumber,
   dropReasonText,
 } from "./drop-reason.ts";
+export { endpointOf } from "./endpoint.ts";
 export { matchTypeOf, toFlows } from "./expand.ts";
 export { compileFilter, type FlowMatcher } from "./filter/compile.ts";
 export { compileSelector } from "./filter/selector.ts";

@@ -1,5 +1,6 @@
 export * from "./api.ts";
 export * from "./grpc/lazy.ts";
-export { FlowMetrics, type FlowMetricsOptions } from "./metrics.ts";
+export { FlowMetrics, type FlowMetricsOptions } from "./metrics/flow-metrics.ts";
+export { type MetricSpecs, parseMetricSpecs } from "./metrics/spec.ts";
 export { Observer, type ObserverOptions } from "./observer.ts";
 export { checkFlowsQuery, parseFlowsQuery, parseMonitorQuery } from "./query.ts";

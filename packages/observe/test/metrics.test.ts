@@ -1,6 +1,7 @@
+import { emptyResolver } from "@axoneme/flow";
 import { Registry } from "prom-client";
 import { expect, it } from "vitest";
-import { FlowMetrics } from "../src/index.ts";
+import { FlowMetrics, parseMetricSpecs } from "../src/index.ts";
 import { batchOf, type TestRecord } from "./records.ts";
 
 function setUp(seriesLimit?: number): {
@@ -10,11 +11,14 @@ function setUp(seriesLimit?: number): {
 } {
   const registry = new Registry();
   const resolver = {
+    ...emptyResolver("node1"),
     ruleById: (id: number) => (id === 0 ? undefined : { policies: [], defaultDeny: true }),
   };
+  const { specs } = parseMetricSpecs(["flow drop tcp icmp port-distribution policy"]);
   const metrics = new FlowMetrics({
     registry,
     resolver,
+    specs,
     ...(seriesLimit === undefined ? {} : { seriesLimit }),
   });
   return { metrics, registry, add: (...records) => metrics.count(batchOf(records), records.length) };

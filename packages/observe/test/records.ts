@@ -14,6 +14,12 @@ export interface TestRecord {
   dstEp?: number;
   srcIdentity?: number;
   dstIdentity?: number;
+  /** IPv4; 10.0.0.1 and 10.0.0.2 unless given. */
+  saddr?: readonly number[];
+  daddr?: readonly number[];
+  icmpType?: number;
+  ruleEgress?: number;
+  ruleIngress?: number;
   /** Milliseconds of CLOCK_MONOTONIC. */
   ms?: number;
 }
@@ -37,9 +43,12 @@ export function batchOf(records: readonly TestRecord[]): Uint8Array {
     view.setUint16(o + at.dstEp, record.dstEp ?? 0, true);
     view.setUint32(o + at.srcIdentity, record.srcIdentity ?? 0, true);
     view.setUint32(o + at.dstIdentity, record.dstIdentity ?? 0, true);
-    // v4-mapped 10.0.0.1 and 10.0.0.2
-    bytes.set([0xff, 0xff, 10, 0, 0, 1], o + at.saddr + 10);
-    bytes.set([0xff, 0xff, 10, 0, 0, 2], o + at.daddr + 10);
+    view.setUint8(o + at.icmpType, record.icmpType ?? 0);
+    view.setUint32(o + at.ruleEgress, record.ruleEgress ?? 0, true);
+    view.setUint32(o + at.ruleIngress, record.ruleIngress ?? 0, true);
+    // v4-mapped
+    bytes.set([0xff, 0xff, ...(record.saddr ?? [10, 0, 0, 1])], o + at.saddr + 10);
+    bytes.set([0xff, 0xff, ...(record.daddr ?? [10, 0, 0, 2])], o + at.daddr + 10);
   }
   return bytes;
 }

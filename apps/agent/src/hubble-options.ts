@@ -1,0 +1,41 @@
+import type { OptionSet } from "@axoneme/app";
+
+/** The agent's options that are about flows: what is kept, counted and served. */
+export const hubbleOptions = {
+  flowBufferCapacity: {
+    default: 65536,
+    doc: "flow records kept in memory",
+    liveness: "restart",
+    min: 1024,
+    max: 4194304,
+  },
+  hubbleMetrics: {
+    default: ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "dns"] as readonly string[],
+    doc: "hubble_* metrics, each name[:option;...], as flow:sourceContext=workload-name|reserved-identity;labelsContext=source_namespace",
+    liveness: "restart",
+  },
+  hubbleMetricsSeriesMax: {
+    default: 4096,
+    doc: "series of one hubble_* metric at most; the rest is counted together as other",
+    liveness: "restart",
+    min: 16,
+    max: 1_000_000,
+  },
+  hubbleSocketPath: {
+    default: "",
+    doc: "UNIX socket that serves flows over gRPC; empty: hubble.sock in runDir",
+    liveness: "restart",
+  },
+  hubbleListenAddress: {
+    default: "",
+    doc: "host:port that serves flows to relays, mutual TLS only; empty: UNIX socket only",
+    liveness: "restart",
+  },
+  hubbleTlsCert: { default: "", doc: "PEM file of this node's certificate for flows", liveness: "restart" },
+  hubbleTlsKey: { default: "", doc: "PEM file of its key", liveness: "restart" },
+  hubbleTlsClientCa: {
+    default: "",
+    doc: "PEM file of the CA that signs certificates of readers",
+    liveness: "restart",
+  },
+} as const satisfies OptionSet;

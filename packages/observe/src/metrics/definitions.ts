@@ -1,0 +1,124 @@
+import {
+  dropReasonName,
+  dropReasonText,
+  eventType,
+  icmpText,
+  ipProtocol,
+  matchTypeText,
+  protocolName,
+  tracePointText,
+} from "@axoneme/flow";
+import { type RawFlow, verdict } from "./raw-flow.ts";
+import type { MetricName } from "./spec.ts";
+
+/** A metric that is counted on raw fields. What tells its series apart is packed into one number below 2^29. */
+export interface MetricDefinition {
+  readonly metric: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  /** The series that a flow belongs to; -1 when it is not counted. */
+  readonly base: (flow: RawFlow) => number;
+  /** Label values of a series. */
+  readonly texts: (base: number) => readonly string[];
+}
+
+const verdictNames = [
+  "VERDICT_UNKNOWN",
+  "FORWARDED",
+  "DROPPED",
+  "ERROR",
+  "AUDIT",
+  "REDIRECTED",
+  "TRACED",
+  "TRANSLATED",
+];
+const tcpFlagNames = ["SYN", "SYN-ACK", "FIN", "RST"];
+/** Host identity: its verdicts are not counted (as in the field). */
+const hostIdentity = 1;
+
+const family = (bit: number): string => (bit === 0 ? "IPv4" : "IPv6");
+const isIcmp = (proto: number): boolean => proto === ipProtocol.icmp || proto === ipProtocol.icmpv6;
+
+/** What is counted on raw fields, by the name that asks for it. */
+export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefinition>> = {
+  flow: {
+    metric: "hubble_flows_processed_total",
+    help: "Flows seen, whether or not anybody read them",
+    labels: ["protocol", "type", "subtype", "verdict"],
+    base: (flow) => {
+      const type = flow.part.kind === "verdict" ? eventType.policyVerdict : flow.part.type;
+      const subtype = flow.part.kind === "verdict" ? 0 : flow.subtype;
+      return (((((flow.proto << 8) | type) << 8) | subtype) << 3) | flow.verdict;
+    },
+    texts: (base) => [
+      protocolName(base >> 19),
+      ...typeLabels((base >> 11) & 0xff, (base >> 3) & 0xff),
+      verdictNames[base & 7] ?? "",
+    ],
+  },
+  drop: {
+    metric: "hubble_drop_total",
+    help: "Flows with verdict DROPPED",
+    labels: ["reason", "protocol"],
+    base: (flow) => (flow.verdict === verdict.dropped ? (flow.proto << 8) | flow.dropReason : -1),
+    texts: (base) => [dropReasonName(base & 0xff), protocolName(base >> 8)],
+  },
+  policy: {
+    metric: "hubble_policy_verdicts_total",
+    help: "Policy verdicts",
+    labels: ["direction", "match", "action"],
+    base: (flow) => {
+      if (flow.part.kind !== "verdict" || flow.sourceIdentity === hostIdentity) return -1;
+      return (flow.verdict << 4) | (flow.matchType << 1) | (flow.part.direction === "EGRESS" ? 1 : 0);
+    },
+    texts: (base) => [
+      (base & 1) === 0 ? "ingress" : "egress",
+      matchTypeText((base >> 1) & 7),
+      (verdictNames[base >> 4] ?? "").toLowerCase(),
+    ],
+  },
+  tcp: {
+    metric: "hubble_tcp_flags_total",
+    help: "TCP flags of forwarded flows",
+    labels: ["flag", "family"],
+    base: (flow) => {
+      if (flow.proto !== ipProtocol.tcp || flow.verdict !== verdict.forwarded) return -1;
+      const flag = tcpFlagOf(flow.tcpFlags);
+      return flag < 0 ? -1 : (flag << 1) | flow.ipv6;
+    },
+    texts: (base) => [tcpFlagNames[base >> 1] ?? "", family(base & 1)],
+  },
+  icmp: {
+    metric: "hubble_icmp_total",
+    help: "ICMP flows",
+    labels: ["family", "type"],
+    base: (flow) => (isIcmp(flow.proto) ? (flow.icmp << 1) | (flow.proto === ipProtocol.icmpv6 ? 1 : 0) : -1),
+    texts: (base) => [family(base & 1), icmpText((base & 1) === 1, (base >> 1) & 0xff, base >> 9)],
+  },
+  "port-distribution": {
+    metric: "hubble_port_distribution_total",
+    help: "Forwarded flows that are not replies, by destination port",
+    labels: ["protocol", "port"],
+    base: (flow) => {
+      if (flow.verdict !== verdict.forwarded || !flow.isRequest) return -1;
+      const { proto } = flow;
+      const hasPorts = proto === ipProtocol.tcp || proto === ipProtocol.udp || proto === ipProtocol.sctp;
+      return ((hasPorts ? flow.destinationPort : 0) << 8) | proto;
+    },
+    texts: (base) => [protocolName(base & 0xff), `${base >> 8}`],
+  },
+};
+
+/** Index in tcpFlagNames; -1 when the flags are none of these. */
+function tcpFlagOf(bits: number): number {
+  if ((bits & 4) !== 0) return 3;
+  if ((bits & 1) !== 0) return 2;
+  if ((bits & 2) !== 0) return (bits & 16) !== 0 ? 1 : 0;
+  return -1;
+}
+
+function typeLabels(type: number, subtype: number): [string, string] {
+  if (type === eventType.drop) return ["Drop", dropReasonText(subtype)];
+  if (type === eventType.trace) return ["Trace", tracePointText(subtype)];
+  return type === eventType.policyVerdict ? ["PolicyVerdict", ""] : ["Unknown", `${type}`];
+}

@@ -1,0 +1,129 @@
+import { formatIp } from "@axoneme/base";
+import { at, endpointOf, type FlowResolver } from "@axoneme/flow";
+import type { PeerFacts, Side } from "./context.ts";
+
+/** Sides of flows remembered at a time. */
+const places = 8192;
+/** Places looked at before one is used anew. */
+const window = 8;
+/** Numbers of a key: four words of the address, identity, endpoint, endpoint of the other side. */
+const words = 7;
+/** Identities from here on stand for CIDRs: their addresses have no pods. */
+const localIdentity = 0x0100_0000;
+/** world, world-ipv4, world-ipv6 */
+const worlds = [2, 9, 10];
+
+const offsets = {
+  source: { ip: at.saddr, identity: at.srcIdentity, endpoint: at.srcEp, other: at.dstEp },
+  destination: { ip: at.daddr, identity: at.dstIdentity, endpoint: at.dstEp, other: at.srcEp },
+} as const;
+
+export interface PeerTableOptions {
+  readonly resolver: FlowResolver;
+  /** Whether values depend on the address (else the world is one peer), and on its names. */
+  readonly needsIp: boolean;
+  readonly needsNames: boolean;
+}
+
+/**
+ * Who the two sides of recent records are. Found by the raw fields, without an allocation; asked of the resolver when
+ * new and once an epoch, so that a pod which has taken over an address soon gets its own name.
+ */
+export class PeerTable {
+  readonly #options: PeerTableOptions;
+  readonly #keys = new Int32Array(places * words);
+  readonly #epochs = new Int32Array(places).fill(-1);
+  readonly #facts: (PeerFacts | undefined)[] = new Array<undefined>(places).fill(undefined);
+  readonly #versions = new Int32Array(places);
+  readonly #key = new Int32Array(words);
+  readonly #withoutIp: FlowResolver;
+  #keyHasIp = true;
+  #epoch = 0;
+  #victim = 0;
+
+  constructor(options: PeerTableOptions) {
+    this.#options = options;
+    this.#withoutIp = { ...options.resolver, byIp: () => undefined };
+  }
+
+  /** Places there are; the result of `find` is below. */
+  get places(): number {
+    return places;
+  }
+
+  /** What was known is asked anew. */
+  nextEpoch(): void {
+    this.#epoch = (this.#epoch + 1) & 0x7fff_ffff;
+  }
+
+  /** Changes when the facts of a place may have. */
+  versionOf(place: number): number {
+    return this.#versions[place] ?? 0;
+  }
+
+  /** Facts of a place that `find` gave. */
+  factsOf(place: number): PeerFacts | undefined {
+    return this.#facts[place];
+  }
+
+  /** Place of one side of the record at `o`; valid until the next call, which may be told to `keep` it. */
+  find(view: DataView, o: number, side: Side, keep = -1): number {
+    const of = offsets[side];
+    const home = this.#readKey(view, o, side);
+    for (let i = 0; i < window; i++) {
+      const place = (home + i) & (places - 1);
+      const epoch = this.#epochs[place];
+      if (epoch === -1) return this.#learn(place, view, o + of.ip);
+      if (!this.#holds(place)) continue;
+      return epoch === this.#epoch ? place : this.#learn(place, view, o + of.ip);
+    }
+    this.#victim = (this.#victim + 1) % window;
+    const place = (home + this.#victim) & (places - 1);
+    return this.#learn(place === keep ? (place ^ 1) & (places - 1) : place, view, o + of.ip);
+  }
+
+  /** Reads what tells peers apart; the place where to begin. */
+  #readKey(view: DataView, o: number, side: Side): number {
+    const of = offsets[side];
+    const key = this.#key;
+    const identity = view.getUint32(o + of.identity, true);
+    const endpoint = view.getUint16(o + of.endpoint, true);
+    const { needsIp, needsNames } = this.#options;
+    const anonymous = endpoint === 0 && (identity >= localIdentity || worlds.includes(identity));
+    const byIp = needsIp || needsNames || !anonymous;
+    this.#keyHasIp = byIp;
+    for (let i = 0; i < 4; i++) key[i] = byIp ? view.getInt32(o + of.ip + 4 * i, true) : 0;
+    key[4] = identity;
+    key[5] = endpoint;
+    key[6] = needsNames ? view.getUint16(o + of.other, true) : 0;
+    let hash = 0;
+    for (let i = 0; i < words; i++) {
+      hash = Math.imul(hash ^ (key[i] ?? 0), 0x9e37_79b1);
+      hash ^= hash >>> 15;
+    }
+    return hash & (places - 1);
+  }
+
+  #holds(place: number): boolean {
+    const start = place * words;
+    for (let i = 0; i < words; i++) if (this.#keys[start + i] !== this.#key[i]) return false;
+    return true;
+  }
+
+  #learn(place: number, view: DataView, ipAt: number): number {
+    const { resolver, needsNames } = this.#options;
+    const ip = new Uint8Array(view.buffer, view.byteOffset + ipAt, 16).slice();
+    const identity = (this.#key[4] ?? 0) >>> 0;
+    const other = this.#key[6] ?? 0;
+    const names = needsNames && other !== 0 ? resolver.namesOf?.(ip, other) : undefined;
+    this.#keys.set(this.#key, place * words);
+    this.#epochs[place] = this.#epoch;
+    this.#versions[place] = ((this.#versions[place] ?? 0) + 1) & 0x7fff_ffff;
+    this.#facts[place] = {
+      endpoint: endpointOf(this.#keyHasIp ? resolver : this.#withoutIp, ip, this.#key[5] ?? 0, identity),
+      ip: formatIp(ip),
+      names: names ?? [],
+    };
+    return place;
+  }
+}
