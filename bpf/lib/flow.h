@@ -145,7 +145,8 @@ AX_GLOBAL int edge_known(struct ax_work *w)
 	if (!backend || flow_is_over(flow, &w->pkt, w->now_s) || (opens_tcp(&w->pkt) && backend->state) ||
 	    has_lost_source(cfg, flow)) {
 		bpf_map_delete_elem(&ax_svc_flows, &w->flow_key);
-		if (backend && flow->kind == AX_FLOW_SNAT) {
+		/* the row's memory may be another flow's by now */
+		if (backend && w->edge.kind == AX_FLOW_SNAT) {
 			edge_reverse_key(&w->nat_reverse, &w->edge, &w->pkt);
 			bpf_map_delete_elem(&ax_nat, &w->nat_reverse);
 		}
