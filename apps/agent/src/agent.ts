@@ -78,6 +78,7 @@ import {
 import { PolicyModule } from "./state/policy.ts";
 import { PolicyObjects, trimSelecting } from "./state/policy-objects.ts";
 import { flowRule } from "./state/rules.ts";
+import { TierPolicies } from "./state/tier-policies.ts";
 import { Watches } from "./state/watches.ts";
 
 /** Devices of pods that went are removed together: the kernel takes as long for a hundred as for one. */
@@ -196,6 +197,7 @@ class Composition {
   readonly #nodePublisher: NodePublisher;
   readonly #endpointPublisher: EndpointPublisher;
   readonly #watches: Watches;
+  readonly #tierPolicies: TierPolicies;
   readonly #remote: RemoteEndpoints;
   readonly #pool: NodePool;
   readonly #podCidrs: PodCidrs;
@@ -235,6 +237,7 @@ class Composition {
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#watches = new Watches(client, log);
+    this.#tierPolicies = new TierPolicies(client, log, (kind) => this.#policy.tierPolicies(kind));
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
     this.#endpointPublisher = new EndpointPublisher(client, log);
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
@@ -277,8 +280,9 @@ class Composition {
     const namespaces = this.#watches.add(
       builtinResources.namespaces,
       {
-        onAdd: ({ metadata }) => this.#endpoints.namespaceChanged(metadata.name),
-        onUpdate: ({ metadata }) => this.#endpoints.namespaceChanged(metadata.name),
+        onAdd: (namespace) => this.#namespaceChanged(namespace),
+        onUpdate: (namespace) => this.#namespaceChanged(namespace),
+        onDelete: ({ metadata }) => this.#policy.setNamespaceAudited(metadata.name, false),
       },
       { trim: trimNamespace },
     );
@@ -313,6 +317,11 @@ class Composition {
     });
     this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
     return endpoints;
+  }
+
+  #namespaceChanged({ metadata, audited }: ReturnType<typeof trimNamespace>): void {
+    this.#policy.setNamespaceAudited(metadata.name, audited);
+    this.#endpoints.namespaceChanged(metadata.name);
   }
 
   compose(): Lifecycle {
@@ -360,6 +369,7 @@ class Composition {
         ),
       )
       .add(this.#watches)
+      .add(this.#tierPolicies)
       .add(this.#collector)
       .add(new CniServer(join(this.#config.runDir, "cni.sock"), this.#endpoints, this.#log))
       .add({
@@ -403,7 +413,7 @@ class Composition {
       else this.#kernel.attachments.detachSockets();
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
-      await this.#watches.synced();
+      await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
       this.#policy.open();
       await this.#endpoints.restore();
       this.#endpoints.reconcilePublished(this.#remote.own());

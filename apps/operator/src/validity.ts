@@ -10,9 +10,10 @@ import {
   type KubeObject,
   type Resource,
   resources,
+  tierPolicyResources,
 } from "@axoneme/kube";
 import { compileL2Policy } from "@axoneme/loadbalancer";
-import { type Problem, parseCidrGroup, parseCiliumPolicy } from "@axoneme/policy";
+import { type Problem, parseCidrGroup, parseCiliumPolicy, parseTierPolicy } from "@axoneme/policy";
 import { StatusWriter, type WantedCondition, type WantedStatus } from "./statuswriter.ts";
 
 interface Around {
@@ -43,6 +44,9 @@ export class Validity implements Module {
     this.#writers = [
       policies(resources.ciliumnetworkpolicies),
       policies(resources.ciliumclusterwidenetworkpolicies),
+      ...tierPolicyResources.map((resource) =>
+        writer(resource, (policy) => problemStatus(parseTierPolicy({ ...policy, kind: resource.kind }))),
+      ),
       writer(resources.ciliumcidrgroups, groupStatus),
       writer(resources.ciliuml2announcementpolicies, l2Status),
       writer(resources.edgedenylists, denyListStatus),
@@ -67,7 +71,10 @@ export class Validity implements Module {
 }
 
 function policyStatus(policy: CiliumPolicy): WantedStatus {
-  const { problems } = parseCiliumPolicy(policy);
+  return problemStatus(parseCiliumPolicy(policy));
+}
+
+function problemStatus({ problems }: { problems: readonly Problem[] }): WantedStatus {
   const invalid = problems.some(({ severity }) => severity === "invalid");
   const text = (each: Problem): string => `${each.path}: ${each.message}`;
   // Of a valid policy: what of it has no effect here.

@@ -70,6 +70,7 @@ export {
   type ListWatchHealth,
   type ListWatchOptions,
 } from "./listwatch.ts";
+export { tierPolicyResources } from "./policyapi.ts";
 export {
   type ApplyOptions,
   type List,

@@ -6,6 +6,7 @@ import type { ParseContext } from "./networkpolicy.ts";
 import { isObject, type Raw, Reader, text } from "./reader.ts";
 import { Direction, type Policy, type PolicySpec, type Rule, TIER_NORMAL, Verdict } from "./rule.ts";
 import { equals, type Selector } from "./selector.ts";
+import { audited } from "./trial.ts";
 
 const SPEC: ReadonlySet<string> = new Set([
   "endpointSelector",
@@ -40,6 +41,7 @@ export function parseCiliumPolicy(object: unknown, context: ParseContext = {}): 
   const namespace = clusterwide ? undefined : (text(metadata["namespace"]) ?? "default");
   const uid = text(metadata["uid"]);
   const specReader = new SpecReader(reader, namespace, context.cluster ?? "default");
+  const trial = audited(reader, metadata, namespace, context);
   const bodies: [path: string, body: unknown][] = [];
   if (raw["spec"] !== undefined && raw["spec"] !== null) bodies.push(["spec", raw["spec"]]);
   for (const [i, body] of (reader.list(raw, "specs", "") ?? []).entries()) bodies.push([`specs[${i}]`, body]);
@@ -51,7 +53,10 @@ export function parseCiliumPolicy(object: unknown, context: ParseContext = {}): 
       name: text(metadata["name"]) ?? "",
       ...(uid !== undefined && { uid }),
     },
-    specs: bodies.flatMap(([path, body]) => specReader.read(path, body) ?? []),
+    specs: bodies.flatMap(([path, body]) => {
+      const spec = specReader.read(path, body);
+      return spec === undefined ? [] : [{ ...spec, ...trial }];
+    }),
     problems: reader.problems,
   };
 }

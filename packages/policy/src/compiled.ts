@@ -1,7 +1,7 @@
 import { formatPrefix } from "@axoneme/base";
 import type { Catalog, PeerRef } from "./catalog.ts";
 import type { CidrIndex, CidrNode } from "./cidrindex.ts";
-import type { DistinctRows } from "./distinct.ts";
+import type { PolicyRows } from "./distinct.ts";
 import { l4Code, onePort } from "./l4.ts";
 import type { LabelIndex, SelectorNode } from "./labelindex.ts";
 import { namedKey, type PeerPorts } from "./peerports.ts";
@@ -21,7 +21,7 @@ import type { RuleInfo, RuleTable } from "./ruletable.ts";
 /** A group of endpoints to which the same specs apply with the same named ports, and its rows. */
 export interface Distinct {
   key: string;
-  rows: DistinctRows;
+  rows: PolicyRows;
   specs: Set<CompiledSpec>;
   endpoints: Set<number>;
   /** Ports that ingress rules mean by a name, in these endpoints: named -> ports. */
@@ -30,6 +30,8 @@ export interface Distinct {
   init: boolean;
   /** The built-in allow from the local host, when in force. */
   localhost: boolean;
+  /** Tiers, Pass or policies on trial are involved. */
+  layered: boolean;
 }
 
 /** A rule with its peers looked up. */
@@ -99,6 +101,7 @@ export function compileSpec(id: number, policy: PolicyRef, spec: PolicySpec, ind
       direction,
       verdict: Verdict.DEFAULT_DENY,
       precedence: 0,
+      ...onTrial(spec),
     });
   const compiled: CompiledSpec = {
     id,
@@ -131,7 +134,8 @@ function compileRule(rule: Rule, spec: CompiledSpec, policy: PolicyRef, indexes:
       path,
       direction,
       verdict,
-      precedence: precedence(spec.spec, verdict),
+      precedence: precedence(spec.spec, verdict, rule.order),
+      ...onTrial(spec.spec),
     }),
     direction,
     spec,
@@ -147,6 +151,10 @@ function compileRule(rule: Rule, spec: CompiledSpec, policy: PolicyRef, indexes:
     else acquireRef(compiled, peer, refs, indexes);
   }
   return Object.assign(compiled, { refs: [...refs] });
+}
+
+function onTrial(spec: PolicySpec): { audited?: true } {
+  return spec.audited ? { audited: true } : {};
 }
 
 function acquireRef(

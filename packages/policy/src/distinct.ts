@@ -1,4 +1,7 @@
+import { Heads, ShapeCounts } from "./heads.ts";
+import type { Default } from "./judge.ts";
 import { l4Code } from "./l4.ts";
+import type { Phases } from "./phases.ts";
 import { type PolicyChange, type PolicyHead, type PolicyRow, type PolicyRowKey, rowKey } from "./rows.ts";
 import { type Direction, Verdict } from "./rule.ts";
 import { outranks, type RuleInfo } from "./ruletable.ts";
@@ -13,31 +16,30 @@ interface RowState {
   dirty: boolean;
 }
 
-/** Writes by phase; phases of all policies go out one after the other. */
-export interface Phases {
-  headsWiden: PolicyChange[];
-  denyPuts: PolicyChange[];
-  allowPuts: PolicyChange[];
-  headsTurn: PolicyChange[];
-  allowDeletes: PolicyChange[];
-  denyDeletes: PolicyChange[];
-  headsNarrow: PolicyChange[];
-}
+/** Default deny by direction. */
+export type Defaults = readonly [ingress: Default, egress: Default];
 
-export function emptyPhases(): Phases {
-  return {
-    headsWiden: [],
-    denyPuts: [],
-    allowPuts: [],
-    headsTurn: [],
-    allowDeletes: [],
-    denyDeletes: [],
-    headsNarrow: [],
-  };
+/** The rows of one distinct policy: rules contribute to them, a commit writes what changed since the last. */
+export interface PolicyRows {
+  readonly policyId: number;
+  readonly rowCount: number;
+  /** A rule wants a row. */
+  add(code: number, identity: number, info: RuleInfo): void;
+  /** Takes back one `add`. */
+  remove(code: number, identity: number, info: RuleInfo): void;
+  /** Files the writes that bring the maps from the last commit to now. */
+  commit(defaults: Defaults, phases: Phases): void;
+  /** Writes that remove all of it from the maps. Nobody may use it any more. */
+  removal(): PolicyChange[];
+  /** The row as it should be. */
+  row(key: PolicyRowKey): PolicyRow | undefined;
+  /** All rules that want a row, with repetitions. */
+  reasons(key: PolicyRowKey): readonly RuleInfo[];
+  /** The head as it should be. */
+  head(direction: Direction, defaults: Defaults): PolicyHead;
+  /** All rows as they should be. */
+  rows(): Iterable<{ key: PolicyRowKey; row: PolicyRow }>;
 }
-
-/** Default of a direction: the rule that brought default deny, or undefined when not enforced. */
-export type Defaults = readonly [ingress: RuleInfo | undefined, egress: RuleInfo | undefined];
 
 const DIRECTIONS = [0, 1] as const;
 
@@ -49,32 +51,27 @@ const DIRECTIONS = [0, 1] as const;
  * deny rows first (whatever they stop is stopped in the new state), then allow rows (what they open is open in
  * the new state: all its denies stand already), then the default, then allow rows go (what loses them has no
  * other row in the new state), then deny rows go. Heads name the union of shapes meanwhile. This relies on deny
- * beating allow in both states.
+ * beating allow in both states: rules of other tiers, and those on trial, make a `LayeredRows`.
  */
-export class DistinctRows {
+export class DistinctRows implements PolicyRows {
   readonly policyId: number;
   readonly #tables = new Map<number, Map<number, RowState>>();
-  /** Rows by [direction][exact or any][shape]. */
-  readonly #shapes = new Uint32Array(2 * 2 * 32);
+  readonly #shapes = new ShapeCounts();
   #dirty: RowState[] = [];
-  #heads: [PolicyHead | undefined, PolicyHead | undefined] = [undefined, undefined];
+  readonly #heads: Heads;
   #count = 0;
   readonly #audit: boolean;
 
   constructor(policyId: number, audit: boolean) {
     this.policyId = policyId;
     this.#audit = audit;
+    this.#heads = new Heads(policyId);
   }
 
   get rowCount(): number {
     return this.#count;
   }
 
-  get hasChanges(): boolean {
-    return this.#dirty.length > 0;
-  }
-
-  /** A rule wants a row. */
   add(code: number, identity: number, info: RuleInfo): void {
     let table = this.#tables.get(code);
     if (table === undefined) {
@@ -91,7 +88,6 @@ export class DistinctRows {
     this.#touch(state);
   }
 
-  /** Takes back one `add`. */
   remove(code: number, identity: number, info: RuleInfo): void {
     const state = this.#tables.get(code)?.get(identity);
     const at = state?.rules.indexOf(info) ?? -1;
@@ -102,8 +98,7 @@ export class DistinctRows {
   }
 
   #counted(state: RowState, by: 1 | -1): void {
-    const at = shapeSlot(state.code, state.identity);
-    this.#shapes[at] = (this.#shapes[at] ?? 0) + by;
+    this.#shapes.count(state.code, state.identity, by);
     this.#count += by;
   }
 
@@ -113,14 +108,12 @@ export class DistinctRows {
     this.#dirty.push(state);
   }
 
-  /** Files the writes that bring the maps from the last commit to now. */
   commit(defaults: Defaults, phases: Phases): void {
-    const target = DIRECTIONS.map((direction) => this.#head(direction, defaults[direction]));
-    this.#openHeads(target, phases);
+    const target = DIRECTIONS.map((direction) => this.#head(direction, defaults[direction].enforced));
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const state of dirty) this.#commitRow(state, phases);
-    this.#closeHeads(target, phases);
+    this.#heads.turn(target, phases);
   }
 
   #commitRow(state: RowState, phases: Phases): void {
@@ -149,66 +142,23 @@ export class DistinctRows {
     if (table?.size === 0) this.#tables.delete(state.code);
   }
 
-  #openHeads(target: readonly PolicyHead[], phases: Phases): void {
-    for (const direction of DIRECTIONS) {
-      const old = this.#heads[direction];
-      const next = target[direction];
-      if (next === undefined || old === undefined) continue; // a new policy's heads are written last
-      const shapesExact = old.shapesExact | next.shapesExact;
-      const shapesAny = old.shapesAny | next.shapesAny;
-      const wide = { ...old, shapesExact, shapesAny };
-      const turned = { ...next, shapesExact, shapesAny };
-      if (!sameHead(old, wide)) phases.headsWiden.push(this.#putHead(direction, wide));
-      if (!sameHead(wide, turned)) phases.headsTurn.push(this.#putHead(direction, turned));
-      if (!sameHead(turned, next)) phases.headsNarrow.push(this.#putHead(direction, next));
-    }
-  }
-
-  #closeHeads(target: readonly PolicyHead[], phases: Phases): void {
-    for (const direction of DIRECTIONS) {
-      const next = target[direction];
-      if (next === undefined) continue;
-      if (this.#heads[direction] === undefined) phases.headsNarrow.push(this.#putHead(direction, next));
-      this.#heads[direction] = next;
-    }
-  }
-
-  #putHead(direction: Direction, head: PolicyHead): PolicyChange {
-    return { op: "putHead", policyId: this.policyId, direction, head };
-  }
-
   #head(direction: Direction, deny: RuleInfo | undefined): PolicyHead {
     const enforced = this.#audit ? Verdict.AUDIT : Verdict.DEFAULT_DENY;
     return {
-      shapesExact: this.#mask(direction, 0),
-      shapesAny: this.#mask(direction, 1),
+      ...this.#shapes.masks(direction),
       defaultRule: deny?.id ?? 0,
       defaultVerdict: deny === undefined ? Verdict.ALLOW : enforced,
     };
   }
 
-  #mask(direction: Direction, any: 0 | 1): number {
-    let mask = 0;
-    for (let shape = 0; shape <= 24; shape++) {
-      if ((this.#shapes[(direction * 2 + any) * 32 + shape] ?? 0) > 0) mask |= 1 << shape;
-    }
-    return mask;
-  }
-
   #row(info: RuleInfo): PolicyRow {
-    const denies = info.verdict !== Verdict.ALLOW;
-    const verdict = denies && this.#audit ? Verdict.AUDIT : info.verdict;
+    const denied = this.#audit ? Verdict.AUDIT : Verdict.DENY;
+    const verdict = info.verdict === Verdict.ALLOW ? Verdict.ALLOW : denied;
     return { precedence: info.precedence, ruleId: info.id, proxyPort: 0, verdict };
   }
 
-  /** Writes that remove all of it from the maps. Nobody may use it any more. */
   removal(): PolicyChange[] {
-    const changes: PolicyChange[] = [];
-    for (const direction of DIRECTIONS) {
-      if (this.#heads[direction] !== undefined) {
-        changes.push({ op: "deleteHead", policyId: this.policyId, direction });
-      }
-    }
+    const changes = this.#heads.removal();
     for (const [code, table] of this.#tables) {
       for (const state of table.values()) {
         if (state.committed === undefined) continue;
@@ -218,23 +168,19 @@ export class DistinctRows {
     return changes;
   }
 
-  /** The row as it should be, committed or not. */
   row(key: PolicyRowKey): PolicyRow | undefined {
     const winner = winnerOf(this.reasons(key));
     return winner && this.#row(winner);
   }
 
-  /** All rules that want a row, with repetitions. */
   reasons(key: PolicyRowKey): readonly RuleInfo[] {
     return this.#tables.get(l4Code(key.direction, key))?.get(key.identity)?.rules ?? [];
   }
 
-  /** The head as it should be. */
   head(direction: Direction, defaults: Defaults): PolicyHead {
-    return this.#head(direction, defaults[direction]);
+    return this.#head(direction, defaults[direction].enforced);
   }
 
-  /** All rows as they should be. */
   *rows(): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
     for (const [code, table] of this.#tables) {
       for (const { identity, rules } of table.values()) {
@@ -250,19 +196,4 @@ function winnerOf(rules: readonly RuleInfo[]): RuleInfo | undefined {
   let best: RuleInfo | undefined;
   for (const rule of rules) if (best === undefined || outranks(rule, best)) best = rule;
   return best;
-}
-
-function shapeSlot(code: number, identity: number): number {
-  const rest = code >>> 24; // direction * 32 + shape
-  const direction = rest >= 32 ? 1 : 0;
-  return (direction * 2 + (identity === 0 ? 1 : 0)) * 32 + (rest % 32);
-}
-
-function sameHead(a: PolicyHead, b: PolicyHead): boolean {
-  return (
-    a.shapesExact === b.shapesExact &&
-    a.shapesAny === b.shapesAny &&
-    a.defaultRule === b.defaultRule &&
-    a.defaultVerdict === b.defaultVerdict
-  );
 }

@@ -16,12 +16,12 @@ import {
   type PeerNode,
   reachCount,
 } from "./compiled.ts";
-import { emptyPhases } from "./distinct.ts";
 import { builtins, type Enforcement, Grouping, type Membership, membershipOf } from "./grouping.ts";
 import { l4Code, onePort } from "./l4.ts";
 import { LabelIndex, type SelectorNode } from "./labelindex.ts";
 import { PeerLinks } from "./peerlinks.ts";
 import { type ContainerPort, namedKey, type PeerPortChange, PeerPorts } from "./peerports.ts";
+import { emptyPhases } from "./phases.ts";
 import {
   type CidrGroup,
   groupLabels,
@@ -364,7 +364,7 @@ export class PolicyEngine implements RowSource {
     const distinct = this.#endpoints.get(endpointId)?.distinct;
     if (distinct === undefined) return { ingress: false, egress: false };
     const [ingress, egress] = this.#grouping.defaults(distinct);
-    return { ingress: ingress !== undefined, egress: egress !== undefined };
+    return { ingress: ingress.enforced !== undefined, egress: egress.enforced !== undefined };
   }
 
   // --- commit -----------------------------------------------------------------------------------------------

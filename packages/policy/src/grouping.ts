@@ -1,7 +1,9 @@
 import type { Labels } from "@axoneme/identity";
 import { type CompiledSpec, contributeRule, type Distinct } from "./compiled.ts";
 import { type Defaults, DistinctRows } from "./distinct.ts";
+import { type Default, isLayered } from "./judge.ts";
 import { anyL4, l4Code } from "./l4.ts";
+import { LayeredRows } from "./layered.ts";
 import { type ContainerPort, namedKey, type PeerPorts } from "./peerports.ts";
 import { Direction, type PolicyRef, precedence, TIER_NORMAL, Verdict } from "./rule.ts";
 import type { RuleInfo, RuleTable } from "./ruletable.ts";
@@ -16,6 +18,8 @@ export interface Membership {
   specs: readonly CompiledSpec[];
   resolution: ReadonlyMap<string, readonly number[]>;
   init: boolean;
+  /** Tiers, Pass or policies on trial are involved. */
+  layered: boolean;
 }
 
 /** Rules the engine adds by itself. */
@@ -46,7 +50,7 @@ export function membershipOf(
   ports: readonly ContainerPort[],
   enforcement: Enforcement,
 ): Membership {
-  const none: Membership = { key: "", specs: [], resolution: new Map(), init: false };
+  const none: Membership = { key: "", specs: [], resolution: new Map(), init: false, layered: false };
   if (enforcement === "never") return none;
   const sorted = [...specs].sort((a, b) => a.id - b.id);
   const init = labels["reserved:init"] !== undefined;
@@ -54,7 +58,7 @@ export function membershipOf(
   const resolution = resolve(sorted, ports);
   const names = [...resolution].map(([name, numbers]) => `${name}=${numbers.join(",")}`).sort();
   const key = `${init ? "init" : ""}|${sorted.map(({ id }) => id).join()}|${names.join(";")}`;
-  return { key, specs: sorted, resolution, init };
+  return { key, specs: sorted, resolution, init, layered: sorted.some(({ spec }) => isLayered(spec)) };
 }
 
 function resolve(specs: readonly CompiledSpec[], ports: readonly ContainerPort[]): Map<string, number[]> {
@@ -91,9 +95,12 @@ export class Grouping {
 
   /** A new distinct policy with all its rows, and no endpoint yet. */
   create(policyId: number, membership: Membership): Distinct {
+    const { audit } = this.#options;
+    const { layered } = membership;
     const distinct: Distinct = {
       key: membership.key,
-      rows: new DistinctRows(policyId, this.#options.audit),
+      rows: layered ? new LayeredRows(policyId, audit) : new DistinctRows(policyId, audit),
+      layered,
       specs: new Set(),
       endpoints: new Set(),
       resolution: membership.resolution,
@@ -106,7 +113,7 @@ export class Grouping {
 
   /** Whether `evolve` may turn one into the other: names that stay in use must mean the same ports. */
   canEvolve(distinct: Distinct, to: Membership): boolean {
-    if (distinct.init !== to.init) return false;
+    if (distinct.init !== to.init || distinct.layered !== to.layered) return false;
     for (const [name, ports] of distinct.resolution) {
       const next = to.resolution.get(name);
       if (next !== undefined && next.join() !== ports.join()) return false;
@@ -146,24 +153,35 @@ export class Grouping {
     else distinct.rows.remove(LOCALHOST_CODE, hostIdentity, this.#builtins.localhost);
   }
 
-  /** Which rule stands for default deny, per direction; among several the first by name. */
+  /** Which rules stand for default deny, per direction; among several the first by name. */
   defaults(distinct: Distinct): Defaults {
     return [this.#default(distinct, 0), this.#default(distinct, 1)];
   }
 
-  #default(distinct: Distinct, direction: 0 | 1): RuleInfo | undefined {
-    let first: RuleInfo | undefined;
-    for (const { deny } of distinct.specs) {
-      const info = deny[direction];
-      if (info !== undefined && (first === undefined || info.name < first.name)) first = info;
-    }
-    if (first !== undefined) return first;
-    if (distinct.init) return this.#builtins.init;
-    return this.#options.enforcement === "always" ? this.#builtins.always : undefined;
+  #default(distinct: Distinct, direction: 0 | 1): Default {
+    const { audited, enforced } = firstOf(distinct, direction);
+    const { init, always } = this.#builtins;
+    const builtin = distinct.init ? init : this.#options.enforcement === "always" ? always : undefined;
+    return { enforced: enforced ?? builtin, audited };
   }
 
   /** Unlinks a distinct policy nobody uses from its specs. */
   discard(distinct: Distinct): void {
     for (const spec of distinct.specs) spec.distincts.delete(distinct);
   }
+}
+
+function firstOf({ specs }: Distinct, direction: 0 | 1): Default {
+  const first: { enforced: RuleInfo | undefined; audited: RuleInfo | undefined } = {
+    enforced: undefined,
+    audited: undefined,
+  };
+  for (const { deny } of specs) {
+    const info = deny[direction];
+    if (info === undefined) continue;
+    const kind = info.audited ? "audited" : "enforced";
+    const other = first[kind];
+    if (other === undefined || info.name < other.name) first[kind] = info;
+  }
+  return first;
 }

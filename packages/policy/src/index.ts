@@ -38,3 +38,5 @@ export {
 } from "./rule.ts";
 export type { RuleInfo } from "./ruletable.ts";
 export { type Requirement, type Selector, selectorText } from "./selector.ts";
+export { parseTierPolicy } from "./tierpolicy.ts";
+export { auditAnnotation } from "./trial.ts";

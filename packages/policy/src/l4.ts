@@ -49,6 +49,14 @@ export function maskPort(port: number, shape: number): number {
   return shape <= 8 ? 0 : port & (0xffff << (24 - shape)) & 0xffff;
 }
 
+/** Whether an L4 prefix holds all of another. */
+export function covers4(outer: L4, inner: L4): boolean {
+  if (outer.shape > inner.shape) return false;
+  return (
+    outer.shape === 0 || (outer.proto === inner.proto && maskPort(inner.port, outer.shape) === outer.port)
+  );
+}
+
 /** Direction, shape, protocol and port as one number below 2^31: a Map key. */
 export function l4Code(direction: Direction, l4: L4): number {
   return ((direction * 32 + l4.shape) * 256 + l4.proto) * 0x1_0000 + l4.port;

@@ -1,7 +1,7 @@
 import { labelKeys } from "@axoneme/identity";
 import { readCidr } from "./cidr.ts";
 import { anyL4, anyPort, onePort, portRange, protocols } from "./l4.ts";
-import { isObject, type Raw, Reader, text } from "./reader.ts";
+import { isObject, isPort, type Raw, Reader, text } from "./reader.ts";
 import {
   Direction,
   type L4,
@@ -14,11 +14,14 @@ import {
   Verdict,
 } from "./rule.ts";
 import { equals, exists, type Requirement, type Selector } from "./selector.ts";
+import { audited } from "./trial.ts";
 
 /** What a reader of policies must know of its cluster. */
 export interface ParseContext {
   /** Name of the local cluster (default `default`). Selectors that name no cluster mean this one. */
   cluster?: string;
+  /** Whether the policies of a namespace are on trial (default: none is). */
+  isAudited?: (namespace: string) => boolean;
 }
 
 const ENTRY: ReadonlySet<string> = new Set(["from", "to", "ports"]);
@@ -36,6 +39,7 @@ export function parseNetworkPolicy(object: unknown, context: ParseContext = {}):
   const namespace = text(metadata["namespace"]) ?? "default";
   const uid = text(metadata["uid"]);
   const spec = new NetworkPolicyReader(reader, namespace, context.cluster ?? "default").spec(raw["spec"]);
+  const trial = audited(reader, metadata, namespace, context);
   return {
     ref: {
       kind: "NetworkPolicy",
@@ -43,7 +47,7 @@ export function parseNetworkPolicy(object: unknown, context: ParseContext = {}):
       name: text(metadata["name"]) ?? "",
       ...(uid !== undefined && { uid }),
     },
-    specs: spec === undefined ? [] : [spec],
+    specs: spec === undefined ? [] : [{ ...spec, ...trial }],
     problems: reader.problems,
   };
 }
@@ -196,8 +200,4 @@ class NetworkPolicyReader {
 function inNamespaces(namespaces: Selector): Requirement[] {
   const scoped = namespaces.requirements.map((r) => ({ ...r, key: `${labelKeys.namespaceLabels}${r.key}` }));
   return [...scoped, exists("k8s", labelKeys.namespace)];
-}
-
-function isPort(value: unknown): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= 65_535;
 }

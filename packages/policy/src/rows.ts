@@ -1,5 +1,5 @@
 import { l4Code, l4Of, maskPort } from "./l4.ts";
-import { type Direction, Verdict } from "./rule.ts";
+import { type Direction, type RowVerdict, Verdict } from "./rule.ts";
 
 /** Key of a row of `ax_policy`; `port` in host order. */
 export interface PolicyRowKey {
@@ -18,7 +18,7 @@ export interface PolicyRow {
   precedence: number;
   ruleId: number;
   proxyPort: number;
-  verdict: Verdict;
+  verdict: RowVerdict;
 }
 
 /** Value of a row of `ax_policy_heads`, key (policyId << 1 | direction). */
@@ -26,7 +26,7 @@ export interface PolicyHead {
   shapesExact: number;
   shapesAny: number;
   defaultRule: number;
-  defaultVerdict: Verdict;
+  defaultVerdict: RowVerdict;
 }
 
 /**
@@ -60,7 +60,7 @@ export interface RowQuery {
 
 /** What was decided and by which row. */
 export interface Decision {
-  verdict: Verdict;
+  verdict: RowVerdict;
   ruleId: number;
   /** The deciding row; absent = the head's default, or no policy. */
   key?: PolicyRowKey;

@@ -5,13 +5,23 @@ import type { Selector } from "./selector.ts";
 export const Direction = { INGRESS: 0, EGRESS: 1 } as const;
 export type Direction = (typeof Direction)[keyof typeof Direction];
 
-/** Numbers of `enum ax_policy_verdict`. */
-export const Verdict = { ALLOW: 0, DENY: 1, DEFAULT_DENY: 2, AUDIT: 3 } as const;
+/** Numbers of `enum ax_policy_verdict`. PASS is never in a row: such a rule leaves the decision to the next tier. */
+export const Verdict = { ALLOW: 0, DENY: 1, DEFAULT_DENY: 2, AUDIT: 3, PASS: 255 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
+
+/** What a row or a head can say. */
+export type RowVerdict = Exclude<Verdict, typeof Verdict.PASS>;
 
 /** The object a rule comes from. `Builtin` = none: what the engine adds by itself. */
 export interface PolicyRef {
-  kind: "NetworkPolicy" | "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" | "Builtin";
+  kind:
+    | "NetworkPolicy"
+    | "CiliumNetworkPolicy"
+    | "CiliumClusterwideNetworkPolicy"
+    | "ClusterNetworkPolicy"
+    | "AdminNetworkPolicy"
+    | "BaselineAdminNetworkPolicy"
+    | "Builtin";
   /** Absent for cluster-wide objects. */
   namespace?: string;
   name: string;
@@ -56,7 +66,9 @@ export interface Rule {
   /** Place in the object: `spec.ingress[0]`, `specs[1].egressDeny[2]`. */
   path: string;
   direction: Direction;
-  verdict: typeof Verdict.ALLOW | typeof Verdict.DENY;
+  verdict: typeof Verdict.ALLOW | typeof Verdict.DENY | typeof Verdict.PASS;
+  /** Place in the order of the spec's rules, where that decides (default 0): lower first, at most 127. */
+  order?: number;
   peers: readonly Peer[];
   l4: readonly L4[];
   named: readonly NamedPort[];
@@ -73,8 +85,10 @@ export interface PolicySpec {
   rules: readonly Rule[];
   /** Lower tiers decide first: Admin 100, Normal 200, Baseline 250. */
   tier: number;
-  /** Within the tier, lower first. */
+  /** Within the tier, lower first; at most 32,767. */
   priority: number;
+  /** On trial: decides nothing, but what it would deny is reported. */
+  audited?: boolean;
 }
 
 /**
@@ -103,12 +117,36 @@ export function policyKey(ref: Pick<PolicyRef, "kind" | "namespace" | "name">): 
 /** The normal tier's number. */
 export const TIER_NORMAL = 200;
 
+const TIERS: readonly number[] = [100, TIER_NORMAL, 250];
+const NORMAL_RANK = TIERS.indexOf(TIER_NORMAL);
+const LOW: Partial<Record<Verdict, number>> = { [Verdict.ALLOW]: 1, [Verdict.PASS]: 0 };
+
 /**
- * The u32 stored with a row; higher wins. Upper 24 bits: inverted order of tier and priority. Low byte: 255
- * deny, 1 allow, so that within one order any deny beats any allow.
+ * The rank of a rule; higher wins. Upper 24 bits: inverted order of tier, priority and place in the policy. Low
+ * byte: 255 deny, 1 allow, 0 pass, so that within one order any deny beats any allow.
  */
-export function precedence(spec: Pick<PolicySpec, "tier" | "priority">, verdict: Verdict): number {
-  const order =
-    Math.min(0xff, spec.tier) * 0x1_0000 + Math.min(0xffff, Math.max(0, Math.round(spec.priority)));
-  return (0xff_ffff - order) * 0x100 + (verdict === Verdict.ALLOW ? 1 : 255);
+export function precedence(spec: Pick<PolicySpec, "tier" | "priority">, verdict: Verdict, place = 0): number {
+  const tier = TIERS.findIndex((known) => known >= spec.tier);
+  const within = Math.min(32_767, Math.max(0, Math.round(spec.priority))) * 128 + Math.min(127, place);
+  const order = (tier < 0 ? TIERS.length : tier) * 0x40_0000 + within;
+  return (0xff_ffff - order) * 0x100 + (LOW[verdict] ?? 255);
+}
+
+function tierRank({ precedence: rank }: { precedence: number }): number {
+  return Math.floor((0xff_ffff - Math.floor(rank / 0x100)) / 0x40_0000);
+}
+
+/** Whether two rules are of one tier. */
+export function sameTier(a: { precedence: number }, b: { precedence: number }): boolean {
+  return tierRank(a) === tierRank(b);
+}
+
+/** Whether a rule's tier comes after the normal one: default deny is decided before. */
+export function isPastNormal(rule: { precedence: number }): boolean {
+  return tierRank(rule) > NORMAL_RANK;
+}
+
+/** Whether a spec is of the normal tier. */
+export function isNormalTier({ tier }: { tier: number }): boolean {
+  return tier === TIER_NORMAL;
 }

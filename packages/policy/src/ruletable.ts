@@ -9,8 +9,10 @@ export interface RuleInfo {
   path: string;
   direction: Direction;
   verdict: Verdict;
-  /** Of its rows. */
+  /** Its rank among rules. */
   precedence: number;
+  /** Of a policy on trial: reports, does not decide. */
+  audited?: boolean;
   /** Policy and path in one text, for people: `NetworkPolicy/shop/web spec.ingress[0]`. */
   name: string;
 }
@@ -37,7 +39,8 @@ export class RuleTable {
   /** The info of a rule, made when new; the same origin gets the same id again. Counts a user. */
   acquire(origin: Omit<RuleInfo, "id" | "name">): RuleInfo {
     const name = `${policyKey(origin.policy)} ${origin.path}`;
-    const key = `${name}/${origin.direction}/${origin.verdict}`;
+    const trial = origin.audited ? "/audited" : "";
+    const key = `${name}/${origin.direction}/${origin.verdict}/${origin.precedence}${trial}`;
     const known = this.#byKey.get(key) ?? this.#retired.get(key);
     const entry = known ?? { ...origin, name, id: this.#next++, key, users: 0 };
     entry.policy = origin.policy;

@@ -35,6 +35,9 @@ export const outsiders: Party[] = [
   { kind: "host" },
   { kind: "remote-node" },
   { kind: "apiserver" },
+  { kind: "health" },
+  { kind: "ingress" },
+  { kind: "unmanaged" },
   { kind: "world", ip: "10.0.0.1" },
   { kind: "world", ip: "10.1.2.3" },
   { kind: "world", ip: "192.0.2.1" },
@@ -185,12 +188,26 @@ const ciliumSelector = fc.oneof(
     { matchExpressions: [{ key: "k8s:io.kubernetes.pod.namespace", operator: "Exists" }] },
   ),
 );
+const entities = [
+  "all",
+  "world",
+  "cluster",
+  "cluster-mesh",
+  "host",
+  "remote-node",
+  "kube-apiserver",
+  "health",
+  "ingress",
+  "unmanaged",
+  "init",
+  "none",
+];
 const peersOf = (prefix: "from" | "to") =>
   fc.oneof(
     fc.constant({}),
     fc.array(ciliumSelector, { maxLength: 2 }).map((list) => ({ [`${prefix}Endpoints`]: list })),
     fc
-      .array(fc.constantFrom("all", "world", "cluster", "host", "remote-node", "kube-apiserver", "none"), {
+      .array(fc.constantFrom(...entities), {
         maxLength: 2,
       })
       .map((list) => ({ [`${prefix}Entities`]: list })),
@@ -246,11 +263,91 @@ const ciliumSpec = dense(
   ["ingress", "ingressDeny", "egress", "egressDeny"].some((field) => (spec[field] as unknown[])?.length > 0),
 );
 
+// --- tiers
+const scopedArb = fc.oneof(
+  fc.record({ namespaces: namespaceSelector }),
+  fc.record({ pods: fc.record({ namespaceSelector, podSelector: selector }) }),
+);
+const networks = fc.record({
+  networks: fc.subarray(["10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0", "fd00::/8"], {
+    minLength: 1,
+    maxLength: 2,
+  }),
+});
+const tierPeers = {
+  from: fc.array(scopedArb, { minLength: 1, maxLength: 2 }),
+  to: fc.array(fc.oneof(scopedArb, networks, fc.constant({ nodes: {} })), { minLength: 1, maxLength: 2 }),
+};
+const adminPorts = fc.option(
+  fc.array(
+    fc.constantFrom<object[]>(
+      { portNumber: { protocol: "TCP", port: 80 } },
+      { portNumber: { protocol: "UDP", port: 53 } },
+      { portRange: { start: 79, end: 443 } },
+      { namedPort: "http" },
+    ),
+    { minLength: 1, maxLength: 2 },
+  ),
+  { nil: undefined },
+);
+const protocols = fc.option(
+  fc.array(
+    fc.constantFrom<object[]>(
+      { tcp: { destinationPort: { number: 80 } } },
+      { tcp: {} },
+      { udp: { destinationPort: { range: { start: 50, end: 80 } } } },
+      { sctp: { destinationPort: { number: 80 } } },
+      { destinationNamedPort: "dns" },
+    ),
+    { minLength: 1, maxLength: 2 },
+  ),
+  { nil: undefined },
+);
+const tierRules = (field: "from" | "to", actions: string[], ports: object) =>
+  fc.array(dense(fc.record({ action: fc.constantFrom(...actions), [field]: tierPeers[field], ...ports })), {
+    maxLength: 3,
+  });
+const tierSpec = (actions: string[], ports: object, more: Record<string, fc.Arbitrary<unknown>>) =>
+  fc.record({
+    ...more,
+    subject: scopedArb,
+    ingress: tierRules("from", actions, ports),
+    egress: tierRules("to", actions, ports),
+  });
+const priority = fc.nat(2);
+/** A policy of another tier. */
+export const tierPolicyArb = fc.oneof(
+  fc
+    .tuple(
+      fc.constantFrom("one", "two"),
+      tierSpec(["Allow", "Deny", "Pass"], { ports: adminPorts }, { priority }),
+    )
+    .map(([name, spec]) => ({ kind: "AdminNetworkPolicy", metadata: { name }, spec })),
+  tierSpec(["Allow", "Deny"], { ports: adminPorts }, {}).map((spec) => ({
+    kind: "BaselineAdminNetworkPolicy",
+    metadata: { name: "default" },
+    spec,
+  })),
+  fc
+    .tuple(
+      fc.constantFrom("one", "two"),
+      tierSpec(
+        ["Accept", "Deny", "Pass"],
+        { protocols },
+        {
+          priority,
+          tier: fc.constantFrom("Admin", "Baseline"),
+        },
+      ),
+    )
+    .map(([name, spec]) => ({ kind: "ClusterNetworkPolicy", metadata: { name }, spec })),
+);
+
 const name = fc.constantFrom("one", "two", "three");
 const namespace = fc.constantFrom("red", "blue");
 
-/** A policy object of any kind. */
-export const policyArb = fc.oneof(
+/** Policies of the normal tier. */
+const normalPolicy = fc.oneof(
   fc.tuple(name, namespace, networkPolicy).map(([n, ns, spec]) => ({
     kind: "NetworkPolicy",
     metadata: { name: n, namespace: ns },
@@ -267,6 +364,18 @@ export const policyArb = fc.oneof(
     specs,
   })),
 );
+
+/** A policy object of any kind, some of them on trial. */
+export const policyArb = fc
+  .tuple(
+    fc.oneof({ weight: 3, arbitrary: normalPolicy }, { weight: 1, arbitrary: tierPolicyArb }),
+    fc.constantFrom(undefined, undefined, undefined, undefined, "true", "false"),
+  )
+  .map(([policy, audit]) =>
+    audit === undefined
+      ? policy
+      : { ...policy, metadata: { ...policy.metadata, annotations: { "policy.axoneme.io/audit": audit } } },
+  );
 export type RawPolicy = { kind: string; metadata: { name: string; namespace?: string } } & Record<
   string,
   unknown

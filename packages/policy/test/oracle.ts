@@ -17,6 +17,9 @@ export type Party =
   | { kind: "host" }
   | { kind: "remote-node" }
   | { kind: "apiserver" }
+  | { kind: "health" }
+  | { kind: "ingress" }
+  | { kind: "unmanaged" }
   | { kind: "world"; ip: string };
 
 // biome-ignore lint/suspicious/noExplicitAny: raw API objects; the oracle must not depend on our types
@@ -32,6 +35,7 @@ export interface Objects {
     selector: Record<string, string>;
     addresses: string[];
   }[];
+  auditedNamespaces: string[];
 }
 
 const CLUSTER = "default";
@@ -92,6 +96,8 @@ interface Opinion {
   isolates: boolean;
   allows: boolean;
   denies: boolean;
+  /** Of a policy of another tier: what its first rule that matches says. */
+  first?: { tier: string; priority: number; action: string } | undefined;
 }
 
 function k8s(policy: Raw, subject: Pod, peer: Party, ingress: boolean, proto: number, port: number): Opinion {
@@ -126,11 +132,16 @@ function label(pod: Pod, key: string): string | undefined {
 
 const ENTITY: Record<string, Party["kind"][]> = {
   world: ["world"],
-  cluster: ["pod", "host", "remote-node", "apiserver"],
+  cluster: ["pod", "host", "remote-node", "apiserver", "health", "ingress", "unmanaged"],
+  "cluster-mesh": ["pod", "host", "remote-node", "apiserver", "health", "ingress", "unmanaged"],
+  health: ["health"],
+  ingress: ["ingress"],
+  unmanaged: ["unmanaged"],
+  init: [],
   host: ["host"],
   "remote-node": ["remote-node", "apiserver"],
   "kube-apiserver": ["apiserver"],
-  all: ["pod", "host", "remote-node", "apiserver", "world"],
+  all: ["pod", "host", "remote-node", "apiserver", "world", "health", "ingress", "unmanaged"],
   none: [],
 };
 
@@ -269,27 +280,105 @@ function cilium(
   };
 }
 
+// --- tiers -----------------------------------------------------------------------------------------------------
+
+function scoped(raw: Raw, party: Party): boolean {
+  if (party.kind !== "pod") return false;
+  const namespaces = raw.namespaces ?? raw.pods.namespaceSelector;
+  return (
+    holdsAll(namespaces, (key) => party.namespaceLabels[key]) &&
+    holdsAll(raw.pods?.podSelector, (key) => party.labels[key])
+  );
+}
+
+function tierPeer(peer: Raw, party: Party): boolean {
+  if (peer.networks) return peer.networks.some((cidr: string) => inBlock(party, cidr));
+  if (peer.nodes) return ["host", "remote-node", "apiserver"].includes(party.kind);
+  return scoped(peer, party);
+}
+
+function tierPort(entry: Raw, proto: number, port: number, destination: Party): boolean {
+  const name = entry.namedPort ?? entry.destinationNamedPort;
+  if (name) return isNamed(destination, name, proto, port);
+  const [cnp] = ["tcp", "udp", "sctp"].filter((key) => entry[key]);
+  const where = cnp ? entry[cnp].destinationPort : (entry.portNumber ?? entry.portRange);
+  if (PROTO[cnp ? cnp.toUpperCase() : (where.protocol ?? "TCP")] !== proto) return false;
+  if (where === undefined) return true;
+  const range = where.range ?? where;
+  const single = where.number ?? where.port;
+  return port >= (single ?? range.start) && port <= (single ?? range.end);
+}
+
+function tiered(
+  policy: Raw,
+  subject: Pod,
+  peer: Party,
+  ingress: boolean,
+  proto: number,
+  port: number,
+): Opinion {
+  const no = { isolates: false, allows: false, denies: false };
+  const { kind, spec } = policy;
+  if (!scoped(spec.subject, subject)) return no;
+  const destination = ingress ? subject : peer;
+  const first = ((ingress ? spec.ingress : spec.egress) ?? []).find((rule: Raw) => {
+    const ports = rule.ports ?? rule.protocols ?? [];
+    return (
+      (ingress ? rule.from : rule.to).some((p: Raw) => tierPeer(p, peer)) &&
+      (ports.length === 0 || ports.some((p: Raw) => tierPort(p, proto, port, destination)))
+    );
+  });
+  if (first === undefined) return no;
+  const baseline = kind === "BaselineAdminNetworkPolicy" || spec.tier === "Baseline";
+  const tier = baseline ? "baseline" : "admin";
+  return { ...no, first: { tier, priority: spec.priority ?? 0, action: first.action } };
+}
+
 // --- all together ------------------------------------------------------------------------------------------------
 
-/** Whether the subject's own policies let the connection pass in one direction. */
-export function passes(
+/** The tier's word: of the lowest priority number that says anything; among equals a denial. */
+function tierSays(opinions: Opinion[], tier: string): string | undefined {
+  const said = opinions.flatMap(({ first }) => (first?.tier === tier ? [first] : []));
+  const best = Math.min(...said.map(({ priority }) => priority));
+  const actions = said.filter(({ priority }) => priority === best).map(({ action }) => action);
+  return (
+    actions.find((action) => action === "Deny") ?? actions.find((action) => action !== "Pass") ?? actions[0]
+  );
+}
+
+function decide(opinions: Opinion[], probesFromHost: boolean): boolean {
+  const admin = tierSays(opinions, "admin");
+  if (admin !== undefined && admin !== "Pass") return admin !== "Deny";
+  if (opinions.some((opinion) => opinion.denies)) return false;
+  if (opinions.some((opinion) => opinion.allows)) return true;
+  // The node may always reach its pods.
+  if (opinions.some((opinion) => opinion.isolates)) return probesFromHost;
+  return tierSays(opinions, "baseline") !== "Deny";
+}
+
+/** What the subject's own policies say of a connection in one direction. */
+export function verdict(
   policies: Raw[],
   subject: Pod,
   peer: Party,
   ingress: boolean,
   proto: number,
   port: number,
-  objects: Objects = { groups: [], services: [] },
-): boolean {
-  const opinions = policies.flatMap((policy) =>
-    policy.kind === "NetworkPolicy"
-      ? [k8s(policy, subject, peer, ingress, proto, port)]
-      : [policy.spec, ...(policy.specs ?? [])]
-          .filter((spec) => spec !== undefined)
-          .map((spec: Raw) => cilium(objects, policy, spec, subject, peer, ingress, proto, port)),
-  );
-  if (opinions.some((opinion) => opinion.denies)) return false;
-  const isolated = opinions.some((opinion) => opinion.isolates);
-  if (!isolated || opinions.some((opinion) => opinion.allows)) return true;
-  return ingress && peer.kind === "host"; // the node may always reach its pods
+  objects: Objects = { groups: [], services: [], auditedNamespaces: [] },
+): "allow" | "deny" | "audit" {
+  const opinionOf = (policy: Raw): Opinion[] => {
+    if (policy.kind === "NetworkPolicy") return [k8s(policy, subject, peer, ingress, proto, port)];
+    if (!policy.kind.startsWith("Cilium")) return [tiered(policy, subject, peer, ingress, proto, port)];
+    return [policy.spec, ...(policy.specs ?? [])]
+      .filter((spec) => spec !== undefined)
+      .map((spec: Raw) => cilium(objects, policy, spec, subject, peer, ingress, proto, port));
+  };
+  const onTrial = ({ metadata }: Raw): boolean => {
+    const own = metadata.annotations?.["policy.axoneme.io/audit"];
+    return own ? own === "true" : objects.auditedNamespaces.includes(metadata.namespace);
+  };
+  const fromHost = ingress && peer.kind === "host";
+  const inEarnest = policies.filter((policy) => !onTrial(policy)).flatMap(opinionOf);
+  if (!decide(inEarnest, fromHost)) return "deny";
+  return decide(policies.flatMap(opinionOf), fromHost) ? "allow" : "audit";
 }

@@ -5,6 +5,7 @@ import {
   type Decision,
   Direction,
   decide,
+  type ParseContext,
   type Policy,
   type PolicyChange,
   PolicyEngine,
@@ -13,12 +14,14 @@ import {
   parseCidrGroup,
   parseCiliumPolicy,
   parseNetworkPolicy,
+  parseTierPolicy,
 } from "../src/index.ts";
 import type { RawPolicy } from "./generate.ts";
 import type { Objects, Party, Pod } from "./oracle.ts";
 
-export function parse(raw: RawPolicy): Policy {
-  return raw.kind === "NetworkPolicy" ? parseNetworkPolicy(raw) : parseCiliumPolicy(raw);
+export function parse(raw: RawPolicy, context: ParseContext = {}): Policy {
+  if (raw.kind === "NetworkPolicy") return parseNetworkPolicy(raw, context);
+  return raw.kind.startsWith("Cilium") ? parseCiliumPolicy(raw, context) : parseTierPolicy(raw, context);
 }
 
 export class World {
@@ -27,6 +30,7 @@ export class World {
   readonly policies = new Map<string, RawPolicy>();
   readonly pods = new Map<string, { pod: Pod; id: number; identity: number }>();
   readonly groups = new Map<string, Objects["groups"][number]>();
+  readonly auditedNamespaces = new Set<string>();
   readonly services = new Map<string, Objects["services"][number]>();
   readonly #ids = new Map<string, number>();
   readonly #local = new LocalIdentities({ dualStack: true });
@@ -87,7 +91,7 @@ export class World {
   }
 
   setPolicy(raw: RawPolicy, commit = true): void {
-    const policy = parse(raw);
+    const policy = parse(raw, { isAudited: (namespace) => this.auditedNamespaces.has(namespace) });
     for (const prefix of this.engine.missingCidrs(policy)) this.#acquire(prefix);
     if (commit) this.commit();
     this.policies.set(keyOf(raw), raw);
@@ -128,8 +132,20 @@ export class World {
     if (commit) this.commit();
   }
 
+  auditNamespace(namespace: string, on: boolean, commit = true): void {
+    if (on) this.auditedNamespaces.add(namespace);
+    else this.auditedNamespaces.delete(namespace);
+    for (const raw of this.policies.values()) {
+      if (raw.metadata.namespace === namespace) this.setPolicy(raw, commit);
+    }
+  }
+
   objects(): Objects {
-    return { groups: [...this.groups.values()], services: [...this.services.values()] };
+    return {
+      auditedNamespaces: [...this.auditedNamespaces],
+      groups: [...this.groups.values()],
+      services: [...this.services.values()],
+    };
   }
 
   #acquire(prefix: Prefix): void {
@@ -168,6 +184,7 @@ export class World {
     if (party.kind === "host") return reserved.host;
     if (party.kind === "remote-node") return reserved.remoteNode;
     if (party.kind === "apiserver") return reserved.kubeApiserver;
+    if (party.kind !== "world") return reserved[party.kind];
     const ip = parseIp(party.ip);
     // `::/0` never is in this ipcache, so that the families cannot mix.
     return this.ipcache.lookup(ip)?.value ?? (isV4(ip) ? reserved.worldIpv4 : reserved.worldIpv6);

@@ -9,6 +9,7 @@ import {
   type Pod,
   type StoreReader,
 } from "@axoneme/kube";
+import { auditAnnotation } from "@axoneme/policy";
 
 /** A container port with a name, as policies refer to it. */
 export interface NamedPort {
@@ -83,11 +84,15 @@ function hostPortsOf({ spec }: Pod): PodHostPort[] {
   );
 }
 
-/** Keeps of a Namespace its name and labels. */
-export function trimNamespace(namespace: Namespace): {
+/** Keeps of a Namespace its name and labels, and whether its policies are on trial. */
+export function trimNamespace({ metadata }: Namespace): {
   metadata: { name: string; labels: Readonly<Record<string, string>> };
+  audited: boolean;
 } {
-  return { metadata: { name: namespace.metadata?.name ?? "", labels: namespace.metadata?.labels ?? {} } };
+  return {
+    metadata: { name: metadata?.name ?? "", labels: metadata?.labels ?? {} },
+    audited: metadata?.annotations?.[auditAnnotation] === "true",
+  };
 }
 
 /** How long a Pod that the watch has not shown yet is waited for before the API is asked. */

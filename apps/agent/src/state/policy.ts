@@ -12,6 +12,7 @@ import {
   type CidrGroup,
   type ContainerPort,
   Direction,
+  type ParseContext,
   type Policy,
   type PolicyChange,
   type PolicyCommit,
@@ -21,6 +22,7 @@ import {
   type PolicyService,
   parseCiliumPolicy,
   parseNetworkPolicy,
+  parseTierPolicy,
   policyKey,
 } from "@axoneme/policy";
 import type { NamedPort } from "../endpoint/pods.ts";
@@ -50,6 +52,8 @@ export interface PolicyDeps {
   readonly log: Logger;
 }
 
+type Parse = (object: KubeObject) => Policy;
+
 const owner = "policy";
 const protocolNumbers: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
@@ -59,7 +63,8 @@ const protocolNumbers: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCT
  */
 export class PolicyModule {
   readonly #deps: PolicyDeps;
-  readonly #known = new Map<string, KnownPolicy>();
+  readonly #known = new Map<string, KnownPolicy & { readonly parse: Parse }>();
+  readonly #auditedNamespaces = new Set<string>();
   #open = false;
   readonly #retry = backoff({ baseMs: 100, maxMs: 10_000 });
   #retryTimer: NodeJS.Timeout | undefined;
@@ -81,27 +86,48 @@ export class PolicyModule {
 
   /** For a ListWatch of NetworkPolicy. */
   networkPolicies(): ListWatchHandlers<KubeObject> {
-    return this.#handlers((object) => parseNetworkPolicy(object, { cluster: this.#deps.cluster }));
+    return this.#handlers((object) => parseNetworkPolicy(object, this.#context));
   }
 
   /** For a ListWatch of CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy. */
   ciliumPolicies(
     kind: "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy",
   ): ListWatchHandlers<KubeObject> {
-    return this.#handlers((object) =>
-      parseCiliumPolicy({ ...object, kind }, { cluster: this.#deps.cluster }),
-    );
+    return this.#handlers((object) => parseCiliumPolicy({ ...object, kind }, this.#context));
   }
 
-  #handlers(parse: (object: KubeObject) => Policy): ListWatchHandlers<KubeObject> {
-    const upsert = (object: KubeObject) => this.#upsert(parse(object), object);
+  /** For a ListWatch of a kind of policy.networking.k8s.io. */
+  tierPolicies(kind: string): ListWatchHandlers<KubeObject> {
+    return this.#handlers((object) => parseTierPolicy({ ...object, kind }, this.#context));
+  }
+
+  get #context(): ParseContext {
+    return {
+      cluster: this.#deps.cluster,
+      isAudited: (namespace) => this.#auditedNamespaces.has(namespace),
+    };
+  }
+
+  #handlers(parse: Parse): ListWatchHandlers<KubeObject> {
+    const upsert = (object: KubeObject) => this.#upsert(object, parse);
     return { onAdd: upsert, onUpdate: upsert, onDelete: (object) => this.#delete(parse(object)) };
   }
 
+  /** Puts the policies of a namespace on trial, or in force again. */
+  setNamespaceAudited(namespace: string, audited: boolean): void {
+    if (this.#auditedNamespaces.has(namespace) === audited) return;
+    if (audited) this.#auditedNamespaces.add(namespace);
+    else this.#auditedNamespaces.delete(namespace);
+    for (const { policy, object, parse } of [...this.#known.values()]) {
+      if (policy.ref.namespace === namespace) this.#upsert(object, parse);
+    }
+  }
+
   /** CIDRs get their identity first: a row must not name what the ipcache does not know, nor the other way round. */
-  #upsert(policy: Policy, object: KubeObject): void {
+  #upsert(object: KubeObject, parse: Parse): void {
     const { engine, log } = this.#deps;
-    this.#known.set(policyKey(policy.ref), { policy, object });
+    const policy = parse(object);
+    this.#known.set(policyKey(policy.ref), { policy, object, parse });
     for (const problem of policy.problems) {
       log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
     }

@@ -1,0 +1,82 @@
+import type { Phases } from "./phases.ts";
+import type { PolicyChange, PolicyHead } from "./rows.ts";
+import type { Direction } from "./rule.ts";
+
+const DIRECTIONS = [0, 1] as const;
+
+/** How many rows of each shape a policy has: which shapes its heads name. */
+export class ShapeCounts {
+  /** By [direction][exact or any][shape]. */
+  readonly #counts = new Uint32Array(2 * 2 * 32);
+
+  /** A row came (1) or went (-1). */
+  count(code: number, identity: number, by: 1 | -1): void {
+    const rest = code >>> 24; // direction * 32 + shape
+    const at = ((rest >= 32 ? 1 : 0) * 2 + (identity === 0 ? 1 : 0)) * 32 + (rest % 32);
+    this.#counts[at] = (this.#counts[at] ?? 0) + by;
+  }
+
+  /** Bit n set: there are rows of shape n. */
+  masks(direction: Direction): Pick<PolicyHead, "shapesExact" | "shapesAny"> {
+    return { shapesExact: this.#mask(direction, 0), shapesAny: this.#mask(direction, 1) };
+  }
+
+  #mask(direction: Direction, any: 0 | 1): number {
+    let mask = 0;
+    for (let shape = 0; shape <= 24; shape++) {
+      if ((this.#counts[(direction * 2 + any) * 32 + shape] ?? 0) > 0) mask |= 1 << shape;
+    }
+    return mask;
+  }
+}
+
+/** The heads of one policy as last given out. */
+export class Heads {
+  readonly #policyId: number;
+  readonly #last: [PolicyHead | undefined, PolicyHead | undefined] = [undefined, undefined];
+
+  constructor(policyId: number) {
+    this.#policyId = policyId;
+  }
+
+  /** Files the writes from the last heads to these: shapes widen before rows change and narrow after. */
+  turn(target: readonly PolicyHead[], phases: Phases): void {
+    for (const direction of DIRECTIONS) {
+      const old = this.#last[direction];
+      const next = target[direction];
+      if (next === undefined) continue;
+      this.#last[direction] = next;
+      if (old === undefined) {
+        phases.headsNarrow.push(this.#put(direction, next)); // nobody uses a new policy before it is whole
+        continue;
+      }
+      const shapesExact = old.shapesExact | next.shapesExact;
+      const shapesAny = old.shapesAny | next.shapesAny;
+      const wide = { ...old, shapesExact, shapesAny };
+      const turned = { ...next, shapesExact, shapesAny };
+      if (!sameHead(old, wide)) phases.headsWiden.push(this.#put(direction, wide));
+      if (!sameHead(wide, turned)) phases.headsTurn.push(this.#put(direction, turned));
+      if (!sameHead(turned, next)) phases.headsNarrow.push(this.#put(direction, next));
+    }
+  }
+
+  /** Writes that remove the heads. */
+  removal(): PolicyChange[] {
+    return DIRECTIONS.filter((direction) => this.#last[direction] !== undefined).map((direction) => {
+      return { op: "deleteHead", policyId: this.#policyId, direction };
+    });
+  }
+
+  #put(direction: Direction, head: PolicyHead): PolicyChange {
+    return { op: "putHead", policyId: this.#policyId, direction, head };
+  }
+}
+
+function sameHead(a: PolicyHead, b: PolicyHead): boolean {
+  return (
+    a.shapesExact === b.shapesExact &&
+    a.shapesAny === b.shapesAny &&
+    a.defaultRule === b.defaultRule &&
+    a.defaultVerdict === b.defaultVerdict
+  );
+}

@@ -1,0 +1,55 @@
+import { isNormalTier, isPastNormal, type RowVerdict, sameTier, Verdict } from "./rule.ts";
+import { outranks, type RuleInfo } from "./ruletable.ts";
+
+/** Default deny of a direction: the rule that brought it, in earnest and on trial. */
+export interface Default {
+  readonly enforced: RuleInfo | undefined;
+  /** Of a policy that only reports. */
+  readonly audited: RuleInfo | undefined;
+}
+
+/** What rules say together; `rule` absent = nobody says anything: allowed. */
+export interface Judgement {
+  readonly verdict: RowVerdict;
+  readonly rule: RuleInfo | undefined;
+}
+
+/**
+ * What all rules that match a connection say together: tiers one after the other, in each the highest ranking rule,
+ * default deny after the normal tier. Rules on trial do not decide: what they alone would deny is allowed and reported.
+ * @param audit denials of rules in earnest are only reported, too.
+ */
+export function judge(rules: readonly RuleInfo[], fallback: Default, audit: boolean): Judgement {
+  const ranked = [...new Set(rules)].sort((a, b) => (outranks(a, b) ? -1 : 1));
+  const inEarnest = decideBy(
+    ranked.filter((rule) => !rule.audited),
+    fallback.enforced,
+  );
+  if (denies(inEarnest)) {
+    const verdict = inEarnest?.verdict === Verdict.DEFAULT_DENY ? Verdict.DEFAULT_DENY : Verdict.DENY;
+    return { verdict: audit ? Verdict.AUDIT : verdict, rule: inEarnest };
+  }
+  const onTrial = decideBy(ranked, fallback.enforced ?? fallback.audited);
+  return { verdict: denies(onTrial) ? Verdict.AUDIT : Verdict.ALLOW, rule: onTrial };
+}
+
+function denies(rule: RuleInfo | undefined): boolean {
+  return rule !== undefined && rule.verdict !== Verdict.ALLOW;
+}
+
+/** The rule that decides, of rules in order of rank. */
+function decideBy(ranked: readonly RuleInfo[], fallback: RuleInfo | undefined): RuleInfo | undefined {
+  let passed: RuleInfo | undefined;
+  for (const rule of ranked) {
+    if (passed !== undefined && sameTier(rule, passed)) continue;
+    if (fallback !== undefined && isPastNormal(rule)) return fallback;
+    if (rule.verdict !== Verdict.PASS) return rule;
+    passed = rule;
+  }
+  return fallback;
+}
+
+/** Whether rules of a spec need more than "deny beats allow" to be judged. */
+export function isLayered(spec: { tier: number; audited?: boolean | undefined }): boolean {
+  return spec.audited === true || !isNormalTier(spec);
+}
