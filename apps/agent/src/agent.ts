@@ -76,7 +76,7 @@ import {
   ciliumNodes,
 } from "./state/objects.ts";
 import { PolicyModule } from "./state/policy.ts";
-import { PolicyObjects, trimSelecting } from "./state/policy-objects.ts";
+import { PolicyObjects } from "./state/policy-objects.ts";
 import { flowRule } from "./state/rules.ts";
 import { TierPolicies } from "./state/tier-policies.ts";
 import { Watches } from "./state/watches.ts";
@@ -496,10 +496,14 @@ class Composition {
     );
     const named = new PolicyObjects(this.#policy, this.#config.clusterName);
     watches.add(resources.ciliumcidrgroups, named.groups());
-    watches.add(builtinResources.services, named.services(), { trim: trimSelecting });
-    this.#loadBalancing.watch(watches, both(apiServer.handlers(), named.slices()), (node) => {
-      if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
-    });
+    const copies = this.#loadBalancing.watch(
+      watches,
+      { services: named.services(), slices: both(apiServer.handlers(), named.slices()) },
+      (node) => {
+        if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
+      },
+    );
+    this.#policy.onServicesNamed = () => named.wake(copies);
     watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
     watches.add(ciliumNodes, {
       onAdd: (node) => this.#nodeChanged(node),

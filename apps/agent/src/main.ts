@@ -3,7 +3,11 @@ import { parseArgs } from "node:util";
 import { createLogger, loadOptions, parseOptions } from "@axoneme/app";
 import { errorText } from "@axoneme/base";
 import { Agent, version } from "./agent.ts";
+import { shrinkHeap } from "./heap.ts";
 import { agentOptions } from "./options.ts";
+
+/** Pods that waited for the start are served first. */
+const settledAfterMs = 3000;
 
 function help(): string {
   const lines = Object.entries(agentOptions).map(
@@ -32,7 +36,10 @@ async function main(): Promise<void> {
     values.config === undefined ? parseOptions(agentOptions, {}) : loadOptions(agentOptions, values.config);
   const log = createLogger("agent", config.logLevel);
   const agent = await Agent.start(config, log);
-  agent.ready.catch(() => undefined);
+  agent.ready.then(
+    () => setTimeout(shrinkHeap, settledAfterMs).unref(),
+    () => undefined, // told by the module that failed
+  );
   const stop = (signal: string) => {
     log.info({ signal }, "stopping; what is in the kernel goes on working");
     agent.stop().then(

@@ -1,14 +1,17 @@
 import { formatIp } from "@axoneme/base";
 import type { PolicyService } from "@axoneme/policy";
 import { beforeEach, describe, expect, it } from "vitest";
-import { PolicyObjects, type SelectingService, trimSelecting } from "../src/state/policy-objects.ts";
+import { PolicyObjects, type ServiceLike, trimSelecting } from "../src/state/policy-objects.ts";
 
 const slice = (name: string, service: string, ...addresses: string[]) => ({
   metadata: { namespace: "shop", name, labels: { "kubernetes.io/service-name": service } },
   endpoints: addresses.map((address) => ({ addresses: [address] })),
 });
-const service = (name: string, selector: Record<string, string> = {}): SelectingService =>
-  trimSelecting({ metadata: { namespace: "shop", name }, spec: { selector } });
+const service = (name: string, selector: Record<string, string> = {}): ServiceLike => ({
+  metadata: { namespace: "shop", name },
+  spec: { selector },
+});
+const none = { services: [], slices: [] };
 
 describe("what policies name", () => {
   let told: string[] = [];
@@ -27,7 +30,21 @@ describe("what policies name", () => {
     );
   });
 
+  it("Services are told from the first rule on that names one, those that were there before too", () => {
+    objects.services().onAdd?.(service("web", { app: "web" }));
+    objects.slices().onAdd?.(slice("a", "ext", "192.0.2.1"));
+    objects.services().onDelete?.(service("gone"));
+    expect(told).toEqual([]);
+    objects.wake({
+      services: [service("web", { app: "web" }), service("ext")],
+      slices: [slice("a", "ext", "192.0.2.1")],
+    });
+    objects.wake({ services: [service("twice")], slices: [] });
+    expect(told).toEqual(['web {"app":"web"} ', "ext {} 192.0.2.1"]);
+  });
+
   it("a Service without a selector is its slices, whichever comes first", () => {
+    objects.wake(none);
     objects.slices().onAdd?.(slice("a", "ext", "192.0.2.1", "192.0.2.2"));
     expect(told).toEqual([]);
     objects.services().onAdd?.(service("ext"));
@@ -45,6 +62,7 @@ describe("what policies name", () => {
   });
 
   it("a Service with a selector is its pods: slices say nothing, until the selector goes", () => {
+    objects.wake(none);
     objects.services().onAdd?.(service("web", { app: "web" }));
     objects.slices().onAdd?.(slice("a", "web", "10.0.0.1"));
     objects.services().onUpdate?.(service("web"), service("web", { app: "web" }));

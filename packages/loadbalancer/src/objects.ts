@@ -13,6 +13,7 @@ export interface ServiceObject {
   readonly metadata?: ObjectMetadata;
   readonly spec?: {
     readonly type?: string;
+    readonly selector?: Readonly<Record<string, string>>;
     readonly clusterIP?: string;
     readonly clusterIPs?: readonly string[];
     readonly ipFamilies?: readonly string[];

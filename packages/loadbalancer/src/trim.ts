@@ -177,8 +177,9 @@ function trimSpec(spec: Spec): Spec {
     ipFamilies: clusterIPs === undefined ? spec.ipFamilies : undefined,
   });
   const ports = spec.ports?.map(trimPort);
-  const { type } = spec;
-  return { type, clusterIPs, ports, ...rest } as Spec;
+  // Not read here: policies that name a Service mean the pods it selects.
+  const { type, selector } = spec;
+  return { type, clusterIPs, ports, selector, ...rest } as Spec;
 }
 
 function trimPort({ name, port, protocol, nodePort, targetPort }: ServicePort): ServicePort {

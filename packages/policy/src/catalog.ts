@@ -44,6 +44,11 @@ export class Catalog {
     return this.#items.size;
   }
 
+  /** Whether any rule names objects of this catalog. */
+  get isNamed(): boolean {
+    return this.#refs.size > 0;
+  }
+
   /** The reference of a selector, made when new; counts a user. */
   acquire(selector: Selector, except: readonly Prefix[]): PeerRef {
     const text = `${selectorText(selector)} - ${except.map(formatPrefix).sort().join()}`;

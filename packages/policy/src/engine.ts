@@ -226,6 +226,11 @@ export class PolicyEngine implements RowSource {
     this.#links.turn(this.#indexes.groups.delete(name));
   }
 
+  /** Whether a rule names Services: only then they have to be told. */
+  get namesServices(): boolean {
+    return this.#indexes.services.isNamed;
+  }
+
   /** Adds a Service or changes it; rules that name it follow. */
   upsertService(service: PolicyService): void {
     const key = `${service.namespace}/${service.name}`;

@@ -66,7 +66,6 @@ export class L2Announcer {
   readonly #options: L2Options;
   readonly #times: L2Times;
   readonly #l2: L2Announcements;
-  readonly #services = new Set<string>();
   readonly #candidacies = new Map<string, Candidacy>();
   readonly #ending = new Set<Promise<void>>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -91,17 +90,11 @@ export class L2Announcer {
 
   /** For a ListWatch of Service. */
   services(): ListWatchHandlers<L2ServiceObject> {
-    const put = (service: L2ServiceObject): void => {
-      this.#services.add(keyOf(service));
-      this.#act(() => this.#l2.putService(service));
-    };
+    const put = (service: L2ServiceObject): void => this.#act(() => this.#l2.putService(service));
     return {
       onAdd: put,
       onUpdate: put,
-      onDelete: (service) => {
-        this.#services.delete(keyOf(service));
-        this.#act(() => this.#l2.deleteService(keyOf(service)));
-      },
+      onDelete: (service) => this.#act(() => this.#l2.deleteService(keyOf(service))),
     };
   }
 
@@ -237,7 +230,7 @@ export class L2Announcer {
     const { client, leaseNamespace, log } = this.#options;
     try {
       await election.stop({ keep });
-      if (!remove || this.#services.has(service)) return;
+      if (!remove || this.#l2.has(service)) return;
       await client
         .resource(resources.leases)
         .deleteIfExists(leaseName(service), { namespace: leaseNamespace });

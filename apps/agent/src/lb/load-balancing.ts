@@ -9,7 +9,13 @@ import {
   type Node,
   resources,
 } from "@axoneme/kube";
-import { type EndpointSliceObject, type OwnerKind, trimService, trimSlice } from "@axoneme/loadbalancer";
+import {
+  type EndpointSliceObject,
+  type OwnerKind,
+  type ServiceObject,
+  trimService,
+  trimSlice,
+} from "@axoneme/loadbalancer";
 import type { Netlink } from "@axoneme/netlink";
 import type { PodNamespaces } from "../endpoint/namespaces.ts";
 import type { ServiceFigures } from "../metrics.ts";
@@ -104,22 +110,26 @@ export class LoadBalancing {
 
   /**
    * Adds the copies of what Services are made from.
-   * @param alsoSlices told of EndpointSlices too.
+   * @param also told of Services and EndpointSlices too.
    * @param onNode told of this node's own object.
+   * @returns what is known of both, as it changes.
    */
   watch(
     watches: Watches,
-    alsoSlices: ListWatchHandlers<EndpointSliceObject>,
+    also: {
+      readonly services: ListWatchHandlers<ServiceObject>;
+      readonly slices: ListWatchHandlers<EndpointSliceObject>;
+    },
     onNode: (node: Node) => void,
-  ): void {
+  ): { readonly services: Iterable<ServiceObject>; readonly slices: Iterable<EndpointSliceObject> } {
     const services = watches.add(
       builtinResources.services,
-      both(this.services.services(), this.l2.services()) as ListWatchHandlers<unknown>,
+      both(both(this.services.services(), this.l2.services()), also.services) as ListWatchHandlers<unknown>,
       { trim: (service) => trimService(service as Parameters<typeof trimService>[0]) },
     );
-    watches.add(
+    const slices = watches.add(
       builtinResources.endpointslices,
-      both(this.services.slices(), alsoSlices) as ListWatchHandlers<unknown>,
+      both(this.services.slices(), also.slices) as ListWatchHandlers<unknown>,
       { trim: (slice) => trimSlice(slice as EndpointSliceObject) },
     );
     const redirects = watches.add(resources.ciliumlocalredirectpolicies, this.services.redirects());
@@ -139,6 +149,10 @@ export class LoadBalancing {
       const store = kind === "Service" ? services.store : redirects.store;
       return (store.get(name, namespace) as { metadata?: { uid?: string } } | undefined)?.metadata?.uid;
     };
+    const all = <T>(store: { values(): IterableIterator<unknown> }): Iterable<T> => ({
+      [Symbol.iterator]: () => store.values() as IterableIterator<T>,
+    });
+    return { services: all(services.store), slices: all(slices.store) };
   }
 
   /** Adds what runs to an agent's life. */

@@ -14,8 +14,8 @@ export interface SelectingService {
   readonly selector: Readonly<Record<string, string>>;
 }
 
-/** A Service as the API gives it. */
-interface ServiceLike {
+/** A Service as the agent keeps it. */
+export interface ServiceLike {
   readonly metadata?: {
     readonly namespace?: string;
     readonly name?: string;
@@ -39,13 +39,23 @@ export interface ReferenceSink {
   deleteService(namespace: string, name: string): void;
 }
 
-/** CIDR groups, Services and EndpointSlices from the API to the policy engine, for rules that name them. */
+/** The agent's copies of Services and EndpointSlices. */
+export interface ServiceCopies {
+  readonly services: Iterable<ServiceLike>;
+  readonly slices: Iterable<EndpointSliceObject>;
+}
+
+/**
+ * CIDR groups, Services and EndpointSlices from the API to the policy engine, for rules that name them. Services are
+ * looked at from the first rule on that names one: hardly a cluster has such a rule, and many have thousands of Services.
+ */
 export class PolicyObjects {
   readonly #sink: ReferenceSink;
   readonly #cluster: string;
   readonly #services = new Map<string, SelectingService>();
   /** Slices by Service, whether the Service is known or not: either may come first. */
   readonly #slices = new Map<string, Map<string, EndpointSliceObject>>();
+  #awake = false;
 
   constructor(sink: ReferenceSink, cluster: string) {
     this.#sink = sink;
@@ -62,9 +72,19 @@ export class PolicyObjects {
     };
   }
 
+  /** A rule names Services: from now on they are told. Does nothing the second time. */
+  wake({ services, slices }: ServiceCopies): void {
+    if (this.#awake) return;
+    this.#awake = true;
+    for (const slice of slices) this.slices().onAdd?.(slice);
+    for (const service of services) this.services().onAdd?.(service);
+  }
+
   /** For a ListWatch of Service. */
-  services(): ListWatchHandlers<SelectingService> {
-    const upsert = (service: SelectingService) => {
+  services(): ListWatchHandlers<ServiceLike> {
+    const upsert = (object: ServiceLike) => {
+      if (!this.#awake) return;
+      const service = trimSelecting(object);
       const key = keyOf(service.metadata.namespace, service.metadata.name);
       this.#services.set(key, service);
       this.#told(key);
@@ -72,9 +92,9 @@ export class PolicyObjects {
     return {
       onAdd: upsert,
       onUpdate: upsert,
-      onDelete: ({ metadata: { namespace, name } }) => {
-        this.#services.delete(keyOf(namespace, name));
-        this.#sink.deleteService(namespace, name);
+      onDelete: ({ metadata }) => {
+        const { namespace = "", name = "" } = metadata ?? {};
+        if (this.#services.delete(keyOf(namespace, name))) this.#sink.deleteService(namespace, name);
       },
     };
   }
@@ -82,6 +102,7 @@ export class PolicyObjects {
   /** For a ListWatch of EndpointSlice. */
   slices(): ListWatchHandlers<EndpointSliceObject> {
     const upsert = (slice: EndpointSliceObject, before?: EndpointSliceObject) => {
+      if (!this.#awake) return;
       if (before !== undefined && serviceOf(before) !== serviceOf(slice)) this.#withoutSlice(before);
       const key = serviceOf(slice);
       const slices = this.#slices.get(key) ?? new Map<string, EndpointSliceObject>();

@@ -72,6 +72,9 @@ export class PolicyModule {
   problem: string | undefined;
   /** Tells the owner of endpoint rows that an endpoint falls under another policy id now. */
   onEndpoint: (endpointId: number) => void = () => undefined;
+  /** A rule names Services, for the first time: they are to be told from now on. */
+  onServicesNamed: () => void = () => undefined;
+  #servicesNamed = false;
 
   constructor(deps: PolicyDeps) {
     this.#deps = deps;
@@ -245,6 +248,10 @@ export class PolicyModule {
   }
 
   #commit(): void {
+    if (this.#deps.engine.namesServices && !this.#servicesNamed) {
+      this.#servicesNamed = true;
+      this.onServicesNamed();
+    }
     if (!this.#open) return;
     for (;;) {
       const { added, removed } = this.#commitOnce();

@@ -89,8 +89,13 @@ export class L2Announcements {
     this.#all();
   }
 
+  /** A Service without an address to announce costs nothing: most have none. */
   putService(object: L2ServiceObject): void {
     const service = l2Service(object);
+    if (service.loadBalancerIPs.length + service.externalIPs.length === 0) {
+      this.deleteService(service.key);
+      return;
+    }
     const present = this.#services.get(service.key);
     if (present !== undefined) present.service = service;
     else {
@@ -107,6 +112,11 @@ export class L2Announcements {
     this.#touch(record);
     this.#services.delete(key);
     this.#dirty.add(key);
+  }
+
+  /** Whether a Service has an address that could be announced. */
+  has(key: string): boolean {
+    return this.#services.has(key);
   }
 
   /** How the election for a Service went. */
