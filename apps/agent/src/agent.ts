@@ -494,6 +494,7 @@ class Composition {
     const apiServer = new ApiServerAddresses(this.#ipcache, (ip) =>
       own.some((address) => ipEqual(address, ip)),
     );
+    apiServer.onOwn = (here) => this.#policy.setHostIsApiServer(here);
     const named = new PolicyObjects(this.#policy, this.#config.clusterName);
     watches.add(resources.ciliumcidrgroups, named.groups());
     const copies = this.#loadBalancing.watch(

@@ -103,6 +103,7 @@ function readPeer(reader: Reader, family: Family, value: unknown, path: string, 
   if (family === "Entities") return readEntity(reader, value, path, scope);
   if (family === "CIDR") return one(readBareCidr(reader, value, path));
   if (family === "CIDRSet") return one(readCidrRule(reader, value, path));
+  if (family === "Nodes") return readNodes(reader, value, path);
   if (family === "Services") return readServices(reader, value, path, scope.namespace);
   reader.unsupported(path, "peers of this kind are not supported: they select nothing");
   return [];
@@ -135,6 +136,15 @@ function complete(selector: Selector, scope: Scope): Selector {
   if (!given.some(({ key }) => key === labelKeys.cluster))
     added.push(equals("k8s", labelKeys.cluster, scope.cluster));
   return { requirements: [...given, ...added] };
+}
+
+/** Nodes by labels want an identity for each set of node labels, which the datapath does not tell apart yet. */
+function readNodes(reader: Reader, value: unknown, path: string): Peer[] {
+  const selector = reader.selector(value, path);
+  if (selector === undefined) return [];
+  if (selector.requirements.length === 0) return [entity("remote-node")];
+  reader.unsupported(path, "nodes by labels are not supported: the peer selects nothing");
+  return [];
 }
 
 function readEntity(reader: Reader, value: unknown, path: string, scope: Scope): Peer[] {

@@ -34,7 +34,8 @@ function restrictsL7(reader: Reader, raw: Raw, path: string): boolean {
   for (const field of Object.keys(raw)) {
     const value = raw[field];
     if (PORT_RULE.has(field) || value === undefined || value === null) continue;
-    reader.unsupported(`${path}.${field}`, "is not supported: this port rule selects nothing");
+    const what = field === "serverNames" ? "TLS server names are not enforced" : "is not supported";
+    reader.unsupported(`${path}.${field}`, `${what}: this port rule selects nothing`);
     restricts = true;
   }
   const rules = raw["rules"] ?? {};

@@ -215,6 +215,9 @@ const peersOf = (prefix: "from" | "to") =>
       .array(fc.constantFrom("10.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "fd00::1"), { maxLength: 2 })
       .map((list) => ({ [`${prefix}CIDR`]: list })),
     fc
+      .constantFrom<object[]>({}, { matchLabels: { a: "b" } })
+      .map((nodes) => ({ [`${prefix}Nodes`]: [nodes] })),
+    fc
       .array(fc.oneof(block, groupPeer, groupsPeer), { maxLength: 2 })
       .map((list) => ({ [`${prefix}CIDRSet`]: list })),
     ...(prefix === "to"
@@ -237,6 +240,9 @@ const l4 = (deny: boolean) =>
     fc.array(ciliumPort, { minLength: 1, maxLength: 2 }).map((list) => ({ toPorts: [{ ports: list }] })),
     fc.constant({ icmps: [{ fields: [{ type: 8 }] }] }),
     fc.constant({ icmps: [{ fields: [{ family: "IPv6", type: 128 }] }] }),
+    fc.constant(
+      deny ? {} : { toPorts: [{ ports: [{ port: "80", protocol: "TCP" }], serverNames: ["a.b"] }] },
+    ),
     fc.constant(
       deny
         ? {}

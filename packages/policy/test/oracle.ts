@@ -198,7 +198,7 @@ function ciliumPeer(
   party: Party,
   namespace: string | undefined,
 ): boolean | undefined {
-  const families = ["Endpoints", "Entities", "CIDR", "CIDRSet", "Services"].filter(
+  const families = ["Endpoints", "Entities", "CIDR", "CIDRSet", "Services", "Nodes"].filter(
     (f) => rule[prefix + f] !== undefined,
   );
   if (families.length === 0) return undefined;
@@ -207,6 +207,10 @@ function ciliumPeer(
       if (family === "Endpoints") return ciliumSelector(peer, party, namespace);
       if (family === "Entities") return ENTITY[peer]?.includes(party.kind) ?? false;
       if (family === "CIDR") return inBlock(party, peer);
+      if (family === "Nodes") {
+        const all = Object.keys(peer).length === 0; // by labels: not supported, so nobody
+        return all && (party.kind === "remote-node" || party.kind === "apiserver");
+      }
       if (family === "Services") return behindServices(peer, party, namespace, objects);
       if (peer.cidr === undefined) return inGroups(peer, party, objects);
       return inBlock(party, peer.cidr, peer.except);
@@ -219,6 +223,7 @@ function ciliumPort(rule: Raw, proto: number, port: number, destination: Party):
     return rule.toPorts.some(
       (portRule: Raw) =>
         portRule.rules === undefined &&
+        portRule.serverNames === undefined &&
         portRule.ports.some((p: Raw) => {
           const protos = (p.protocol ?? "ANY") === "ANY" ? [6, 17, 132] : [PROTO[p.protocol]];
           if (!protos.includes(proto)) return false;

@@ -69,4 +69,25 @@ describe("Services", () => {
     engine.commit();
     expect([...engine.allRows()].map(({ key }) => key.identity)).toEqual([7]);
   });
+
+  it("and the host, where it runs one: entity rules follow when it begins to and when it ceases", () => {
+    const engine = new PolicyEngine();
+    engine.upsertEndpoint({ id: 1, identity: 300, labels: { "k8s:io.kubernetes.pod.namespace": "red" } });
+    engine.upsertPolicy(
+      parseCiliumPolicy({
+        kind: "CiliumNetworkPolicy",
+        metadata: { name: "p", namespace: "red" },
+        spec: { endpointSelector: {}, egress: [{ toEntities: ["kube-apiserver"] }] },
+      }),
+    );
+    const reached = () => [...engine.allRows()].map(({ key }) => key.identity).sort();
+    engine.commit();
+    expect(reached()).toEqual([7]);
+    engine.addIdentity(1, { "reserved:host": "", "reserved:kube-apiserver": "" });
+    expect(engine.commit().changes.map(({ op }) => op)).toEqual(["putRow"]);
+    expect(reached()).toEqual([1, 7]);
+    engine.addIdentity(1, { "reserved:host": "" });
+    expect(engine.commit().changes.map(({ op }) => op)).toEqual(["deleteRow"]);
+    expect(reached()).toEqual([7]);
+  });
 });

@@ -8,12 +8,15 @@ const serviceName = "kubernetes";
 
 /**
  * Gives the addresses behind the Service `default/kubernetes` the identity `kube-apiserver`, so that policies can name
- * the API server. An address of this very node stays `host`, as in the field.
+ * the API server. An address of this very node stays `host`, as in the field: the host then is the API server, too.
  */
 export class ApiServerAddresses {
   readonly #ipcache: Ipcache;
   readonly #isOwn: (ip: Ip) => boolean;
   readonly #bySlice = new Map<string, readonly Ip[]>();
+  /** Told whether an API server runs on this very node, when that changes. */
+  onOwn: (own: boolean) => void = () => undefined;
+  #own = false;
 
   constructor(ipcache: Ipcache, isOwn: (ip: Ip) => boolean) {
     this.#ipcache = ipcache;
@@ -39,6 +42,10 @@ export class ApiServerAddresses {
         this.#ipcache.upsert(hostPrefix(ip), "kube-apiserver", name, { identity: reserved.kubeApiserver });
     }
     this.#bySlice.set(name, addresses);
+    const own = [...this.#bySlice.values()].some((ips) => ips.some((ip) => this.#isOwn(ip)));
+    if (own === this.#own) return;
+    this.#own = own;
+    this.onOwn(own);
   }
 }
 

@@ -6,6 +6,7 @@ import {
   isLocalIdentity,
   type Labels,
   type LocalIdentities,
+  reserved,
 } from "@axoneme/identity";
 import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
 import {
@@ -144,6 +145,13 @@ export class PolicyModule {
   }
 
   // ---- what policies name ---------------------------------------------------------------------------------------
+
+  /** Whether an API server runs on this node: then rules that name it mean the host, too. */
+  setHostIsApiServer(own: boolean): void {
+    const host = { "reserved:host": "", ...(own && { "reserved:kube-apiserver": "" }) };
+    this.#deps.engine.addIdentity(reserved.host, host);
+    this.#commit();
+  }
 
   /** A CIDR group came or changed. */
   setCidrGroup(group: CidrGroup): void {
