@@ -41,6 +41,7 @@ import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
+import { addFlowLogs } from "./flow-logs.ts";
 import { createFlowMetrics } from "./flow-metrics.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
 import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
@@ -391,6 +392,7 @@ class Composition {
     const { clusterName } = this.#config;
     const hubble = { observer, resolver, clusterName, version, peers: this.#hubblePeers, log: this.#log };
     lifecycle.add(new HubbleModule(this.#config, hubble));
+    addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
     return lifecycle;
   }
 

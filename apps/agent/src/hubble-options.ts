@@ -21,6 +21,46 @@ export const hubbleOptions = {
     min: 16,
     max: 1_000_000,
   },
+  hubbleExportFilePath: {
+    default: "",
+    doc: "file, or stdout, to which flows are written as lines of JSON; empty: none",
+    liveness: "restart",
+  },
+  hubbleExportFileMaxSizeMb: {
+    default: 10,
+    doc: "MiB at which that file is rotated",
+    liveness: "restart",
+    min: 1,
+    max: 1_000_000,
+  },
+  hubbleExportFileMaxBackups: {
+    default: 5,
+    doc: "rotated files kept; 0: none",
+    liveness: "restart",
+    min: 0,
+    max: 1_000_000,
+  },
+  hubbleExportFileCompress: { default: false, doc: "gzip rotated files", liveness: "restart" },
+  hubbleExportAllowlist: {
+    default: [] as readonly string[],
+    doc: 'FlowFilters in JSON, as {"verdict":["DROPPED"]}: flows that match one are written; empty: all',
+    liveness: "restart",
+  },
+  hubbleExportDenylist: {
+    default: [] as readonly string[],
+    doc: "FlowFilters in JSON: flows that match one are not written",
+    liveness: "restart",
+  },
+  hubbleExportFieldmask: {
+    default: [] as readonly string[],
+    doc: "fields of a flow that are written, as source.pod_name; empty: all",
+    liveness: "restart",
+  },
+  hubbleFlowlogsConfigPath: {
+    default: "",
+    doc: "YAML file with more such logs (flowLogs); a change of it is taken up within seconds",
+    liveness: "restart",
+  },
   hubbleSocketPath: {
     default: "",
     doc: "UNIX socket that serves flows over gRPC; empty: hubble.sock in runDir",

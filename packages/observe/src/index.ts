@@ -1,4 +1,5 @@
 export * from "./api.ts";
+export { type FlowLogs, startFlowLogs } from "./export/lazy.ts";
 export * from "./grpc/lazy.ts";
 export { FlowMetrics, type FlowMetricsOptions } from "./metrics/flow-metrics.ts";
 export { type MetricSpecs, parseMetricSpecs } from "./metrics/spec.ts";

@@ -35,6 +35,11 @@ export interface ObserverOptions {
   readonly seed?: Uint8Array;
 }
 
+/** Number of a record from which reading goes on; kept up to date while reading, so that another reader can take over. */
+export interface ReadPosition {
+  seq: number;
+}
+
 /** Compiled form of a request. */
 interface Plan {
   readonly request: GetFlowsRequest;
@@ -43,6 +48,7 @@ interface Plan {
   readonly until: bigint | undefined;
   readonly limit: number;
   readonly signal: AbortSignal;
+  readonly position: ReadPosition | undefined;
 }
 
 /** Where reading starts, and how many matching flows of the first record are too many. */
@@ -95,8 +101,15 @@ export class Observer {
     return flatten(this.getFlowBatches(request, signal));
   }
 
-  /** As getFlows, in batches: for consumers that write many lines at a time. */
-  getFlowBatches(request: GetFlowsRequest, signal?: AbortSignal): AsyncGenerator<GetFlowsResponse[], void> {
+  /**
+   * As getFlows, in batches: for consumers that write many lines at a time. With a `position` reading starts there, and
+   * not where the request says; it is moved before a batch is given out.
+   */
+  getFlowBatches(
+    request: GetFlowsRequest,
+    signal?: AbortSignal,
+    position?: ReadPosition,
+  ): AsyncGenerator<GetFlowsResponse[], void> {
     checkFlowsQuery(request);
     return this.#read({
       request,
@@ -108,6 +121,7 @@ export class Observer {
           ? Number.POSITIVE_INFINITY
           : (request.number ?? 0),
       signal: signal ?? new AbortController().signal,
+      position,
     });
   }
 
@@ -149,10 +163,12 @@ export class Observer {
 
   async *#read(plan: Plan): AsyncGenerator<GetFlowsResponse[], void> {
     const start = await this.#start(plan);
+    const position = plan.position ?? { seq: 0 };
     let skip = start.skip;
     let sent = 0;
     for await (const slice of slices(this.store, start.seq, plan.request.follow === true, plan.signal)) {
       if ("lost" in slice) {
+        position.seq += slice.lost;
         yield [this.#lost("HUBBLE_RING_BUFFER", slice.lost, undefined)];
         continue;
       }
@@ -182,10 +198,12 @@ export class Observer {
           }
         }
         if (batch.length >= batchFlows) {
+          position.seq = seq + 1;
           yield batch;
           batch = [];
         }
       }
+      position.seq = slice.to;
       if (batch.length > 0) yield batch;
     }
   }
@@ -221,7 +239,8 @@ export class Observer {
   }
 
   async #start(plan: Plan): Promise<Start> {
-    const { request, since } = plan;
+    const { request, since, position } = plan;
+    if (position !== undefined) return { seq: position.seq, skip: 0 };
     if (since !== undefined) return { seq: this.store.seqSince(since), skip: 0 };
     const number = request.number ?? 0;
     if (request.first === true) return { seq: this.store.oldestSeq, skip: 0 };
