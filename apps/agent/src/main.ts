@@ -7,7 +7,7 @@ import { shrinkHeap } from "./heap.ts";
 import { agentOptions } from "./options.ts";
 
 /** Pods that waited for the start are served first. */
-const settledAfterMs = 3000;
+const settledAfterMs = 1000;
 
 function help(): string {
   const lines = Object.entries(agentOptions).map(
