@@ -12,7 +12,7 @@ import {
 } from "@axoneme/kube";
 
 /** How often the API is asked whether a definition was installed meanwhile, milliseconds. */
-const lookEveryMs = 15_000;
+const lookEveryMs = 30_000;
 
 /**
  * Copies of policies whose definitions may not be there: those that are served are listed before anything is written,
@@ -77,6 +77,7 @@ export class TierPolicies implements Module {
   }
 
   async #look(): Promise<void> {
+    this.#client.discovery.forget();
     for (const resource of tierPolicyResources) {
       if (this.#copies.has(resource.kind) || !(await this.#isServed(resource))) continue;
       const copy = new ListWatch(this.#client, resource, { log: this.#log });
@@ -88,7 +89,6 @@ export class TierPolicies implements Module {
   }
 
   async #isServed({ group, version, kind }: Resource<KubeObject>): Promise<boolean> {
-    this.#client.discovery.forget();
     try {
       const served = await this.#client.discovery.resources(`${group}/${version}`);
       return served.some((resource) => resource.kind === kind);
