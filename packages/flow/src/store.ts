@@ -1,11 +1,10 @@
 import { Emitter } from "@axoneme/base";
 import { eventType } from "./names.ts";
 import { at, type RecordRef, recordSize } from "./record.ts";
+import { TimeIndex } from "./time-index.ts";
 
 /** How often (of wall time) losses become a record of their own. */
 const lossFlushNs = 1_000_000_000n;
-/** Entries of the time index before it is thinned to every other one. */
-const indexLimit = 16_384;
 
 export interface RawStoreOptions {
   /** Records kept; rounded up to a power of two. Memory: 112 bytes each. */
@@ -83,6 +82,7 @@ export class RawStore {
       done += run;
     }
     this.#flushLoss(this.timeNs(this.#next - 1));
+    this.#index.forget(this.oldestSeq);
     this.onAppend.emit(this.#next);
   }
 
@@ -119,8 +119,13 @@ export class RawStore {
    * index, without a scan; the caller compares the times from there on.
    */
   seqSince(ns: bigint): number {
-    // Records of different CPUs may stand out of order by less than a second.
-    return Math.max(this.oldestSeq, this.#index.find(Number(ns / 1_000_000_000n) - 1));
+    return Math.max(this.oldestSeq, this.#index.firstFrom(Number(ns / 1_000_000_000n)));
+  }
+
+  /** Number behind the last record that may be at or before a time: all from there on are later. */
+  seqAfter(ns: bigint): number {
+    const end = this.#index.endOf(Number(ns / 1_000_000_000n), this.oldestSeq, this.#next);
+    return Math.max(this.oldestSeq, end);
   }
 
   #copy(source: Uint8Array, from: number, stride: number, to: number, count: number): void {
@@ -159,40 +164,5 @@ export class RawStore {
   #secondAt(at: number): number {
     const ns = this.view.getUint32(at + 4, true) * 4_294_967_296 + this.view.getUint32(at, true);
     return Math.floor(ns / 1e9);
-  }
-}
-
-/** Second -> first record of it; thinned when long, since it only says where to begin. */
-class TimeIndex {
-  #seconds: number[] = [];
-  #seqs: number[] = [];
-  #step = 1;
-  #last = Number.NEGATIVE_INFINITY;
-
-  add(second: number, seq: number): void {
-    if (second < this.#last + this.#step) return;
-    this.#seconds.push(second);
-    this.#seqs.push(seq);
-    this.#last = second;
-    if (this.#seconds.length > indexLimit) this.#thin();
-  }
-
-  /** Number of the first record that may be at or after the second. */
-  find(second: number): number {
-    let low = 0;
-    let high = this.#seconds.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#seconds[middle] ?? 0) <= second) low = middle + 1;
-      else high = middle;
-    }
-    return low === 0 ? 0 : (this.#seqs[low - 1] ?? 0);
-  }
-
-  #thin(): void {
-    this.#step *= 2;
-    const keep = (_: number, i: number): boolean => i % 2 === 0;
-    this.#seconds = this.#seconds.filter(keep);
-    this.#seqs = this.#seqs.filter(keep);
   }
 }

@@ -94,11 +94,68 @@ describe("RawStore", () => {
     );
   });
 
-  it("keeps its index small over a long time", () => {
-    const store = new RawStore({ capacity: 16 });
-    for (let i = 0; i < 100_000; i++) store.append(encodeRecord({ timeNs: BigInt(i) * second }), 1, 0n);
-    expect(store.seqSince(99_990n * second)).toBeLessThanOrEqual(99_990);
-    expect(store.seqSince(99_990n * second)).toBeGreaterThanOrEqual(store.oldestSeq);
+  it("finds where to end for a time, never too early and at most two seconds' records too late", () => {
+    const steps = fc.array(fc.integer({ min: -900, max: 3_000 }), { minLength: 1, maxLength: 200 });
+    fc.assert(
+      fc.property(steps, fc.integer({ min: 0, max: 300 }), (gaps, wanted) => {
+        const store = new RawStore({ capacity: 64 });
+        // Out of order by less than a second, as records of different CPUs are.
+        let ms = 10_000;
+        for (const gap of gaps) {
+          if (gap > 0) ms += gap;
+          store.append(batch([BigInt(ms + Math.min(0, gap)) * 1_000_000n]), 1, 0n);
+        }
+        const until = BigInt(wanted) * second;
+        const end = store.seqAfter(until);
+        for (let seq = end; seq < store.nextSeq; seq++) expect(store.timeNs(seq)).toBeGreaterThan(until);
+        for (let seq = store.oldestSeq; seq < end; seq++)
+          expect(store.timeNs(seq)).toBeLessThan(until + 3n * second);
+      }),
+    );
+  });
+
+  it("a clock that is set back costs time, not records", () => {
+    const store = new RawStore({ capacity: 64 });
+    for (const at of [100n, 101n, 102n, 50n, 51n, 103n]) store.append(batch([at * second]), 1, 0n);
+    expect(store.seqAfter(60n * second)).toBe(6);
+    expect(store.seqSince(50n * second)).toBe(0);
+    expect(store.seqSince(103n * second)).toBeLessThanOrEqual(5);
+    for (let i = 0; i < 64; i++) store.append(batch([BigInt(104 + i) * second]), 1, 0n);
+    expect(store.seqAfter(110n * second)).toBe(6 + 8);
+  });
+
+  it("a clock that was a year ahead for a while is forgotten with its records", () => {
+    const store = new RawStore({ capacity: 64 });
+    store.append(batch([31_000_000n * second]), 1, 0n);
+    for (let i = 0; i < 200; i++) store.append(batch([BigInt(i) * second]), 1, 0n);
+    expect(store.seqSince(180n * second)).toBe(180);
+    expect(store.seqAfter(180n * second)).toBe(183);
+  });
+
+  it("is as exact after weeks as on the first day", () => {
+    const store = new RawStore({ capacity: 1024 });
+    const days = 14;
+    const hour = batch(Array.from({ length: 900 }, (_, i) => BigInt(i * 4) * second));
+    for (let i = 0; i < days * 24; i++) store.append(hour, 900, BigInt(i * 3600) * second);
+    const newest = days * 24 * 3600 - 4;
+    for (let ago = 0; ago < 4000; ago += 100) {
+      const since = newest - ago;
+      expect(store.nextSeq - store.seqSince(BigInt(since) * second)).toBeLessThanOrEqual(ago / 4 + 3);
+    }
+  });
+
+  it("keeps its index small, and finds the beginning all the same", () => {
+    const store = new RawStore({ capacity: 262_144 });
+    const times = Array.from({ length: 200_000 }, (_, i) => BigInt(i) * second);
+    store.append(batch(times), times.length, 0n);
+    for (const wanted of [0, 1000, 50_000, 123_456, 199_990]) {
+      const start = store.seqSince(BigInt(wanted) * second);
+      expect(start).toBeLessThanOrEqual(wanted);
+      expect(start).toBeGreaterThanOrEqual(Math.max(0, wanted - 16));
+      const end = store.seqAfter(BigInt(wanted) * second);
+      expect(end).toBeGreaterThan(wanted);
+      expect(end).toBeLessThanOrEqual(wanted + 16);
+    }
   });
 
   it("turns losses into a record at most once a second, and counts all", () => {

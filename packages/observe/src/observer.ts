@@ -248,9 +248,9 @@ export class Observer {
     return { seq: request.follow === true ? this.store.nextSeq : this.store.oldestSeq, skip: 0 };
   }
 
-  /** Goes back from the newest record until `number` matching flows lie ahead. */
+  /** Goes back from the newest record (that is not too late) until `number` matching flows lie ahead. */
   async #rewind(plan: Plan, number: number): Promise<Start> {
-    let seq = this.store.nextSeq;
+    let seq = plan.until === undefined ? this.store.nextSeq : this.store.seqAfter(plan.until);
     let found = 0;
     for (let looked = 1; found < number && seq > this.store.oldestSeq && !plan.signal.aborted; looked++) {
       seq--;
