@@ -364,9 +364,9 @@ export class PolicyEngine implements RowSource {
     return this.#endpoints.get(endpointId)?.policyId ?? 0;
   }
 
-  /** Whether default deny holds for an endpoint, per direction, as of the last commit. */
-  enforcementOf(endpointId: number): { ingress: boolean; egress: boolean } {
-    const distinct = this.#endpoints.get(endpointId)?.distinct;
+  /** Whether default deny holds under a policy id, per direction, as of the last commit. One on trial does not. */
+  enforcementOf(policyId: number): { ingress: boolean; egress: boolean } {
+    const distinct = this.#byPolicyId.get(policyId);
     if (distinct === undefined) return { ingress: false, egress: false };
     const [ingress, egress] = this.#grouping.defaults(distinct);
     return { ingress: ingress.enforced !== undefined, egress: egress.enforced !== undefined };

@@ -168,7 +168,7 @@ describe("modes", () => {
     const decision = judge(engine, 1);
     expect(decision.verdict).toBe(Verdict.DEFAULT_DENY);
     expect(engine.rule(decision.ruleId)?.policy.name).toBe("enforcement-always");
-    expect(engine.enforcementOf(1)).toEqual({ ingress: true, egress: true });
+    expect(engine.enforcementOf(engine.policyIdOf(1))).toEqual({ ingress: true, egress: true });
   });
 
   it("never: everything passes, whatever policies say", () => {

@@ -116,6 +116,8 @@ describe("policies on trial", () => {
     const onTrial = world.decide(web, db, true, 6, 80);
     expect(onTrial.verdict).toBe(Verdict.AUDIT);
     expect(world.engine.rule(onTrial.ruleId)?.policy.name).toBe("trial");
+    const enforced = () => world.engine.enforcementOf(world.engine.policyIdOf(1)).ingress;
+    expect(enforced()).toBe(false);
     world.setPolicy(policy("real", { ingressDeny: [{ fromEndpoints: [{}] }] }));
     const denied = world.decide(web, db, true, 6, 80);
     expect([denied.verdict, world.engine.rule(denied.ruleId)?.policy.name]).toEqual([Verdict.DENY, "real"]);
@@ -123,5 +125,6 @@ describe("policies on trial", () => {
     expect(world.decide(web, db, true, 6, 80).verdict).toBe(Verdict.AUDIT);
     world.setPolicy(policy("trial", { ingress: [{ fromEntities: ["host"] }] }));
     expect(world.decide(web, db, true, 6, 80).verdict).toBe(Verdict.DEFAULT_DENY);
+    expect(enforced()).toBe(true);
   });
 });

@@ -12,7 +12,6 @@ import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
 import {
   type CidrGroup,
   type ContainerPort,
-  Direction,
   type ParseContext,
   type Policy,
   type PolicyChange,
@@ -357,12 +356,7 @@ export class PolicyModule {
 
   /** In which directions a policy id denies by default. */
   enforced(policyId: number): { ingress: boolean; egress: boolean } {
-    const denies = (direction: Direction) =>
-      (this.#deps.engine.head(policyId, direction)?.defaultVerdict ?? 0) !== 0;
-    return {
-      ingress: policyId !== 0 && denies(Direction.INGRESS),
-      egress: policyId !== 0 && denies(Direction.EGRESS),
-    };
+    return this.#deps.engine.enforcementOf(policyId);
   }
 
   /** `namespace/name` of the policy behind a rule id. */
