@@ -151,13 +151,22 @@ AX_INLINE bool is_for_pod(const struct ax_addr *addr)
 	return ep && !(ep->flags & AX_EP_HOST);
 }
 
+/* Answers to translated packets come to these ports only; none of them is a NodePort. */
+AX_INLINE bool is_translated_port(const struct ax_config *cfg, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return number >= cfg->nat_port_min && number <= cfg->nat_port_max;
+}
+
 AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p)
 {
 	const struct ax_addr *node = p->family == AF_INET ? &cfg->node_ip4 : &cfg->node_ip6;
+	bool is_node = addr_equal(&p->daddr, node);
 	struct ax_work *w;
 	int found = AX_NAT_NONE;
 
-	if (!(cfg->flags & AX_CFG_SERVICES) || is_for_pod(&p->daddr) ||
+	if (!(cfg->flags & AX_CFG_SERVICES) || (!is_node && is_for_pod(&p->daddr)) ||
 	    (is_encapsulation(cfg, p) && is_node_address(cfg, &p->daddr)))
 		return XDP_PASS;
 	w = work();
@@ -170,7 +179,7 @@ AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax
 		return XDP_PASS;
 	w->frontend_port = 0;
 	__builtin_memset(&w->note, 0, sizeof(w->note));
-	if (addr_equal(&p->daddr, node))
+	if (is_node && is_translated_port(cfg, p->dport))
 		found = edge_answer(w);
 	if (found == AX_NAT_SERVICE)
 		return xdp_back(ctx, cfg, f, p, w);
