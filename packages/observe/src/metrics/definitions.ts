@@ -8,7 +8,8 @@ import {
   protocolName,
   tracePointText,
 } from "@axoneme/flow";
-import { type RawFlow, verdict } from "./raw-flow.ts";
+import { direction } from "./context.ts";
+import { about, type RawFlow } from "./raw-flow.ts";
 import type { MetricName } from "./spec.ts";
 
 /** A metric that is counted on raw fields. What tells its series apart is packed into one number below 2^29. */
@@ -16,6 +17,8 @@ export interface MetricDefinition {
   readonly metric: string;
   readonly help: string;
   readonly labels: readonly string[];
+  /** A bit of `about`: flows without it are not counted. */
+  readonly of: number;
   /** The series that a flow belongs to; -1 when it is not counted. */
   readonly base: (flow: RawFlow) => number;
   /** Label values of a series. */
@@ -37,7 +40,6 @@ const tcpFlagNames = ["SYN", "SYN-ACK", "FIN", "RST"];
 const hostIdentity = 1;
 
 const family = (bit: number): string => (bit === 0 ? "IPv4" : "IPv6");
-const isIcmp = (proto: number): boolean => proto === ipProtocol.icmp || proto === ipProtocol.icmpv6;
 
 /** What is counted on raw fields, by the name that asks for it. */
 export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefinition>> = {
@@ -45,6 +47,7 @@ export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefi
     metric: "hubble_flows_processed_total",
     help: "Flows seen, whether or not anybody read them",
     labels: ["protocol", "type", "subtype", "verdict"],
+    of: about.all,
     base: (flow) => {
       const type = flow.part.kind === "verdict" ? eventType.policyVerdict : flow.part.type;
       const subtype = flow.part.kind === "verdict" ? 0 : flow.subtype;
@@ -60,16 +63,18 @@ export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefi
     metric: "hubble_drop_total",
     help: "Flows with verdict DROPPED",
     labels: ["reason", "protocol"],
-    base: (flow) => (flow.verdict === verdict.dropped ? (flow.proto << 8) | flow.dropReason : -1),
+    of: about.dropped,
+    base: (flow) => (flow.proto << 8) | flow.dropReason,
     texts: (base) => [dropReasonName(base & 0xff), protocolName(base >> 8)],
   },
   policy: {
     metric: "hubble_policy_verdicts_total",
     help: "Policy verdicts",
     labels: ["direction", "match", "action"],
+    of: about.decision,
     base: (flow) => {
-      if (flow.part.kind !== "verdict" || flow.sourceIdentity === hostIdentity) return -1;
-      return (flow.verdict << 4) | (flow.matchType << 1) | (flow.part.direction === "EGRESS" ? 1 : 0);
+      if (flow.sourceIdentity === hostIdentity) return -1;
+      return (flow.verdict << 4) | (flow.matchType << 1) | (flow.direction === direction.egress ? 1 : 0);
     },
     texts: (base) => [
       (base & 1) === 0 ? "ingress" : "egress",
@@ -81,8 +86,8 @@ export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefi
     metric: "hubble_tcp_flags_total",
     help: "TCP flags of forwarded flows",
     labels: ["flag", "family"],
+    of: about.tcp,
     base: (flow) => {
-      if (flow.proto !== ipProtocol.tcp || flow.verdict !== verdict.forwarded) return -1;
       const flag = tcpFlagOf(flow.tcpFlags);
       return flag < 0 ? -1 : (flag << 1) | flow.ipv6;
     },
@@ -92,15 +97,16 @@ export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefi
     metric: "hubble_icmp_total",
     help: "ICMP flows",
     labels: ["family", "type"],
-    base: (flow) => (isIcmp(flow.proto) ? (flow.icmp << 1) | (flow.proto === ipProtocol.icmpv6 ? 1 : 0) : -1),
+    of: about.icmp,
+    base: (flow) => (flow.icmp << 1) | (flow.proto === ipProtocol.icmpv6 ? 1 : 0),
     texts: (base) => [family(base & 1), icmpText((base & 1) === 1, (base >> 1) & 0xff, base >> 9)],
   },
   "port-distribution": {
     metric: "hubble_port_distribution_total",
     help: "Forwarded flows that are not replies, by destination port",
     labels: ["protocol", "port"],
+    of: about.request,
     base: (flow) => {
-      if (flow.verdict !== verdict.forwarded || !flow.isRequest) return -1;
       const { proto } = flow;
       const hasPorts = proto === ipProtocol.tcp || proto === ipProtocol.udp || proto === ipProtocol.sctp;
       return ((hasPorts ? flow.destinationPort : 0) << 8) | proto;

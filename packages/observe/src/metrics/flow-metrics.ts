@@ -5,7 +5,7 @@ import { DnsMetrics } from "./dns.ts";
 import { ContextMetric, type MetricSetting } from "./metric.ts";
 import { PeerTable } from "./peers.ts";
 import { PodEnds } from "./pod-ends.ts";
-import { RawFlow } from "./raw-flow.ts";
+import { aboutSets, RawFlow } from "./raw-flow.ts";
 import { SeriesCounter } from "./series.ts";
 import type { MetricSpec } from "./spec.ts";
 
@@ -37,6 +37,8 @@ interface Counted {
  */
 export class FlowMetrics {
   readonly #counted: readonly Counted[];
+  /** By what a flow is about: who counts it. */
+  readonly #countedBy: readonly (readonly Counted[])[];
   readonly #dns: DnsMetrics | undefined;
   readonly #lost: SeriesCounter;
   readonly #flow: RawFlow;
@@ -66,6 +68,9 @@ export class FlowMetrics {
       counted.push({ definition, metric });
     }
     this.#counted = counted;
+    this.#countedBy = Array.from({ length: aboutSets }, (_, bits) =>
+      counted.filter(({ definition }) => (definition.of & bits) !== 0),
+    );
     const dns = specs.find(({ name }) => name === "dns");
     this.#dns = dns && new DnsMetrics(dns, setting);
     const sides = counted.flatMap(({ metric }) => [metric.source, metric.destination]);
@@ -124,11 +129,13 @@ export class FlowMetrics {
   }
 
   #choice(source: number, destination: number): void {
-    for (let i = 0; i < this.#counted.length; i++) {
-      const counted = this.#counted[i];
+    const flow = this.#flow;
+    const concerned = this.#countedBy[flow.about] ?? [];
+    for (let i = 0; i < concerned.length; i++) {
+      const counted = concerned[i];
       if (counted === undefined) continue;
-      const base = counted.definition.base(this.#flow);
-      if (base >= 0) counted.metric.count(base, this.#flow, this.#peers, source, destination);
+      const base = counted.definition.base(flow);
+      if (base >= 0) counted.metric.count(base, flow, this.#peers, source, destination);
     }
   }
 

@@ -27,13 +27,20 @@ export class ContextMetric {
   readonly source: SideValuesOf;
   readonly destination: SideValuesOf;
   readonly #series: SeriesCounter;
+  readonly #hasSource: boolean;
+  readonly #hasDestination: boolean;
+  /** Whether the direction is a label, and whether it is asked for at all. */
+  readonly #hasDirection: boolean;
   readonly #directed: boolean;
 
   constructor(shape: MetricShape, context: ContextSpec, setting: MetricSetting) {
     this.source = new SideValuesOf("source", context, setting.limit, setting.onPod);
     this.destination = new SideValuesOf("destination", context, setting.limit, setting.onPod);
-    this.#directed = context.labels.includes("traffic_direction");
-    const direction = this.#directed ? ["traffic_direction"] : [];
+    this.#hasSource = this.source.labels.names.length > 0;
+    this.#hasDestination = this.destination.labels.names.length > 0;
+    this.#hasDirection = context.labels.includes("traffic_direction");
+    this.#directed = this.#hasDirection || this.source.labels.directed || this.destination.labels.directed;
+    const direction = this.#hasDirection ? ["traffic_direction"] : [];
     this.#series = new SeriesCounter({
       registry: setting.registry,
       name: shape.metric,
@@ -45,25 +52,23 @@ export class ContextMetric {
         ...shape.texts(base >> 2),
         ...this.source.textsOf(source),
         ...this.destination.textsOf(destination),
-        ...(this.#directed ? [directionTexts[base & 3] ?? "unknown"] : []),
+        ...(this.#hasDirection ? [directionTexts[base & 3] ?? "unknown"] : []),
       ],
     });
   }
 
   /** Counts a raw flow in a series. The places are those of the two sides in the peer table. */
   count(base: number, flow: RawFlow, peers: PeerTable, source: number, destination: number): void {
-    const from = this.source.labels.names.length === 0 ? 0 : this.source.idOf(peers, source, flow.direction);
-    const to =
-      this.destination.labels.names.length === 0
-        ? 0
-        : this.destination.idOf(peers, destination, flow.direction);
-    this.add(base, flow.direction, from, to, 1);
+    const direction = this.#directed ? flow.direction : 0;
+    const from = this.#hasSource ? this.source.idOf(peers, source, direction) : 0;
+    const to = this.#hasDestination ? this.destination.idOf(peers, destination, direction) : 0;
+    this.add(base, direction, from, to, 1);
   }
 
   /** Adds to a series whose numbers are known. */
   add(base: number, direction: number, source: number, destination: number, value: number): void {
     this.#series.add(
-      base < 0 ? -1 : (base << 2) | (this.#directed ? direction : 0),
+      base < 0 ? -1 : (base << 2) | (this.#hasDirection ? direction : 0),
       source,
       destination,
       value,

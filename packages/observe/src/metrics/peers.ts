@@ -10,8 +10,11 @@ const window = 8;
 const words = 7;
 /** Identities from here on stand for CIDRs: their addresses have no pods. */
 const localIdentity = 0x0100_0000;
-/** world, world-ipv4, world-ipv6 */
-const worlds = [2, 9, 10];
+
+/** The world (of one family or both) and CIDRs. */
+function isAnonymous(identity: number): boolean {
+  return identity >= localIdentity || identity === 2 || identity === 9 || identity === 10;
+}
 
 const offsets = {
   source: { ip: at.saddr, identity: at.srcIdentity, endpoint: at.srcEp, other: at.dstEp },
@@ -37,12 +40,14 @@ export class PeerTable {
   readonly #versions = new Int32Array(places);
   readonly #key = new Int32Array(words);
   readonly #withoutIp: FlowResolver;
+  readonly #alwaysByIp: boolean;
   #keyHasIp = true;
   #epoch = 0;
   #victim = 0;
 
   constructor(options: PeerTableOptions) {
     this.#options = options;
+    this.#alwaysByIp = options.needsIp || options.needsNames;
     this.#withoutIp = { ...options.resolver, byIp: () => undefined };
   }
 
@@ -88,26 +93,37 @@ export class PeerTable {
     const key = this.#key;
     const identity = view.getUint32(o + of.identity, true);
     const endpoint = view.getUint16(o + of.endpoint, true);
-    const { needsIp, needsNames } = this.#options;
-    const anonymous = endpoint === 0 && (identity >= localIdentity || worlds.includes(identity));
-    const byIp = needsIp || needsNames || !anonymous;
+    const byIp = this.#alwaysByIp || endpoint !== 0 || !isAnonymous(identity);
     this.#keyHasIp = byIp;
-    for (let i = 0; i < 4; i++) key[i] = byIp ? view.getInt32(o + of.ip + 4 * i, true) : 0;
+    const low = byIp ? view.getInt32(o + of.ip + 12, true) : 0;
+    key[0] = byIp ? view.getInt32(o + of.ip, true) : 0;
+    key[1] = byIp ? view.getInt32(o + of.ip + 4, true) : 0;
+    key[2] = byIp ? view.getInt32(o + of.ip + 8, true) : 0;
+    key[3] = low;
     key[4] = identity;
     key[5] = endpoint;
-    key[6] = needsNames ? view.getUint16(o + of.other, true) : 0;
-    let hash = 0;
-    for (let i = 0; i < words; i++) {
-      hash = Math.imul(hash ^ (key[i] ?? 0), 0x9e37_79b1);
-      hash ^= hash >>> 15;
-    }
-    return hash & (places - 1);
+    key[6] = this.#options.needsNames ? view.getUint16(o + of.other, true) : 0;
+    // The low words tell peers apart; the rest of the key is compared.
+    let hash =
+      Math.imul(low, 0x9e37_79b1) ^ Math.imul(identity, 0x85eb_ca6b) ^ Math.imul(endpoint, 0xc2b2_ae35);
+    hash ^= Math.imul(key[2] ?? 0, 0x27d4_eb2f) ^ (key[6] ?? 0);
+    hash = Math.imul(hash ^ (hash >>> 15), 0x9e37_79b1);
+    return (hash ^ (hash >>> 13)) & (places - 1);
   }
 
   #holds(place: number): boolean {
+    const keys = this.#keys;
+    const key = this.#key;
     const start = place * words;
-    for (let i = 0; i < words; i++) if (this.#keys[start + i] !== this.#key[i]) return false;
-    return true;
+    return (
+      keys[start + 3] === key[3] &&
+      keys[start + 4] === key[4] &&
+      keys[start + 5] === key[5] &&
+      keys[start + 2] === key[2] &&
+      keys[start + 1] === key[1] &&
+      keys[start] === key[0] &&
+      keys[start + 6] === key[6]
+    );
   }
 
   #learn(place: number, view: DataView, ipAt: number): number {

@@ -4,6 +4,7 @@ import {
   eventFlag,
   eventType,
   type FlowResolver,
+  ipProtocol,
   matchTypeOf,
   type Part,
   traceReasonReply,
@@ -13,6 +14,11 @@ import { direction } from "./context.ts";
 
 /** Numbers of `flow.Verdict`. */
 export const verdict = { forwarded: 1, dropped: 2, audit: 4, traced: 6, translated: 7 } as const;
+
+/** What metrics are about, as bits: most flows concern few of them. */
+export const about = { all: 1, dropped: 2, decision: 4, tcp: 8, icmp: 16, request: 32 } as const;
+/** Sets of these bits there are. */
+export const aboutSets = 64;
 
 const policyDenied = 133;
 const policyDenyRule = 181;
@@ -32,7 +38,8 @@ export class RawFlow {
   flags = 0;
   part: Part = { kind: "event", type: 0 };
   verdict = 0;
-  direction = 0;
+  /** Bits of `about`: `tcp` and `request` only of what was forwarded. */
+  about = 0;
 
   constructor(resolver: Pick<FlowResolver, "ruleById">) {
     this.#resolver = resolver;
@@ -57,9 +64,22 @@ export class RawFlow {
   choose(part: Part): void {
     this.part = part;
     this.verdict = verdictNumber(part, this.subtype);
-    const text = directionOf(this.#view, this.#o, part);
-    this.direction =
-      text === "INGRESS" ? direction.ingress : text === "EGRESS" ? direction.egress : direction.unknown;
+    const { proto } = this;
+    let bits: number = part.kind === "verdict" ? about.all | about.decision : about.all;
+    if (this.verdict === verdict.dropped) bits |= about.dropped;
+    if (this.verdict === verdict.forwarded) {
+      if (proto === ipProtocol.tcp) bits |= about.tcp;
+      if (this.#isRequest()) bits |= about.request;
+    }
+    if (proto === ipProtocol.icmp || proto === ipProtocol.icmpv6) bits |= about.icmp;
+    this.about = bits;
+  }
+
+  /** A number of `direction`. */
+  get direction(): number {
+    const text = directionOf(this.#view, this.#o, this.part);
+    if (text === undefined) return direction.unknown;
+    return text === "INGRESS" ? direction.ingress : direction.egress;
   }
 
   get ipv6(): number {
@@ -84,7 +104,7 @@ export class RawFlow {
   }
 
   /** Known not to be a reply: an allowed decision, or a trace whose connection is known. */
-  get isRequest(): boolean {
+  #isRequest(): boolean {
     if (this.part.kind === "verdict") return this.part.outcome === "allowed";
     if (this.part.type !== eventType.trace) return false;
     const reason = this.#view.getUint8(this.#o + at.reason) & 0x7f;
