@@ -21,9 +21,12 @@ describe("parseMetricSpecs", () => {
     });
   });
 
-  it("reads the options of dns", () => {
-    const { specs } = parseMetricSpecs(["dns:query;ignoreAAAA"]);
-    expect([...(specs[0]?.options ?? [])]).toEqual(["query", "ignoreAAAA"]);
+  it.each([
+    ["dns:query;ignoreAAAA", ["query", "ignoreAAAA"]],
+    ["flows-to-world:any-drop;port=true;syn-only=false", ["any-drop", "port"]],
+  ])("reads the options of %s", (text, options) => {
+    const { specs } = parseMetricSpecs([text]);
+    expect([...(specs[0]?.options ?? [])]).toEqual(options);
   });
 
   it("takes metrics of the field that cannot be counted yet, and names them", () => {

@@ -46,6 +46,7 @@ const resolver: FlowResolver = {
   identityById: (id) =>
     ({
       2: { labels: ["reserved:world"] },
+      [0x0100_0001]: { labels: ["cidr:192.0.2.0/24", "reserved:world"] },
       7: { labels: ["reserved:kube-apiserver", "reserved:remote-node"] },
     })[id] ?? (id === 1000 ? { labels: ["k8s:app=web"], namespace: "shop" } : undefined),
   byIp: (ip, identity) =>
@@ -109,6 +110,15 @@ const evaluators: Record<string, (flow: Flow, proto: number) => readonly string[
     const ports = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
     return [protocolOf(flow, proto), `${ports?.destination_port ?? 0}`];
   },
+  hubble_flows_to_world_total: (flow, proto) => {
+    if (!flow.destination?.labels?.includes("reserved:world") || flow.l4 === undefined) return undefined;
+    if (flow.verdict === "DROPPED" ? flow.drop_reason_desc !== "POLICY_DENIED" : flow.is_reply !== false)
+      return undefined;
+    const flags = flow.l4.TCP?.flags;
+    if (flow.l4.TCP !== undefined && (!flags?.SYN || flags.ACK)) return undefined;
+    const ports = flow.l4.TCP ?? flow.l4.UDP ?? flow.l4.SCTP;
+    return [protocolOf(flow, proto), flow.verdict ?? "", `${ports?.destination_port ?? 0}`];
+  },
   hubble_policy_verdicts_total: (flow) => {
     if (flow.event_type?.type !== 5 || flow.source?.identity === 1) return undefined;
     const match = ["none", "l3-only", "l3-l4", "l4-only", "all"][flow.policy_match_type ?? 0] ?? "";
@@ -134,7 +144,8 @@ const contextOf = (flow: Flow): string[] => {
 async function counted(records: readonly TestRecord[], options: string): Promise<Map<string, number>> {
   const registry = new Registry();
   const names = ["flow", "drop", "tcp", "icmp", "port-distribution", "policy"];
-  const { specs } = parseMetricSpecs(names.map((name) => `${name}${options}`));
+  const toWorld = `flows-to-world:port;syn-only${options.replace(":", ";")}`;
+  const { specs } = parseMetricSpecs([...names.map((name) => `${name}${options}`), toWorld]);
   const metrics = new FlowMetrics({ registry, resolver, specs });
   metrics.count(batchOf(records), records.length);
   const found = new Map<string, number>();

@@ -9,8 +9,8 @@ import {
   tracePointText,
 } from "@axoneme/flow";
 import { direction } from "./context.ts";
-import { about, type RawFlow } from "./raw-flow.ts";
-import type { MetricName } from "./spec.ts";
+import { about, type RawFlow, verdict } from "./raw-flow.ts";
+import type { MetricName, MetricSpec } from "./spec.ts";
 
 /** A metric that is counted on raw fields. What tells its series apart is packed into one number below 2^29. */
 export interface MetricDefinition {
@@ -39,10 +39,23 @@ const tcpFlagNames = ["SYN", "SYN-ACK", "FIN", "RST"];
 /** Host identity: its verdicts are not counted (as in the field). */
 const hostIdentity = 1;
 
+const syn = 2;
+const ack = 16;
+const policyDenied = 133;
+/** Protocols that a flow names. */
+const layer4 = new Set<number>(Object.values(ipProtocol));
+
+const hasPorts = (proto: number): boolean =>
+  proto === ipProtocol.tcp || proto === ipProtocol.udp || proto === ipProtocol.sctp;
 const family = (bit: number): string => (bit === 0 ? "IPv4" : "IPv6");
 
-/** What is counted on raw fields, by the name that asks for it. */
-export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefinition>> = {
+/** How a metric is counted on raw fields; undefined for those that are not. */
+export function definitionOf({ name, options }: MetricSpec): MetricDefinition | undefined {
+  if (name === "dns") return undefined;
+  return name === "flows-to-world" ? flowsToWorld(options) : definitions[name];
+}
+
+const definitions: Readonly<Record<Exclude<MetricName, "dns" | "flows-to-world">, MetricDefinition>> = {
   flow: {
     metric: "hubble_flows_processed_total",
     help: "Flows seen, whether or not anybody read them",
@@ -108,12 +121,35 @@ export const definitions: Readonly<Record<Exclude<MetricName, "dns">, MetricDefi
     of: about.request,
     base: (flow) => {
       const { proto } = flow;
-      const hasPorts = proto === ipProtocol.tcp || proto === ipProtocol.udp || proto === ipProtocol.sctp;
-      return ((hasPorts ? flow.destinationPort : 0) << 8) | proto;
+      return ((hasPorts(proto) ? flow.destinationPort : 0) << 8) | proto;
     },
     texts: (base) => [protocolName(base & 0xff), `${base >> 8}`],
   },
 };
+
+/** Of what is forwarded the requests, of what is dropped what policy refused, unless all drops are asked for. */
+function flowsToWorld(options: ReadonlySet<string>): MetricDefinition {
+  const anyDrop = options.has("any-drop");
+  const synOnly = options.has("syn-only");
+  const withPort = options.has("port");
+  return {
+    metric: "hubble_flows_to_world_total",
+    help: "Flows to destinations outside the cluster",
+    labels: withPort ? ["protocol", "verdict", "port"] : ["protocol", "verdict"],
+    of: about.request | about.dropped,
+    base: (flow) => {
+      if (!flow.toWorld || !layer4.has(flow.proto)) return -1;
+      if (flow.verdict === verdict.dropped && !anyDrop && flow.dropReason !== policyDenied) return -1;
+      if (synOnly && flow.proto === ipProtocol.tcp && (flow.tcpFlags & (syn | ack)) !== syn) return -1;
+      const port = withPort && hasPorts(flow.proto) ? flow.destinationPort : 0;
+      return (((port << 8) | flow.proto) << 3) | flow.verdict;
+    },
+    texts: (base) => {
+      const texts = [protocolName((base >> 3) & 0xff), verdictNames[base & 7] ?? ""];
+      return withPort ? [...texts, `${base >> 11}`] : texts;
+    },
+  };
+}
 
 /** Index in tcpFlagNames; -1 when the flags are none of these. */
 function tcpFlagOf(bits: number): number {

@@ -1,6 +1,6 @@
 import { type Flow, type FlowResolver, partsOf, recordSize } from "@axoneme/flow";
 import type { Registry } from "prom-client";
-import { definitions, type MetricDefinition } from "./definitions.ts";
+import { definitionOf, type MetricDefinition } from "./definitions.ts";
 import { DnsMetrics } from "./dns.ts";
 import { ContextMetric, type MetricSetting } from "./metric.ts";
 import { PeerTable } from "./peers.ts";
@@ -61,10 +61,10 @@ export class FlowMetrics {
       beforeCollect: () => this.#dropEnded(),
     };
     const counted: Counted[] = [];
-    for (const { name, context } of specs) {
-      if (name === "dns") continue;
-      const definition = definitions[name];
-      const metric = new ContextMetric(definition, context, setting);
+    for (const spec of specs) {
+      const definition = definitionOf(spec);
+      if (definition === undefined) continue;
+      const metric = new ContextMetric(definition, spec.context, setting);
       counted.push({ definition, metric });
     }
     this.#counted = counted;
@@ -144,7 +144,7 @@ export class FlowMetrics {
     if (now < this.#epochEnds) return;
     this.#epochEnds = now + epochMs;
     this.#peers.nextEpoch();
-    this.#flow.forgetRules();
+    this.#flow.forget();
     this.#dropEnded();
   }
 

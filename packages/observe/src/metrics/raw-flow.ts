@@ -22,14 +22,19 @@ export const aboutSets = 64;
 
 const policyDenied = 133;
 const policyDenyRule = 181;
-/** Rules remembered between two epochs. */
+const worldLabels = new Set(["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"]);
+/** Rules, and identities, remembered between two epochs. */
 const maxRules = 4096;
+
+type Names = Pick<FlowResolver, "ruleById" | "identityById">;
 
 /** One flow of a record while it is counted: raw fields, read when asked for. One object for all. */
 export class RawFlow {
-  readonly #resolver: Pick<FlowResolver, "ruleById">;
+  readonly #resolver: Names;
   /** Rule -> match types of allowed and other outcomes, drop reason; see #rule. */
   readonly #rules = new Map<number, number>();
+  /** Identity -> whether it is of the world: CIDRs are, too. */
+  readonly #worlds = new Map<number, boolean>();
   #view: DataView = new DataView(new ArrayBuffer(0));
   #o = 0;
   type = 0;
@@ -41,13 +46,14 @@ export class RawFlow {
   /** Bits of `about`: `tcp` and `request` only of what was forwarded. */
   about = 0;
 
-  constructor(resolver: Pick<FlowResolver, "ruleById">) {
+  constructor(resolver: Names) {
     this.#resolver = resolver;
   }
 
-  /** Rules may have changed. */
-  forgetRules(): void {
+  /** Rules and identities may have changed. */
+  forget(): void {
     this.#rules.clear();
+    this.#worlds.clear();
   }
 
   /** Looks at the record at `o`. */
@@ -109,6 +115,18 @@ export class RawFlow {
     if (this.part.type !== eventType.trace) return false;
     const reason = this.#view.getUint8(this.#o + at.reason) & 0x7f;
     return reason !== traceReasonReply && reason !== traceReasonUnknown;
+  }
+
+  /** Whether the destination is outside the cluster. */
+  get toWorld(): boolean {
+    const identity = this.#view.getUint32(this.#o + at.dstIdentity, true);
+    const known = this.#worlds.get(identity);
+    if (known !== undefined) return known;
+    const labels = this.#resolver.identityById(identity)?.labels ?? [];
+    const toWorld = labels.some((label) => worldLabels.has(label));
+    if (this.#worlds.size >= maxRules) this.#worlds.clear();
+    this.#worlds.set(identity, toWorld);
+    return toWorld;
   }
 
   /** Match type of a decision, as `matchTypeOf` has it. */

@@ -1,11 +1,20 @@
 import { AxonError } from "@axoneme/base";
 
 /** Metrics that are counted. */
-export const metricNames = ["dns", "drop", "tcp", "flow", "icmp", "port-distribution", "policy"] as const;
+export const metricNames = [
+  "dns",
+  "drop",
+  "tcp",
+  "flow",
+  "flows-to-world",
+  "icmp",
+  "port-distribution",
+  "policy",
+] as const;
 export type MetricName = (typeof metricNames)[number];
 
 /** Metrics of the field that need what is not observed yet. They are accepted, so that its settings can be used. */
-const laterNames = new Set(["flows-to-world", "http", "httpV2", "kafka", "sctp"]);
+const laterNames = new Set(["http", "httpV2", "kafka", "sctp"]);
 
 /** What `sourceContext` and `destinationContext` choose from. */
 export const identifiers = [
@@ -58,7 +67,10 @@ export interface ContextSpec {
 export interface MetricSpec {
   readonly name: MetricName;
   readonly context: ContextSpec;
-  /** Options of `dns`: `query` adds a label, `ignoreAAAA` leaves questions for IPv6 addresses out. */
+  /**
+   * Options of `dns`: `query` adds a label, `ignoreAAAA` leaves questions for IPv6 addresses out. Options of
+   * `flows-to-world`: `port` adds a label, `any-drop` counts drops for any reason, `syn-only` the first packets of TCP.
+   */
   readonly options: ReadonlySet<string>;
 }
 
@@ -68,7 +80,10 @@ export interface MetricSpecs {
   readonly later: readonly string[];
 }
 
-const ownOptions: Partial<Record<MetricName, readonly string[]>> = { dns: ["query", "ignoreAAAA"] };
+const ownOptions: Partial<Record<MetricName, readonly string[]>> = {
+  dns: ["query", "ignoreAAAA"],
+  "flows-to-world": ["any-drop", "port", "syn-only"],
+};
 
 /**
  * Reads metrics as the field writes them: `name[:option[=value][;option...]]`, several in a text apart by blanks, as
