@@ -31,6 +31,7 @@ export class EventPump implements Module {
   #beat: NodeJS.Timeout | undefined;
   #lossBeat: NodeJS.Timeout | undefined;
   #lost = 0n;
+  #offLost: (() => void) | undefined;
 
   /** @param lostCounter events the programs could not put into the ring buffer, since it exists. */
   constructor(
@@ -50,6 +51,9 @@ export class EventPump implements Module {
   start(health: HealthReporter): void {
     const ring = this.#open();
     this.#ring = ring;
+    this.#offLost = this.#observer.readerLost.on((count) =>
+      this.#metrics.countLoss("hubble_ring_buffer", count),
+    );
     this.#lost = this.#lostCounter();
     ring.watch((error) => {
       if (error) {
@@ -71,6 +75,7 @@ export class EventPump implements Module {
     clearInterval(this.#lossBeat);
     if (this.#ring) this.#drain(this.#ring);
     this.#ring?.close();
+    this.#offLost?.();
   }
 
   #drain(ring: RingBuffer): void {

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { type Clock, systemClock } from "@axoneme/base";
+import { type Clock, Emitter, systemClock } from "@axoneme/base";
 import {
   at,
   compileFilter,
@@ -60,6 +60,8 @@ interface Start {
 /** Answers questions about the flows of this node out of the raw store; builds flow objects for readers only. */
 export class Observer {
   readonly store: RawStore;
+  /** Fires with the number of records that a reader was too slow for. */
+  readonly readerLost = new Emitter<number>();
   readonly #resolver: FlowResolver;
   readonly #version: string;
   readonly #clock: Clock;
@@ -133,6 +135,7 @@ export class Observer {
     const stop = signal ?? new AbortController().signal;
     for await (const slice of slices(this.store, start, query.follow === true, stop)) {
       if ("lost" in slice) {
+        this.readerLost.emit(slice.lost);
         yield { lost: slice.lost };
         continue;
       }
@@ -169,7 +172,7 @@ export class Observer {
     for await (const slice of slices(this.store, start.seq, plan.request.follow === true, plan.signal)) {
       if ("lost" in slice) {
         position.seq += slice.lost;
-        yield [this.#lost("HUBBLE_RING_BUFFER", slice.lost, undefined)];
+        yield [this.#overrun(slice.lost)];
         continue;
       }
       let batch: GetFlowsResponse[] = [];
@@ -177,7 +180,7 @@ export class Observer {
         // The consumer may have been slow to take a batch: what it missed of this slice is a loss.
         if (seq < this.store.oldestSeq) {
           const held = Math.min(slice.to, this.store.oldestSeq);
-          batch.push(this.#lost("HUBBLE_RING_BUFFER", held - seq, undefined));
+          batch.push(this.#overrun(held - seq));
           seq = held;
           if (seq >= slice.to) break;
         }
@@ -227,6 +230,11 @@ export class Observer {
     if (record === undefined || !matcher.mayMatch(record)) return [];
     const flows = toFlows(record, this.#resolver, (part) => this.#ids.of(seq, part));
     return matcher.matchesAll ? flows : flows.filter((flow) => matcher.matches(flow));
+  }
+
+  #overrun(records: number): GetFlowsResponse {
+    this.readerLost.emit(records);
+    return this.#lost("HUBBLE_RING_BUFFER", records, undefined);
   }
 
   #lost(source: LostEventSource, count: number, timeNs: bigint | undefined): GetFlowsResponse {

@@ -222,15 +222,17 @@ it("allocates nothing for records of known peers", () => {
   const batch = batchOf(
     Array.from({ length: size }, (_, i) => ({ ...toWeb, dport: i % 7, daddr: [10, 0, 1, i % 64] as const })),
   );
-  for (let i = 0; i < 60; i++) metrics.count(batch, size);
+  // Until the code is compiled it does allocate; how long that takes depends on the machine.
+  let median = Number.POSITIVE_INFINITY;
   const grown: number[] = [];
-  for (let i = 0; i < 11; i++) {
+  for (let i = 0; i < 600 && (i < 60 || median >= size * 8); i++) {
     const before = process.memoryUsage().heapUsed;
     metrics.count(batch, size);
     grown.push(process.memoryUsage().heapUsed - before);
+    median = grown.slice(-11).sort((a, b) => a - b)[5] ?? median;
   }
   // A number boxed per record would be 16 bytes of it at least.
-  expect(grown.sort((a, b) => a - b)[5]).toBeLessThan(size * 8);
+  expect(median).toBeLessThan(size * 8);
 });
 
 describe("dns", () => {

@@ -181,12 +181,15 @@ describe("following", () => {
 
   it("a slow reader is told how much it missed, to the record", async () => {
     const { observer, add } = setUp(16);
+    const counted: number[] = [];
+    observer.readerLost.on((count) => counted.push(count));
     add(...numbered(1, 1));
     const stream = observer.getFlows({ follow: true, number: 1 });
     expect(portOf((await stream.next()).value as GetFlowsResponse)).toBe(1);
     add(...numbered(2, 41));
     const lost = (await stream.next()).value as GetFlowsResponse;
     expect(lost).toMatchObject({ lost_events: { source: "HUBBLE_RING_BUFFER", num_events_lost: "24" } });
+    expect(counted).toEqual([24]);
     expect(portOf((await stream.next()).value as GetFlowsResponse)).toBe(26);
     await stream.return();
   });
