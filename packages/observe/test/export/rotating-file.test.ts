@@ -105,6 +105,13 @@ describe("RotatingFile", () => {
     expect(lines()).toEqual(['{"half', "whole"]);
   });
 
+  it("a full disk is told, each time", async () => {
+    const file = new RotatingFile("/dev/full", { maxBytes: 100, backups: 1, compress: false });
+    for (let i = 0; i < 2; i++)
+      expect(await file.write(["a"])).toMatchObject({ written: 0, error: { code: "ENOSPC" } });
+    await file.close();
+  });
+
   it("says how many lines are written, and begins anew after an error", async () => {
     mkdirSync(path(), { recursive: true });
     const file = open();
