@@ -416,6 +416,7 @@ class Composition {
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
       await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
+      this.#remote.nodesKnown();
       this.#policy.open();
       await this.#endpoints.restore();
       this.#endpoints.reconcilePublished(this.#remote.own());

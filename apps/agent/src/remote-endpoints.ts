@@ -42,6 +42,7 @@ export class RemoteEndpoints {
   readonly #byNode = new Map<string, Map<string, RemoteEndpoint>>();
   /** What the API server says of this node's pods: an agent before us may have died while it wrote. */
   readonly #own = new Map<string, RemoteEndpoint>();
+  #areNodesKnown = false;
 
   /** @param isOwn whether a node address is of this node: its pods are known first hand. */
   constructor(ipcache: Ipcache, policy: PolicyModule, isOwn: (ip: Ip) => boolean, wayTo: WayTo) {
@@ -75,6 +76,18 @@ export class RemoteEndpoints {
     return [...this.#own.values()];
   }
 
+  /**
+   * All nodes were listed and asked for their place. Until then pods of nodes nobody has told of are held back: the
+   * kernel may know the way to them from the agent before us, and would lose it.
+   */
+  nodesKnown(): void {
+    this.#areNodesKnown = true;
+    for (const [node, endpoints] of this.#byNode) {
+      const nodeIp = tryParseIp(node);
+      if (nodeIp) for (const endpoint of endpoints.values()) this.#announce(endpoint, nodeIp);
+    }
+  }
+
   /** A node became known or changed: the way to its pods may be another. */
   nodeChanged(addresses: readonly Ip[]): void {
     for (const address of addresses) {
@@ -101,7 +114,9 @@ export class RemoteEndpoints {
       const ip = tryParseIp(text);
       if (!ip) continue;
       const prefix = hostPrefix(ip);
-      const entry = { identity: endpoint.identity, pod: endpoint.metadata, ...this.#wayTo(nodeIp, prefix) };
+      const way = this.#wayTo(nodeIp, prefix);
+      if (way.nodeIp === undefined && !this.#areNodesKnown) continue;
+      const entry = { identity: endpoint.identity, pod: endpoint.metadata, ...way };
       this.#ipcache.upsert(prefix, "custom-resource", keyOf(endpoint), entry);
     }
   }

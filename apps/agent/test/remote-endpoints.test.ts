@@ -54,8 +54,18 @@ test("each address of a pod is reached by the node's address of its family", () 
   expect(ports.get("cep/shop/web")).toBe(5000);
 });
 
+test("until all nodes are known a pod of an unknown one is held back, and what the kernel has of it stays", () => {
+  known = false;
+  remote.handlers().onAdd?.(pod());
+  expect(entry("fd10::1:7")).toBeUndefined();
+  remote.nodesKnown();
+  expect(entry("fd10::1:7")?.identity).toBe(5000);
+  expect(nextHop("fd10::1:7")).toBeUndefined();
+});
+
 test("a pod that is known before its node gets its next hop when the node comes", () => {
   known = false;
+  remote.nodesKnown();
   remote.handlers().onAdd?.(pod());
   expect(entry("fd10::1:7")?.identity).toBe(5000);
   expect(nextHop("fd10::1:7")).toBeUndefined();

@@ -31,6 +31,7 @@ describe("CiliumEndpoint", () => {
       () => false,
       () => ({}),
     );
+    remote.nodesKnown();
     remote.handlers().onAdd?.({
       metadata: { namespace: "default", name: "x" },
       identity,
