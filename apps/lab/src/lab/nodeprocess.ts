@@ -30,6 +30,7 @@ export async function runNode(lab: string, name: string, log: Logger): Promise<v
     clock: systemClock,
     log: childLogger(log, { node: name }),
     launch: launchLine,
+    graceMs: config.node.graceMs,
   });
   const told = untilTold();
   await runner.start();
