@@ -45,14 +45,27 @@ static bool bind_source(int fd, const struct target *to, const struct options *o
 	return bind(fd, (struct sockaddr *)&from.addr, from.len) == 0;
 }
 
-int begin_client(const struct target *to, int type, const struct options *o)
+int bound_socket(const struct target *to, int type, const struct options *o)
 {
 	int fd = socket(to->addr.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int error;
 
+	if (fd < 0 || bind_source(fd, to, o))
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+int begin_client(const struct target *to, int type, const struct options *o)
+{
+	int fd = bound_socket(to, type, o);
+	int error;
+
 	if (fd < 0)
 		return -1;
-	if (bind_source(fd, to, o) && (connect(fd, (const struct sockaddr *)&to->addr, to->len) == 0 || errno == EINPROGRESS))
+	if (connect(fd, (const struct sockaddr *)&to->addr, to->len) == 0 || errno == EINPROGRESS)
 		return fd;
 	error = errno;
 	close(fd);

@@ -23,48 +23,47 @@ static ssize_t send_one(int fd, const struct target *to, const struct options *o
 	return sendto(fd, "hello\n", 6, 0, (const struct sockaddr *)&to->addr, to->len);
 }
 
-/* A refusal (ICMP) is an answer of a kind: the socket lives on. */
-static void ask_once(int fd, const struct target *to, const struct options *o, struct tally *tally)
+/* A refusal (ICMP) is an answer of a kind: the socket lives on. False: somebody has closed it. */
+static bool ask_once(int fd, const struct target *to, const struct options *o, struct tally *tally)
 {
 	char answer[LINE] = "";
 	ssize_t got = send_one(fd, to, o);
 
 	if (got > 0 && !wait_for(fd, POLLIN, now_ms() + o->timeout_ms)) {
 		tally->missing++;
-		return;
+		return true;
 	}
 	got = got < 0 ? got : read(fd, answer, sizeof(answer) - 1);
 	if (got < 0) {
 		tally->refused++;
-		return;
+		/* a receive hears that the connection was ended, a send that there is none */
+		return errno != ECONNABORTED && errno != EDESTADDRREQ;
 	}
 	tally->answers++;
 	if (strcmp(answer, tally->last) == 0)
-		return;
+		return true;
 	strcpy(tally->last, answer);
 	fputs(answer, stdout);
 	fflush(stdout);
+	return true;
 }
 
 /*
  * Prints every change of the answer, and at the end the counts. The socket is connected once, or never with
- * --unconnected; then it is bound, so that all datagrams have one source.
+ * --unconnected.
  */
 int flow(const struct target *to, const char *host, const struct options *o)
 {
-	struct target nowhere = { .addr.ss_family = AF_UNSPEC, .len = sizeof(struct sockaddr) };
 	struct tally tally = { .answers = 0 };
 	long end = now_ms() + o->duration_ms;
-	int fd = open_client(to, SOCK_DGRAM, o);
+	int fd = o->unconnected ? bound_socket(to, SOCK_DGRAM, o) : open_client(to, SOCK_DGRAM, o);
 
 	if (fd < 0)
 		return fail(host);
-	/* Connecting bound it to a source port; dissolving the connection keeps a port that was asked for only. */
-	if (o->unconnected && connect(fd, (struct sockaddr *)&nowhere.addr, nowhere.len) < 0)
-		return fail(host);
 	end_on_term();
 	while (now_ms() < end && !told_to_end()) {
-		ask_once(fd, to, o, &tally);
+		if (!ask_once(fd, to, o, &tally))
+			return fail(host);
 		poll(NULL, 0, o->every_ms);
 	}
 	printf("%d answers, %d missing, %d refused\n", tally.answers, tally.missing, tally.refused);

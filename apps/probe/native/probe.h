@@ -45,6 +45,8 @@ int raise_fd_limit(void);
 
 /* Waits for events of one descriptor; false with ETIMEDOUT at the deadline. */
 bool wait_for(int fd, short events, long deadline);
+/* A socket for talking to `to`: non-blocking, bound as the options say. -1 with errno. */
+int bound_socket(const struct target *to, int type, const struct options *o);
 /* A socket on its way to `to`: non-blocking, bound as the options say. -1 with errno. */
 int begin_client(const struct target *to, int type, const struct options *o);
 /* The same, connected before the deadline. */
