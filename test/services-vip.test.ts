@@ -26,7 +26,7 @@ describe("addresses of load balancers", () => {
   };
 
   beforeAll(async () => {
-    lab = await TestLab.up(name, { nodes: 3, nodeGraceMs: 4000 });
+    lab = await TestLab.up(name, { nodes: 3 });
     scene = await Scene.of(
       lab,
       { name: "client", node: "node1" },

@@ -1,6 +1,4 @@
 /** The network around a lab's nodes: routes of the world, addresses of nodes, nodes that are lost. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { ipEqual, parseInterfaceAddress, parseIp, parsePrefix, waitFor } from "@axoneme/base";
 import { resources } from "@axoneme/kube";
 import { Netlink } from "@axoneme/netlink";
@@ -132,12 +130,4 @@ export async function agentBack(lab: TestLab, node: string, former: number): Pro
     what: `another agent on ${node}`,
   });
   await waitFor(() => lab.agent(node).isReady(), { timeoutMs: 30_000, what: `the agent of ${node}` });
-}
-
-/** The last lines of a node's agent's log. */
-export function agentLog(lab: TestLab, node: string, lines = 20): string {
-  return readFileSync(join(lab.paths.nodeDir(node), "agent.log"), "utf8")
-    .split("\n")
-    .slice(-lines)
-    .join("\n");
 }
