@@ -2,7 +2,8 @@
 import { parseArgs } from "node:util";
 import { createLogger, loadOptions, parseOptions } from "@axoneme/app";
 import { errorText } from "@axoneme/base";
-import { Agent, version } from "./agent.ts";
+import { Agent } from "./agent.ts";
+import { version } from "./composition.ts";
 import { shrinkHeap } from "./heap.ts";
 import { agentOptions } from "./options.ts";
 

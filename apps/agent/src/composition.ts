@@ -1,0 +1,544 @@
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { MetricIndex } from "@axoneme/abi";
+import { Lifecycle, type StructuredLogger } from "@axoneme/app";
+import {
+  Deferred,
+  errorText,
+  formatIp,
+  formatPrefix,
+  hostPrefix,
+  type Ip,
+  ipEqual,
+  isV4Prefix,
+  type Prefix,
+  parsePrefix,
+} from "@axoneme/base";
+import { type Kernel, nextPolicyIds, readMetrics } from "@axoneme/datapath";
+import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
+import { type FlowResolver, RawStore } from "@axoneme/flow";
+import {
+  IdentityCache,
+  Ipcache,
+  isLocalIdentity,
+  LocalIdentities,
+  reserved,
+  worldOf,
+} from "@axoneme/identity";
+import { NodePool } from "@axoneme/ipam";
+import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
+import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
+import { Observer } from "@axoneme/observe";
+import { PolicyEngine } from "@axoneme/policy";
+import type { Registry } from "prom-client";
+import { ApiServer } from "./api-server.ts";
+import { CniServer } from "./cni-server.ts";
+import { ConntrackCollector } from "./collector.ts";
+import { EndpointManager } from "./endpoint/manager.ts";
+import { PodNamespaces } from "./endpoint/namespaces.ts";
+import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
+import { EndpointPublisher } from "./endpoint/publisher.ts";
+import { EventPump } from "./events.ts";
+import { addFlowLogs } from "./flow-logs.ts";
+import { createFlowMetrics } from "./flow-metrics.ts";
+import { HubbleModule, HubblePeers } from "./hubble.ts";
+import type { ServiceConfig } from "./lb/config.ts";
+import { both, LoadBalancing } from "./lb/load-balancing.ts";
+import { createRegistry } from "./metrics.ts";
+import { addressesOf, type NativeDevice } from "./node/local-node.ts";
+import { Peers } from "./node/peers.ts";
+import { PodCidrs } from "./node/pod-cidrs.ts";
+import { PodRoutes } from "./node/pod-routes.ts";
+import { NodePublisher } from "./node/publisher.ts";
+import {
+  familyEnabled,
+  podMtu,
+  pruneNonMasquerade,
+  setUpNode,
+  writeHostRows,
+  writeNonMasquerade,
+} from "./node/setup.ts";
+import type { AgentConfig } from "./options.ts";
+import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
+import { createResolver } from "./resolver.ts";
+import { createRoutes } from "./routes.ts";
+import { ApiServerAddresses } from "./state/apiserver.ts";
+import { IdentityAllocator } from "./state/identities.ts";
+import { IpcacheWriter } from "./state/ipcache.ts";
+import {
+  type CiliumNodeObject,
+  ciliumClusterwideNetworkPolicies,
+  ciliumEndpoints,
+  ciliumIdentities,
+  ciliumNetworkPolicies,
+  ciliumNodes,
+} from "./state/objects.ts";
+import { PolicyModule } from "./state/policy.ts";
+import { PolicyObjects } from "./state/policy-objects.ts";
+import { flowRule } from "./state/rules.ts";
+import { TierPolicies } from "./state/tier-policies.ts";
+import { Watches } from "./state/watches.ts";
+
+/** Devices of pods that went are removed together: the kernel takes as long for a hundred as for one. */
+const gatherLinksMs = 100;
+
+declare const AXON_VERSION: string | undefined;
+/** Set by the build. */
+export const version = typeof AXON_VERSION === "string" ? AXON_VERSION : "dev";
+
+/** Where things of this node are. */
+export interface Paths {
+  readonly objects: string;
+  readonly cgroup: string;
+}
+
+/** What an agent is composed of that was there before. */
+export interface Givens {
+  readonly config: AgentConfig;
+  readonly services: ServiceConfig;
+  readonly log: StructuredLogger;
+  readonly paths: Paths;
+  readonly device: NativeDevice;
+  readonly netlink: Netlink;
+  readonly kernel: Kernel;
+  readonly client: KubeClient;
+}
+
+/** The parts of an agent and how they are wired. No logic of its own beyond the order of the start. */
+export class Composition {
+  readonly #config: AgentConfig;
+  readonly #serviceConfig: ServiceConfig;
+  readonly #log: StructuredLogger;
+  readonly #paths: Paths;
+  readonly #device: NativeDevice;
+  readonly #netlink: Netlink;
+  readonly #kernel: Kernel;
+  readonly #client: KubeClient;
+  readonly #nodeName: string;
+  readonly #dualStack: boolean;
+  readonly #identities = new IdentityCache();
+  readonly #ipcache = new Ipcache();
+  readonly #loadBalancing: LoadBalancing;
+  readonly #localIdentities: LocalIdentities;
+  readonly #ipcacheWriter: IpcacheWriter;
+  readonly #policy: PolicyModule;
+  readonly #allocator: IdentityAllocator;
+  readonly #namespaces: PodNamespaces;
+  readonly #endpoints: EndpointManager;
+  readonly #nodePublisher: NodePublisher;
+  readonly #endpointPublisher: EndpointPublisher;
+  readonly #watches: Watches;
+  readonly #tierPolicies: TierPolicies;
+  readonly #remote: RemoteEndpoints;
+  readonly #pool: NodePool;
+  readonly #podCidrs: PodCidrs;
+  readonly #ready = new Deferred<void>();
+  readonly #reaper = LinkReaper.open({}, gatherLinksMs);
+  readonly #routes: PodRoutes;
+  readonly #collector: ConntrackCollector;
+  readonly #hubblePeers: HubblePeers;
+  #peers: Peers | undefined;
+
+  constructor({ config, services, log, paths, device, netlink, kernel, client }: Givens) {
+    this.#config = config;
+    this.#serviceConfig = services;
+    this.#log = log;
+    this.#paths = paths;
+    this.#device = device;
+    this.#netlink = netlink;
+    this.#kernel = kernel;
+    this.#client = client;
+    this.#nodeName = config.nodeName || hostname();
+    this.#dualStack = config.enableIPv4 && config.enableIPv6;
+    this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
+    this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
+    this.#hubblePeers = new HubblePeers(config);
+    this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
+    this.#loadBalancing = new LoadBalancing({
+      config,
+      services,
+      nodeName: this.#nodeName,
+      kernel,
+      netlink,
+      client,
+      namespaces: this.#namespaces,
+      ready: this.ready,
+      log,
+    });
+    this.#policy = this.#createPolicy();
+    this.#allocator = new IdentityAllocator(this.#identities, client, log);
+    this.#watches = new Watches(client, log);
+    this.#tierPolicies = new TierPolicies(client, log, (kind) => this.#policy.tierPolicies(kind));
+    this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
+    this.#endpointPublisher = new EndpointPublisher(client, log);
+    this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
+    this.#routes = new PodRoutes(netlink, log);
+    this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, log);
+    this.#endpoints = this.#createEndpoints();
+    this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
+    this.#remote = this.#createRemote();
+    this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
+  }
+
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  #createPolicy(): PolicyModule {
+    const { policyId, ruleId } = nextPolicyIds(this.#kernel.maps);
+    const engine = new PolicyEngine({
+      enforcement: this.#config.policyEnforcement,
+      audit: this.#config.policyAuditMode,
+      families: { ipv4: this.#config.enableIPv4, ipv6: this.#config.enableIPv6 },
+      firstPolicyId: policyId,
+      firstRuleId: ruleId,
+    });
+    return new PolicyModule({
+      engine,
+      kernel: this.#kernel,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+      ipcacheWriter: this.#ipcacheWriter,
+      cluster: this.#config.clusterName,
+      log: this.#log,
+    });
+  }
+
+  #createEndpoints(): EndpointManager {
+    const { runDir, clusterName, cniTimeout } = this.#config;
+    const own = { fieldSelector: `spec.nodeName=${this.#nodeName}` };
+    const namespaces = this.#watches.add(
+      builtinResources.namespaces,
+      {
+        onAdd: (namespace) => this.#namespaceChanged(namespace),
+        onUpdate: (namespace) => this.#namespaceChanged(namespace),
+        onDelete: ({ metadata }) => this.#policy.setNamespaceAudited(metadata.name, false),
+      },
+      { trim: trimNamespace },
+    );
+    const pods = this.#watches.add(
+      builtinResources.pods,
+      both(
+        { onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name) },
+        this.#loadBalancing.localPods.handlers(),
+      ),
+      { ...own, trim: trimPod },
+    );
+    const gateways = () => ({ v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) });
+    const endpoints = new EndpointManager({
+      store: new EndpointStore(join(runDir, "endpoints")),
+      network: new PodNetwork(this.#netlink, this.#reaper, gateways, () =>
+        podMtu(this.#config, this.#device),
+      ),
+      kernel: this.#kernel,
+      pods: new PodDirectory(pods.store, namespaces.store, this.#client, clusterName),
+      identities: this.#allocator,
+      ipcache: this.#ipcache,
+      ipcacheWriter: this.#ipcacheWriter,
+      policy: this.#policy,
+      publisher: this.#endpointPublisher,
+      namespaces: this.#namespaces,
+      log: this.#log,
+      nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
+      gateways,
+      addressFreed: (ip) => this.#collector.flush(ip),
+      localPods: this.#loadBalancing.localPods,
+      timeoutMs: cniTimeout * 1000,
+    });
+    this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
+    return endpoints;
+  }
+
+  #namespaceChanged({ metadata, audited }: ReturnType<typeof trimNamespace>): void {
+    this.#policy.setNamespaceAudited(metadata.name, audited);
+    this.#endpoints.namespaceChanged(metadata.name);
+  }
+
+  compose(): Lifecycle {
+    const lifecycle = new Lifecycle(this.#log);
+    const registry = this.#createRegistry(lifecycle, this.#collector);
+    const resolver = this.#createResolver();
+    const observer = this.#createObserver(resolver);
+    const flowMetrics = createFlowMetrics(this.#config, registry, resolver, this.#ipcache, this.#log);
+    const routes = createRoutes({
+      version,
+      config: this.#config,
+      nodeName: this.#nodeName,
+      health: lifecycle.health,
+      registry,
+      observer,
+      kernel: this.#kernel,
+      device: this.#device,
+      podCidrs: () => this.#podCidrs.current,
+      endpoints: this.#endpoints,
+      policy: this.#policy,
+      loadBalancing: this.#loadBalancing,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+    });
+    this.#restoreIdentities();
+    this.#announceWorld();
+    this.#watchCluster();
+    this.#endpoints.load();
+    this.#endpoints.serveAfter(this.ready);
+    lifecycle
+      .add({
+        name: "datapath",
+        start: (health) =>
+          health.ok(`programs of build ${this.#kernel.build}${this.#kernel.fresh ? "" : ", taken over"}`),
+      })
+      .add(new ApiServer("api", { path: join(this.#config.runDir, "agent.sock") }, routes, this.#log))
+      .add(
+        new EventPump(
+          () => this.#kernel.events(),
+          () => this.#lostEvents(),
+          observer,
+          flowMetrics,
+          this.#log,
+        ),
+      )
+      .add(this.#watches)
+      .add(this.#tierPolicies)
+      .add(this.#collector)
+      .add(new CniServer(join(this.#config.runDir, "cni.sock"), this.#endpoints, this.#log))
+      .add({
+        name: "node",
+        start: (health) => {
+          health.degraded("waiting for a pod CIDR");
+          this.#nodePublisher.publish(addressesOf(this.#device), []);
+          void this.#settle(health);
+        },
+        stop: async () => {
+          this.#nodePublisher.stop();
+          this.#endpointPublisher.stop();
+          this.#reaper.close();
+          await Promise.all([this.#loadBalancing.stop(), this.#routes.stop()]);
+        },
+      });
+    this.#loadBalancing.addTo(lifecycle);
+    if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
+    const { clusterName } = this.#config;
+    const hubble = { observer, resolver, clusterName, version, peers: this.#hubblePeers, log: this.#log };
+    lifecycle.add(new HubbleModule(this.#config, hubble));
+    addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
+    return lifecycle;
+  }
+
+  /** The second half of the start: what needs the API server's answers. */
+  async #settle(health: { ok(message: string): void; failed(message: string): void }): Promise<void> {
+    try {
+      await this.#podCidrs.known;
+      const gateways = { v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) };
+      const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
+      const tunnelIndex = await setUpNode(this.#kernel, this.#netlink, {
+        config: this.#config,
+        services: this.#serviceConfig,
+        device: this.#device,
+        gateways,
+        acceleration: this.#loadBalancing.acceleration,
+      });
+      await this.#followAddresses();
+      await this.#loadBalancing.announceOn(this.#device.index);
+      if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
+      else this.#kernel.attachments.detachSockets();
+      this.#followPeers(own, tunnelIndex);
+      this.#nodePublisher.publish(addressesOf(this.#device), own);
+      await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
+      this.#remote.nodesKnown();
+      this.#policy.open();
+      await this.#endpoints.restore();
+      this.#endpoints.reconcilePublished(this.#remote.own());
+      this.#policy.prune();
+      this.#loadBalancing.prune();
+      this.#ipcacheWriter.prune();
+      const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? [])];
+      pruneNonMasquerade(this.#kernel, this.#config, cidrs);
+      await this.#routes.prune();
+      this.#kernel.settle();
+      this.#kernel.dropOldBuilds();
+      health.ok(
+        `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map(formatPrefix).join(", ")}`,
+      );
+      this.#ready.resolve();
+      this.#log.info({ ms: Math.round(performance.now()) }, "ready to add pods");
+    } catch (error) {
+      health.failed(errorText(error));
+      this.#log.error({ err: error }, "the node could not be set up");
+      this.#ready.reject(error);
+    }
+  }
+
+  #useCidrs(cidrs: readonly Prefix[]): void {
+    const wanted = cidrs.filter((cidr) => familyEnabled(this.#config, cidr));
+    this.#pool.setCidrs(wanted);
+    this.#endpoints.usePool(this.#pool);
+    writeNonMasquerade(this.#kernel, this.#config, wanted);
+  }
+
+  // ---- what the ipcache says of this node and the world -----------------------------------------------------------
+
+  #announceWorld(): void {
+    for (const text of ["0.0.0.0/0", "::/0"]) {
+      const prefix = parsePrefix(text);
+      this.#ipcache.upsert(prefix, "unspec", "world", {
+        identity: worldOf(isV4Prefix(prefix), this.#dualStack).id,
+      });
+    }
+  }
+
+  /** The node's own addresses are the host, whichever device has them, and as long as it has them. */
+  async #followAddresses(): Promise<void> {
+    let known: readonly Ip[] = [];
+    this.#loadBalancing.addresses.onChange = (addresses) => {
+      const now = addresses.map(({ ip }) => ip);
+      for (const ip of known) {
+        if (!now.some((other) => ipEqual(ip, other))) this.#ipcache.delete(hostPrefix(ip), "local", "node");
+      }
+      for (const ip of now)
+        this.#ipcache.upsert(hostPrefix(ip), "local", "node", { identity: reserved.host });
+      known = now;
+      writeHostRows(this.#kernel, addresses);
+    };
+    await this.#loadBalancing.addresses.start();
+  }
+
+  /** CIDR identities keep their numbers over a restart: rows of live policies name them. */
+  #restoreIdentities(): void {
+    for (const [key, { identity }] of this.#kernel.maps.ipcache.entries()) {
+      if (isLocalIdentity(identity))
+        this.#localIdentities.restore({ ip: key.addr.slice(), length: key.prefixlen }, identity);
+    }
+  }
+
+  // ---- watches ----------------------------------------------------------------------------------------------------
+
+  #watchCluster(): void {
+    const watches = this.#watches;
+    watches.add(ciliumIdentities, this.#allocator.handlers());
+    watches.add(builtinResources.networkpolicies, this.#policy.networkPolicies());
+    watches.add(ciliumNetworkPolicies, this.#policy.ciliumPolicies("CiliumNetworkPolicy"));
+    watches.add(
+      ciliumClusterwideNetworkPolicies,
+      this.#policy.ciliumPolicies("CiliumClusterwideNetworkPolicy"),
+    );
+    const own = addressesOf(this.#device);
+    const apiServer = new ApiServerAddresses(this.#ipcache, (ip) =>
+      own.some((address) => ipEqual(address, ip)),
+    );
+    apiServer.onOwn = (here) => this.#policy.setHostIsApiServer(here);
+    const named = new PolicyObjects(this.#policy, this.#config.clusterName);
+    watches.add(resources.ciliumcidrgroups, named.groups());
+    const copies = this.#loadBalancing.watch(
+      watches,
+      { services: named.services(), slices: both(apiServer.handlers(), named.slices()) },
+      (node) => {
+        if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
+      },
+    );
+    this.#policy.onServicesNamed = () => named.wake(copies);
+    watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
+    watches.add(ciliumNodes, {
+      onAdd: (node) => this.#nodeChanged(node),
+      onUpdate: (node) => this.#nodeChanged(node),
+      onDelete: (node) => {
+        this.#nodesSeen.delete(node.metadata?.name ?? "");
+        this.#hubblePeers.remove(node.metadata?.name ?? "");
+        this.#peers?.handlers().onDelete?.(node);
+      },
+    });
+  }
+
+  readonly #nodesSeen = new Map<string, CiliumNodeObject>();
+
+  #nodeChanged(node: CiliumNodeObject): void {
+    const name = node.metadata?.name ?? "";
+    this.#hubblePeers.upsert(node);
+    if (name === this.#nodeName) {
+      if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(node.spec?.ipam?.podCIDRs ?? []);
+      return;
+    }
+    if (this.#peers) this.#peers.handlers().onUpdate?.(node, node);
+    else this.#nodesSeen.set(name, node);
+  }
+
+  /** Other nodes that were seen before this one knew its own place are told now. */
+  #followPeers(gateways: readonly Ip[], tunnelIndex: number | undefined): void {
+    const options = { nodeName: this.#nodeName, device: this.#device, tunnelIndex, gateways };
+    this.#peers = new Peers(options, this.#routes, this.#ipcache, this.#kernel);
+    this.#peers.onChange = (addresses) => this.#remote.nodeChanged(addresses);
+    for (const node of this.#nodesSeen.values()) this.#peers.handlers().onAdd?.(node);
+    this.#nodesSeen.clear();
+  }
+
+  #createRemote(): RemoteEndpoints {
+    const own = addressesOf(this.#device);
+    return new RemoteEndpoints(
+      this.#ipcache,
+      this.#policy,
+      (ip) => own.some((address) => ipEqual(address, ip)),
+      (nodeIp, prefix) => this.#peers?.wayTo(nodeIp, prefix) ?? {},
+    );
+  }
+
+  // ---- observation ------------------------------------------------------------------------------------------------
+
+  #createObserver(resolver: FlowResolver): Observer {
+    const store = new RawStore({ capacity: this.#config.flowBufferCapacity });
+    return new Observer({ store, resolver, version });
+  }
+
+  #createResolver(): FlowResolver {
+    const names = new Map<number, string>([[this.#device.index, this.#device.name]]);
+    return createResolver({
+      nodeName: this.#nodeName,
+      clusterName: this.#config.clusterName,
+      endpoints: this.#endpoints,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+      services: this.#loadBalancing.services.compiler,
+      servesNodePorts: (ip) => this.#loadBalancing.addresses.serves(ip),
+      ruleById: (id) => flowRule(this.#policy, id),
+      interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
+    });
+  }
+
+  #createRegistry(lifecycle: Lifecycle, collector: ConntrackCollector): Registry {
+    return createRegistry(this.#kernel, lifecycle.health, {
+      endpoints: () => this.#endpoints.endpoints().length,
+      identities: () => this.#identities.size,
+      policies: () => this.#policy.policies().length,
+      policyProblem: () => this.#policy.problem !== undefined,
+      addresses: () => this.#pool.usage(),
+      nodes: () => (this.#peers?.size ?? 0) + 1,
+      conntrack: () => ({
+        entries: collector.last.ctSeen - collector.last.ctDeleted,
+        capacity: this.#config.conntrackMax,
+      }),
+      services: () => this.#loadBalancing.figures(),
+      version,
+    });
+  }
+
+  #lostEvents(): bigint {
+    const lost = readMetrics(this.#kernel.maps.metrics).filter(
+      ({ reason }) => reason === MetricIndex.EVENTS_LOST >> 2,
+    );
+    return lost.reduce((sum, { packets }) => sum + packets, 0n);
+  }
+
+  /** /healthz and /metrics over TCP, for probes and scrapers; nothing else leaves the socket. */
+  #metricsServer(routes: ReturnType<typeof createRoutes>): ApiServer {
+    const at = this.#config.metricsAddress.lastIndexOf(":");
+    const host = this.#config.metricsAddress.slice(0, at).replace(/^\[|\]$/g, "");
+    const open = new Map([...routes].filter(([path]) => path === "/healthz" || path === "/metrics"));
+    return new ApiServer(
+      "metrics",
+      { host, port: Number(this.#config.metricsAddress.slice(at + 1)) },
+      open,
+      this.#log,
+    );
+  }
+}
