@@ -140,6 +140,7 @@ const large = outside.filter(
 
 describe.each(modes)("Services, $title", ({ key, routingMode, agentConfig, isDsr = false }) => {
   const name = labName(`it-svc-${key}`);
+  const isXdp = agentConfig["loadBalancerAcceleration"] === "native";
   let lab: TestLab | undefined;
   const places = new Map<Client, Place>();
   const facts = new Map<Backend, ServiceFacts>();
@@ -153,7 +154,7 @@ describe.each(modes)("Services, $title", ({ key, routingMode, agentConfig, isDsr
     lab = await TestLab.up(name, {
       routingMode,
       agentConfig,
-      xdp: agentConfig["loadBalancerAcceleration"] === "native",
+      xdp: isXdp,
     });
     const [client] = await lab.pods(
       { name: "client", node: "node1" },
@@ -221,6 +222,19 @@ describe.each(modes)("Services, $title", ({ key, routingMode, agentConfig, isDsr
     // The other node's node port is translated there; everything else by the client's own node.
     return isPod && dial !== "nodePort2" ? places.get("client")?.[family] : undefined;
   }
+
+  it("packets from outside take the way the mode is about", async () => {
+    const { address, port } = question({
+      client: "world",
+      dial: "nodePort1",
+      backend: "far",
+      protocol: "tcp",
+      family: "v4",
+    });
+    const args = ["service", "trace", "world", `${address}:${port}/tcp`, "--node", "node1"];
+    const { stdout } = await the().axonRun(args);
+    expect(stdout).toMatch(isXdp ? /^Path: +xdp/im : /^Path: +tcx/im);
+  });
 
   describe.concurrent("one question", () => {
     it.each(cells)("%s", async (_title, cell) => {
