@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
+import { parseMac } from "@axoneme/base";
 import { BpfObject, Link, type LoadedObject, type Program } from "@axoneme/bpf";
 import { builtFile, Netlink, setOffloads } from "@axoneme/netlink";
 import { Datapath } from "../../bpf/test/datapath.ts";
 import { type Forwarded, forwardedOf, putFlow, serving } from "../../bpf/test/flows.ts";
 import { Proto, udp } from "../../bpf/test/packet.ts";
 import { v4 } from "../../bpf/test/scene.ts";
-import { fromGateway, Wire } from "../../bpf/test/wire.ts";
+import { fromGateway, gatewayOf, macs, Wire } from "../../bpf/test/wire.ts";
 import { median } from "../net/index.ts";
 import { runIn } from "./commands.ts";
 import type { IptablesBackend } from "./peers.ts";
@@ -236,7 +237,10 @@ export async function measureEdge(backend: IptablesBackend): Promise<EdgeFigures
     for (const dp of [xdp, tc]) {
       dp.reset();
       serving(dp);
+      dp.configure({ deviceMac: parseMac(macs.node) });
     }
+    // What a ring's packet leaves as has to be for this node again.
+    await wire.learn(gatewayOf(v4), macs.node);
     const costs = undisturbed(() => packetCosts(wire, xdp, tc, own));
     await runIn(wire.netns, [`iptables-${backend}-restore`], nodePortRules());
     const end = await endIndex(wire);

@@ -132,6 +132,7 @@ struct ax_work {
 	struct bpf_fib_lookup fib;
 	struct ax_pkt inner;           /* the packet an ICMP error is about */
 	struct ax_edge edge;
+	__u64 way;                     /* what the packet's row knows of the way to its destination: way.h */
 	__u8 answer[8 + AX_QUOTE];     /* an ICMP error being made */
 	__u32 epoch;
 	__u32 now_s;

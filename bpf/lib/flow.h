@@ -152,6 +152,7 @@ AX_GLOBAL int edge_known(struct ax_work *w)
 		}
 		return 0;
 	}
+	w->way = READ_ONCE(flow->way);
 	flow_touch(cfg, flow, w->pkt.proto, w->pkt.tcp_flags, true, w->now_s);
 	return 1;
 }
@@ -194,6 +195,7 @@ AX_GLOBAL int edge_answer(struct ax_work *w)
 	}
 	w->frontend = row->frontend;
 	w->frontend_port = row->frontend_port;
+	w->way = READ_ONCE(row->way);
 	expires = w->now_s + AX_EDGE_GRACE_S;
 	if (row->expires_s == expires && !(w->pkt.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
 		return AX_NAT_SERVICE;

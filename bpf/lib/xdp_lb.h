@@ -8,6 +8,7 @@
 #define AXON_LIB_XDP_LB_H
 
 #include "edge.h"
+#include "way.h"
 #include "xdp_events.h"
 #include "xdp_rewrite.h"
 
@@ -47,25 +48,48 @@ AX_INLINE int xdp_turn(struct xdp_md *ctx, const struct ax_config *cfg)
 	return cfg->flags & AX_CFG_XDP_REDIRECT ? bpf_redirect(ctx->ingress_ifindex, 0) : XDP_TX;
 }
 
-/* XDP_PASS, and nothing done, when the packet cannot leave from here */
-AX_INLINE int xdp_send(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
-		       const struct ax_ends *to)
+AX_INLINE bool is_device_known(const struct ax_config *cfg)
 {
+	const __u16 *mac = (const __u16 *)cfg->device_mac;
+
+	return mac[0] | mac[1] | mac[2];
+}
+
+/*
+ * Translated and out of the device, to the next hop that w->way names or the kernel finds: then w->way is its, and
+ * *found is set. XDP_PASS, and nothing done, when the packet cannot leave from here.
+ */
+AX_INLINE int xdp_send(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
+		       struct ax_work *w, const struct ax_ends *to, bool *found)
+{
+	bool known = is_device_known(cfg) && way_is_fresh(w->way, w->now_s);
 	struct bpf_fib_lookup fib;
 
-	if (checksum_is_partial(f, p) || !xdp_route(ctx, f, p, to, &fib) || !xdp_rewrite(ctx, f, p, to))
+	*found = false;
+	if (checksum_is_partial(f, p) || (!known && !xdp_route(ctx, f, p, to, &fib)) || !xdp_rewrite(ctx, f, p, to))
 		return XDP_PASS;
-	__builtin_memcpy(f->eth->h_dest, fib.dmac, 6);
-	__builtin_memcpy(f->eth->h_source, fib.smac, 6);
-	count(AX_M_INGRESS, bpf_xdp_get_buff_len(ctx));
+	if (known) {
+		/* it came to the device's own address: is_for_another() */
+		__builtin_memcpy(f->eth->h_source, f->eth->h_dest, 6);
+		__builtin_memcpy(f->eth->h_dest, &w->way, 6);
+	} else {
+		__builtin_memcpy(f->eth->h_dest, fib.dmac, 6);
+		__builtin_memcpy(f->eth->h_source, fib.smac, 6);
+		w->way = way_make(fib.dmac, w->now_s);
+		*found = true;
+	}
+	count(AX_M_INGRESS, w->len);
 	return xdp_turn(ctx, cfg);
 }
 
 /* A backend's answer to a client of ours */
 AX_INLINE int xdp_back(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
-		       const struct ax_work *w)
+		       struct ax_work *w)
 {
 	struct ax_ends to;
+	struct ax_nat *row;
+	bool found;
+	int r;
 
 	if (!xdp_passes(cfg, f, w) || addr_is4(&w->to) != (p->family == AF_INET))
 		return XDP_PASS;
@@ -73,11 +97,16 @@ AX_INLINE int xdp_back(struct xdp_md *ctx, const struct ax_config *cfg, struct a
 	to.sport = w->frontend_port;
 	to.daddr = w->to;
 	to.dport = w->to_port;
-	return xdp_send(ctx, cfg, f, p, &to);
+	r = xdp_send(ctx, cfg, f, p, w, &to, &found);
+	row = found ? bpf_map_lookup_elem(&ax_nat, &w->nat_reverse) : NULL;
+	if (row)
+		WRITE_ONCE(row->way, w->way);
+	return r;
 }
 
 AX_INLINE void xdp_report(struct xdp_md *ctx, struct ax_work *w)
 {
+	__builtin_memset(&w->note, 0, sizeof(w->note));
 	w->note.type = AX_EV_TRACE;
 	w->note.subtype = w->dst.path == AX_PATH_TUNNEL ? AX_TO_OVERLAY :
 			  w->edge.kind == AX_FLOW_HOST ? AX_TO_HOST : AX_TO_NETWORK;
@@ -114,7 +143,9 @@ AX_INLINE bool xdp_open(struct xdp_md *ctx, const struct ax_config *cfg, const s
 AX_INLINE int xdp_forward(struct xdp_md *ctx, const struct ax_config *cfg, struct ax_frame *f, const struct ax_pkt *p,
 			  struct ax_work *w)
 {
+	struct ax_svc_flow *flow;
 	struct ax_ends to;
+	bool found;
 	int r;
 
 	if (edge_find(w, 0) != AX_EDGE_FLOW || (w->edge.fresh && !xdp_open(ctx, cfg, f, w)))
@@ -127,9 +158,12 @@ AX_INLINE int xdp_forward(struct xdp_md *ctx, const struct ax_config *cfg, struc
 	to.sport = w->edge.source_port;
 	to.daddr = w->edge.backend;
 	to.dport = w->edge.backend_port;
-	r = xdp_send(ctx, cfg, f, p, &to);
+	r = xdp_send(ctx, cfg, f, p, w, &to, &found);
 	if (r != XDP_PASS)
-		count(AX_M_SERVICE, bpf_xdp_get_buff_len(ctx));
+		count(AX_M_SERVICE, w->len);
+	flow = found ? bpf_map_lookup_elem(&ax_svc_flows, &w->flow_key) : NULL;
+	if (flow)
+		WRITE_ONCE(flow->way, w->way);
 	return r;
 }
 
@@ -138,7 +172,7 @@ AX_INLINE bool is_for_another(const struct ax_config *cfg, const struct ax_frame
 {
 	const __u16 *mac = (const __u16 *)cfg->device_mac, *to = (const __u16 *)f->eth->h_dest;
 
-	if (!(mac[0] | mac[1] | mac[2]))
+	if (!is_device_known(cfg))
 		return false;
 	return (mac[0] ^ to[0]) | (mac[1] ^ to[1]) | (mac[2] ^ to[2]);
 }
@@ -178,7 +212,7 @@ AX_INLINE int balance(struct xdp_md *ctx, const struct ax_config *cfg, struct ax
 	if (f->l3_len + ETH_HLEN > w->len) /* cut short */
 		return XDP_PASS;
 	w->frontend_port = 0;
-	__builtin_memset(&w->note, 0, sizeof(w->note));
+	w->way = 0;
 	if (is_node && is_translated_port(cfg, p->dport))
 		found = edge_answer(w);
 	if (found == AX_NAT_SERVICE)

@@ -95,6 +95,7 @@ export function putFlow(dp: Datapath, flow: Forwarded, change: FlowChange = {}):
     natPort: flow.natPort,
     kind: FlowKind.SNAT,
     flags: FlowFlags.SEEN_REPLY,
+    way: 0n,
     ...change.flow,
   };
   const nat: Nat = {
@@ -103,6 +104,7 @@ export function putFlow(dp: Datapath, flow: Forwarded, change: FlowChange = {}):
     frontend: mapped(flow.frontend),
     frontendPort: flow.frontendPort,
     expiresS,
+    way: 0n,
     ...change.nat,
   };
   dp.map("ax_svc_flows").put(

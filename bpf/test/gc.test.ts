@@ -76,6 +76,7 @@ function mapping(
         frontendPort: 0,
         port: to,
         expiresS,
+        way: 0n,
       }),
     );
   const dport = icmp ? port : 443;

@@ -23,7 +23,8 @@ const sysctls = {
   "net.ipv6.conf.all.accept_dad": 0,
 };
 
-function gatewayOf(f: Family): string {
+/** The router on the way to the world. */
+export function gatewayOf(f: Family): string {
   return f === v4 ? "172.30.0.1" : "fd00:172:30::1";
 }
 

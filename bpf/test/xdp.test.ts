@@ -146,6 +146,48 @@ describe.each(families)("flows of Services to another node, $name", (f) => {
       expect(dp.counted(0, 2)).toBe(1n);
     });
 
+    /** The row's word for a next hop looked up so many seconds ago. */
+    const wayTo = (mac: string, secondsAgo = 0) => {
+      const bytes = concat(parseMac(mac), new Uint8Array(2));
+      const view = new DataView(bytes.buffer);
+      view.setUint16(6, (monotonicS() - secondsAgo) & 0xffff, true);
+      return view.getBigUint64(0, true);
+    };
+    /** Both rows know that way; again if the second passed meanwhile. */
+    const sentWith = (packet: Uint8Array, secondsAgo: number) => {
+      for (let tries = 0; tries < 10; tries++) {
+        const second = monotonicS();
+        const way = wayTo(elsewhere, secondsAgo);
+        putFlow(dp, flow, { flow: { way }, nat: { way } });
+        const { verdict, out } = wire.xdp(dp, packet);
+        if (monotonicS() === second) return { verdict, dmac: dissect(out).dmac, smac: dissect(out).smac };
+      }
+      throw new Error("every try crossed a second");
+    };
+    const elsewhere = "02:00:00:00:00:77";
+
+    test.each([
+      ["the backend", () => request(), macs.otherNode],
+      ["the client", () => reply(), macs.gateway],
+    ])("the way to %s is looked up once a second", (_to, packet, mac) => {
+      dp.configure({ deviceMac: parseMac(macs.node) });
+      const sent = { verdict: XdpVerdict.TX, smac: macs.node };
+      expect(sentWith(packet(), 0)).toEqual({ ...sent, dmac: elsewhere });
+      expect(sentWith(packet(), 1)).toEqual({ ...sent, dmac: mac });
+      expect(sentWith(packet(), 40_000)).toEqual({ ...sent, dmac: mac });
+    });
+
+    test("a way that was looked up is kept, where the device's own address is known", () => {
+      putFlow(dp, flow);
+      expect(sentWith(request(), 0).dmac).toBe(macs.otherNode);
+      dp.configure({ deviceMac: parseMac(macs.node) });
+      putFlow(dp, flow);
+      for (const packet of [request(), reply()]) wire.xdp(dp, packet);
+      const low = (way: bigint | undefined) => (way ?? 0n) & 0xffff_ffff_ffffn;
+      expect(low(readFlow(dp, flow)?.way)).toBe(low(wayTo(macs.otherNode)));
+      expect(low(readReverse(dp, flow)?.way)).toBe(low(wayTo(macs.gateway)));
+    });
+
     test("on a veth it leaves by a redirect to the device itself", () => {
       putFlow(dp, flow);
       const sent = wire.xdp(dp, request());

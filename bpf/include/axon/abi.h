@@ -319,6 +319,7 @@ struct ax_svc_flow {
 	__u8 kind;              /* enum ax_flow_kind */
 	__u8 pad;
 	__u32 flags;            /* enum ax_flow_flags */
+	__u64 way;              /* of XDP to the backend: lib/way.h */
 };
 
 /* ---- ax_ct: hash, connection tracking: one entry a connection ---------------- */
@@ -401,6 +402,7 @@ struct ax_nat {
 	__be16 port;
 	__be16 frontend_port;   /* 0: of no Service */
 	__u32 expires_s;
+	__u64 way;              /* of XDP to addr: lib/way.h */
 };
 
 /* ---- ax_nat_stat: per-CPU array of one row, what the port pools did ------------- */

@@ -852,16 +852,17 @@ export function decodeMetric(view: DataView, off: number): Metric {
   };
 }
 
-/** struct ax_nat, 40 bytes. */
+/** struct ax_nat, 48 bytes. */
 export interface Nat {
   addr: Uint8Array;
   frontend: Uint8Array;
   port: number;
   frontendPort: number;
   expiresS: number;
+  way: bigint;
 }
 
-export const natSize = 40;
+export const natSize = 48;
 
 export function encodeNat(v: Nat, view: DataView, off: number): void {
   putBytes(view, off, v.addr, 16);
@@ -869,6 +870,7 @@ export function encodeNat(v: Nat, view: DataView, off: number): void {
   view.setUint16(off + 32, v.port, false);
   view.setUint16(off + 34, v.frontendPort, false);
   view.setUint32(off + 36, v.expiresS, true);
+  view.setBigUint64(off + 40, v.way, true);
 }
 
 export function decodeNat(view: DataView, off: number): Nat {
@@ -878,6 +880,7 @@ export function decodeNat(view: DataView, off: number): Nat {
     port: view.getUint16(off + 32, false),
     frontendPort: view.getUint16(off + 34, false),
     expiresS: view.getUint32(off + 36, true),
+    way: view.getBigUint64(off + 40, true),
   };
 }
 
@@ -1225,7 +1228,7 @@ export function decodeSvc(view: DataView, off: number): Svc {
   };
 }
 
-/** struct ax_svc_flow, 32 bytes. */
+/** struct ax_svc_flow, 40 bytes. */
 export interface SvcFlow {
   backendId: number;
   expiresS: number;
@@ -1233,9 +1236,10 @@ export interface SvcFlow {
   natPort: number;
   kind: number;
   flags: number;
+  way: bigint;
 }
 
-export const svcFlowSize = 32;
+export const svcFlowSize = 40;
 
 export function encodeSvcFlow(v: SvcFlow, view: DataView, off: number): void {
   view.setUint32(off, v.backendId, true);
@@ -1245,6 +1249,7 @@ export function encodeSvcFlow(v: SvcFlow, view: DataView, off: number): void {
   view.setUint8(off + 26, v.kind);
   view.setUint8(off + 27, 0);
   view.setUint32(off + 28, v.flags, true);
+  view.setBigUint64(off + 32, v.way, true);
 }
 
 export function decodeSvcFlow(view: DataView, off: number): SvcFlow {
@@ -1255,6 +1260,7 @@ export function decodeSvcFlow(view: DataView, off: number): SvcFlow {
     natPort: view.getUint16(off + 24, false),
     kind: view.getUint8(off + 26),
     flags: view.getUint32(off + 28, true),
+    way: view.getBigUint64(off + 32, true),
   };
 }
 
@@ -1298,7 +1304,7 @@ export const maps = {
   ax_l2: { type: 1, keySize: 20, valueSize: 16, maxEntries: 16384, flags: 1, key: "L2Key", value: "L2" },
   ax_lrp_skip: { type: 1, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "SkipKey", value: "u32" },
   ax_metrics: { type: 6, keySize: 4, valueSize: 16, maxEntries: 1024, flags: 0, key: "u32", value: "Metric" },
-  ax_nat: { type: 1, keySize: 40, valueSize: 40, maxEntries: 131072, flags: 1, key: "NatKey", value: "Nat" },
+  ax_nat: { type: 1, keySize: 40, valueSize: 48, maxEntries: 131072, flags: 1, key: "NatKey", value: "Nat" },
   ax_nat_pools: { type: 6, keySize: 0, valueSize: 0, maxEntries: 3, flags: 0, key: "", value: "" },
   ax_nat_stats: { type: 6, keySize: 4, valueSize: 64, maxEntries: 1, flags: 0, key: "u32", value: "NatStat" },
   ax_netns: { type: 1, keySize: 8, valueSize: 32, maxEntries: 16384, flags: 1, key: "u64", value: "Netns" },
@@ -1311,7 +1317,7 @@ export const maps = {
   ax_sock_fwd: { type: 9, keySize: 32, valueSize: 4, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "u32" },
   ax_sock_rev: { type: 9, keySize: 32, valueSize: 24, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "SockRev" },
   ax_src_ranges: { type: 11, keySize: 24, valueSize: 4, maxEntries: 262144, flags: 1, key: "SrcRangeKey", value: "u32" },
-  ax_svc_flows: { type: 1, keySize: 40, valueSize: 32, maxEntries: 131072, flags: 1, key: "FlowKey", value: "SvcFlow" },
+  ax_svc_flows: { type: 1, keySize: 40, valueSize: 40, maxEntries: 131072, flags: 1, key: "FlowKey", value: "SvcFlow" },
 } as const satisfies Record<string, MapLayout>;
 export type MapName = keyof typeof maps;
 
@@ -1335,7 +1341,7 @@ export const layouts = {
   L2: { c: "ax_l2", size: 16, fields: { answered: [0, 8], mac: [8, 6], pad: [14, 2] } },
   L2Key: { c: "ax_l2_key", size: 20, fields: { addr: [0, 16], ifindex: [16, 4] } },
   Metric: { c: "ax_metric", size: 16, fields: { packets: [0, 8], bytes: [8, 8] } },
-  Nat: { c: "ax_nat", size: 40, fields: { addr: [0, 16], frontend: [16, 16], port: [32, 2], frontend_port: [34, 2], expires_s: [36, 4] } },
+  Nat: { c: "ax_nat", size: 48, fields: { addr: [0, 16], frontend: [16, 16], port: [32, 2], frontend_port: [34, 2], expires_s: [36, 4], way: [40, 8] } },
   NatKey: { c: "ax_nat_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], reverse: [37, 1], pad: [38, 2] } },
   NatStat: { c: "ax_nat_stat", size: 64, fields: { allocated: [0, 8], own: [8, 8], listed: [16, 8], stolen: [24, 8], steps: [32, 8], in_use: [40, 8], no_port: [48, 8], table_full: [56, 8] } },
   Netns: { c: "ax_netns", size: 32, fields: { ip4: [0, 16], ip6: [16, 16] } },
@@ -1348,6 +1354,6 @@ export const layouts = {
   SockRevKey: { c: "ax_sock_rev_key", size: 32, fields: { cookie: [0, 8], addr: [8, 16], port: [24, 2], pad: [26, 6] } },
   SrcRangeKey: { c: "ax_src_range_key", size: 24, fields: { prefixlen: [0, 4], service_id: [4, 4], addr: [8, 16] } },
   Svc: { c: "ax_svc", size: 24, fields: { service_id: [0, 4], slots_off: [4, 4], slots: [8, 4], count: [12, 4], affinity_timeout_s: [16, 4], flags: [20, 2], algorithm: [22, 1], forwarding: [23, 1] } },
-  SvcFlow: { c: "ax_svc_flow", size: 32, fields: { backend_id: [0, 4], expires_s: [4, 4], nat_addr: [8, 16], nat_port: [24, 2], kind: [26, 1], pad: [27, 1], flags: [28, 4] } },
+  SvcFlow: { c: "ax_svc_flow", size: 40, fields: { backend_id: [0, 4], expires_s: [4, 4], nat_addr: [8, 16], nat_port: [24, 2], kind: [26, 1], pad: [27, 1], flags: [28, 4], way: [32, 8] } },
   SvcKey: { c: "ax_svc_key", size: 20, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], scope: [19, 1] } },
 } as const satisfies Record<string, StructLayout>;
