@@ -8,6 +8,9 @@ import { builtFile, closeFd, launch, Netlink, Netns, openNetns } from "@axoneme/
 import { labPaths } from "../../apps/lab/src/index.ts";
 import type { CniSubject } from "../cni/ptp.ts";
 
+/** Memory that has not changed for so long is at rest: a second after its start an agent gives back what loading took. */
+const restSeconds = 4;
+
 const nodeName = "bench";
 /** Host part of the node's addresses in the lab's network: beyond what the lab gives its own nodes. */
 const hostPart = 222;
@@ -133,10 +136,11 @@ export class BenchNode {
       return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]);
     };
     let before = read();
-    for (let round = 0; round < 10; round++) {
+    let still = 0;
+    for (let round = 0; round < 20 && still < restSeconds; round++) {
       await delay(1000);
       const now = read();
-      if (Math.abs(now - before) < 256) return now;
+      still = Math.abs(now - before) < 256 ? still + 1 : 0;
       before = now;
     }
     return before;
