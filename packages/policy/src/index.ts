@@ -1,12 +1,12 @@
 export { parseCiliumPolicy } from "./ciliumpolicy.ts";
-export {
-  type FlowQuery,
-  type FlowSide,
-  type PolicyCommit,
-  type PolicyEndpoint,
-  PolicyEngine,
-  type PolicyEngineOptions,
-} from "./engine.ts";
+export { PolicyEngine } from "./engine.ts";
+export type {
+  FlowQuery,
+  FlowSide,
+  PolicyCommit,
+  PolicyEndpoint,
+  PolicyEngineOptions,
+} from "./enginetypes.ts";
 export type { Enforcement } from "./grouping.ts";
 export { portRange } from "./l4.ts";
 export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";

@@ -4,16 +4,19 @@ import { CidrNeeds } from "./cidrindex.ts";
 import {
   addPeer,
   type CompiledRule,
+  contribute,
   contributePeer,
   type Distinct,
   type Indexes,
   isCidrNode,
   type PeerNode,
+  reachCount,
   releaseNode,
   removePeer,
 } from "./compiled.ts";
-import type { PeerPorts } from "./peerports.ts";
-import type { ConcretePeer } from "./rule.ts";
+import { l4Code, onePort } from "./l4.ts";
+import { namedKey, type PeerPortChange, type PeerPorts } from "./peerports.ts";
+import { type ConcretePeer, Direction } from "./rule.ts";
 
 /** Which rules name which peers: what a change of an identity or of a named object has to touch. */
 export class PeerLinks {
@@ -22,6 +25,8 @@ export class PeerLinks {
   readonly #touched: Set<Distinct>;
   readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
   readonly #rulesByRef = new Map<PeerRef, Set<CompiledRule>>();
+  /** Egress rules by the names of ports they use. */
+  readonly #rulesByName = new Map<string, Set<CompiledRule>>();
   readonly needs = new CidrNeeds();
 
   /** @param touched collects the distinct policies whose rows changed. */
@@ -38,6 +43,8 @@ export class PeerLinks {
       file(this.#rulesByRef, ref, rule);
       this.needs.count(ref.except, 1);
     }
+    if (rule.direction !== Direction.EGRESS) return;
+    for (const port of rule.named) file(this.#rulesByName, namedKey(port), rule);
   }
 
   /** A rule goes out of force: from here on it reaches what it reaches now, until it is dropped. */
@@ -52,6 +59,7 @@ export class PeerLinks {
   /** Forgets a retired rule. */
   drop(rule: CompiledRule): void {
     for (const node of rule.nodes.keys()) unfile(this.#rulesByPeer, node, rule);
+    for (const port of rule.named) unfile(this.#rulesByName, namedKey(port), rule);
   }
 
   /** An identity came (1) under these peers, or went (-1) from them. */
@@ -67,6 +75,21 @@ export class PeerLinks {
       for (const rule of this.#rulesByRef.get(ref) ?? []) {
         for (const peer of added) this.#gain(rule, peer);
         for (const peer of removed) this.#lose(rule, peer);
+      }
+    }
+  }
+
+  /** Identities began or ceased to have ports under names: egress rules that use them follow. */
+  turnPorts(changes: readonly PeerPortChange[]): void {
+    for (const { named, identity, port, by } of changes) {
+      const proto = Number(named.slice(named.lastIndexOf("/") + 1));
+      const code = l4Code(Direction.EGRESS, onePort(proto, port));
+      for (const rule of this.#rulesByName.get(named) ?? []) {
+        const times = reachCount(rule, identity);
+        for (const distinct of rule.spec.distincts) {
+          for (let i = 0; i < times; i++) contribute(rule, distinct, code, identity, by);
+          if (times > 0) this.#touched.add(distinct);
+        }
       }
     }
   }
