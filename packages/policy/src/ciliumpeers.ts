@@ -2,6 +2,7 @@ import { hostPrefix, tryParseIp } from "@axoneme/base";
 import { labelKeys } from "@axoneme/identity";
 import { readCidr, readPrefix } from "./cidr.ts";
 import { readGroups, readServices } from "./ciliumrefs.ts";
+import { readFqdn } from "./fqdn.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
 import { Direction, type Peer, Verdict } from "./rule.ts";
 import { equals, exists, type Requirement, type Selector } from "./selector.ts";
@@ -105,6 +106,7 @@ function readPeer(reader: Reader, family: Family, value: unknown, path: string, 
   if (family === "CIDRSet") return one(readCidrRule(reader, value, path));
   if (family === "Nodes") return readNodes(reader, value, path);
   if (family === "Services") return readServices(reader, value, path, scope.namespace);
+  if (family === "FQDNs") return one(readFqdn(reader, value, path));
   reader.unsupported(path, "peers of this kind are not supported: they select nothing");
   return [];
 }

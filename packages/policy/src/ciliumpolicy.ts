@@ -1,10 +1,11 @@
 import { labelKeys } from "@axoneme/identity";
 import { readCiliumPeers, type Scope } from "./ciliumpeers.ts";
-import { readIcmps, readToPorts } from "./ciliumports.ts";
+import { type DnsPorts, type Ports, readIcmps, readToPorts } from "./ciliumports.ts";
+import { everyName } from "./fqdn.ts";
 import { anyL4 } from "./l4.ts";
 import type { ParseContext } from "./networkpolicy.ts";
 import { isObject, type Raw, Reader, text } from "./reader.ts";
-import { Direction, type Policy, type PolicySpec, type Rule, TIER_NORMAL, Verdict } from "./rule.ts";
+import { Direction, type Peer, type Policy, type PolicySpec, type Rule, TIER_NORMAL, Verdict } from "./rule.ts";
 import { equals, type Selector } from "./selector.ts";
 import { audited } from "./trial.ts";
 
@@ -89,12 +90,14 @@ class SpecReader {
       subjectIsInit: subject.requirements.some(({ source, key }) => source === "reserved" && key === "init"),
     };
     const rules = SECTIONS.flatMap((section, s) =>
-      (entries[s] ?? []).map((entry, i) =>
-        this.#rule(section, entry, `${path}.${section.field}[${i}]`, scope),
+      (entries[s] ?? []).flatMap((entry, i) =>
+        this.#rules(section, entry, `${path}.${section.field}[${i}]`, scope),
       ),
     );
     const defaultDeny = this.#defaultDeny(raw, path, rules);
-    return { path, subject, defaultDeny, rules, tier: TIER_NORMAL, priority: 0 };
+    // A policy that only adds forbids no name either.
+    const asked = defaultDeny.egress ? rules : rules.map((rule) => (rule.dns ? { ...rule, dns: everyName } : rule));
+    return { path, subject, defaultDeny, rules: asked, tier: TIER_NORMAL, priority: 0 };
   }
 
   #subject(raw: Raw, path: string): Selector | undefined {
@@ -133,33 +136,37 @@ class SpecReader {
     return { requirements: [...selector.requirements.filter((r) => !isNamespace(r)), own] };
   }
 
-  #rule(section: (typeof SECTIONS)[number], value: unknown, path: string, scope: Scope): Rule {
+  /** An entry as a rule, and one more for each of its port rules that has DNS rules. */
+  #rules(section: (typeof SECTIONS)[number], value: unknown, path: string, scope: Scope): Rule[] {
     const { direction, verdict } = section;
     const nothing: Rule = { path, direction, verdict, peers: [], l4: [], named: [] };
     const raw = this.#reader.object(value, path);
-    if (raw === undefined) return nothing;
+    if (raw === undefined) return [nothing];
     const found = readCiliumPeers(this.#reader, raw, direction, verdict, path, scope);
-    if (found === undefined) return nothing;
-    const ports = this.#ports(raw, path);
+    if (found === undefined) return [nothing];
+    const mayAskNames = direction === Direction.EGRESS && verdict === Verdict.ALLOW;
+    const ports = this.#ports(raw, path, mayAskNames);
     if (ports === undefined) {
       // Neither peers nor ports: an entry that only switches default deny on.
-      return found.named ? { ...nothing, peers: found.peers, l4: [anyL4] } : nothing;
+      return [found.named ? { ...nothing, peers: found.peers, l4: [anyL4] } : nothing];
     }
-    return { ...nothing, peers: found.named ? found.peers : [{ kind: "all" }], ...ports };
+    const peers: Peer[] = found.named ? found.peers : [{ kind: "all" }];
+    const { l4, named, dns } = ports;
+    return [{ ...nothing, peers, l4, named }, ...dns.map((asked) => ({ ...nothing, peers, ...asked }))];
   }
 
   /** The entry's ports; undefined when it names none (toPorts and icmps absent or empty). */
-  #ports(raw: Raw, path: string): Pick<Rule, "l4" | "named"> | undefined {
+  #ports(raw: Raw, path: string, mayAskNames: boolean): (Ports & { dns: DnsPorts[] }) | undefined {
     const toPorts = this.#reader.list(raw, "toPorts", path);
     const icmps = this.#reader.list(raw, "icmps", path);
     const hasPorts = toPorts !== undefined && (toPorts.length > 0 || !Array.isArray(raw["toPorts"]));
     const hasIcmps = icmps !== undefined && (icmps.length > 0 || !Array.isArray(raw["icmps"]));
     if (hasPorts && hasIcmps) {
       this.#reader.invalid(path, "toPorts and icmps cannot be combined in one entry");
-      return { l4: [], named: [] };
+      return { l4: [], named: [], dns: [] };
     }
-    if (hasPorts) return readToPorts(this.#reader, toPorts, `${path}.toPorts`);
-    if (hasIcmps) return { l4: readIcmps(this.#reader, icmps, `${path}.icmps`), named: [] };
+    if (hasPorts) return readToPorts(this.#reader, toPorts, `${path}.toPorts`, mayAskNames);
+    if (hasIcmps) return { l4: readIcmps(this.#reader, icmps, `${path}.icmps`), named: [], dns: [] };
     return undefined;
   }
 

@@ -1,4 +1,5 @@
 import { anyPort, icmpTypes, onePort, portProtocols, portRange, protocols } from "./l4.ts";
+import { type DnsNames, readDnsRules } from "./fqdn.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
 import type { L4, NamedPort } from "./rule.ts";
 
@@ -7,29 +8,76 @@ const PORT: ReadonlySet<string> = new Set(["port", "endPort", "protocol"]);
 const ICMP_RULE: ReadonlySet<string> = new Set(["fields"]);
 const MOST_PORTS = 40;
 
-/** The ports of `toPorts`. A port rule that also restricts L7 or TLS selects nothing: it would open too much. */
+/** Destination ports of an entry. */
+export interface Ports {
+  l4: L4[];
+  named: NamedPort[];
+}
+
+/** Ports over which only some names may be asked for. */
+export interface DnsPorts extends Ports {
+  path: string;
+  dns: DnsNames;
+}
+
+/**
+ * The ports of `toPorts`; those with DNS rules apart, which only a rule that allows to go out may have. A port rule
+ * that otherwise restricts L7 or TLS selects nothing: it would open too much.
+ */
 export function readToPorts(
   reader: Reader,
   list: readonly unknown[],
   path: string,
-): { l4: L4[]; named: NamedPort[] } {
-  const l4: L4[] = [];
-  const named: NamedPort[] = [];
+  mayAskNames: boolean,
+): Ports & { dns: DnsPorts[] } {
+  const all: Ports & { dns: DnsPorts[] } = { l4: [], named: [], dns: [] };
   for (const [i, value] of list.entries()) {
     const at = `${path}[${i}]`;
     const raw = reader.object(value, at);
-    if (raw === undefined || restrictsL7(reader, raw, at)) continue;
+    if (raw === undefined || restrictsL7(reader, raw, at, mayAskNames)) continue;
     const ports = reader.list(raw, "ports", at) ?? [];
     if (ports.length > MOST_PORTS) {
       reader.invalid(`${at}.ports`, `has ${ports.length} ports, the limit is ${MOST_PORTS}`);
       continue;
     }
-    for (const [j, port] of ports.entries()) readPort(reader, port, `${at}.ports[${j}]`, l4, named);
+    const rules = isObject(raw["rules"]) ? (raw["rules"]["dns"] ?? undefined) : undefined;
+    const into = rules === undefined ? all : { l4: [], named: [] };
+    for (const [j, port] of ports.entries()) {
+      const where = `${at}.ports[${j}]`;
+      if (rules === undefined || carriesDns(reader, port, where)) {
+        readPort(reader, port, where, into.l4, into.named);
+      }
+    }
+    if (rules !== undefined) {
+      all.dns.push({ path: at, ...withoutSctp(into), dns: readDnsRules(reader, rules, `${at}.rules.dns`) });
+    }
   }
-  return { l4, named };
+  return all;
 }
 
-function restrictsL7(reader: Reader, raw: Raw, path: string): boolean {
+/** DNS is spoken over TCP and UDP, and its rules are about one port. */
+function carriesDns(reader: Reader, port: unknown, path: string): boolean {
+  if (!isObject(port)) return true;
+  const protocol = port["protocol"] ?? "ANY";
+  if (protocol !== "ANY" && protocol !== "" && protocol !== "TCP" && protocol !== "UDP") {
+    reader.invalid(`${path}.protocol`, `"${String(protocol)}" cannot have DNS rules: it selects nothing`);
+    return false;
+  }
+  if ((port["endPort"] ?? 0) !== 0) {
+    reader.invalid(`${path}.endPort`, "a range of ports cannot have DNS rules: it selects nothing");
+    return false;
+  }
+  if (portNumber(String(port["port"] ?? "")) !== 0) return true;
+  reader.invalid(`${path}.port`, "all ports together cannot have DNS rules: they select nothing");
+  return false;
+}
+
+function withoutSctp({ l4, named }: Ports): Ports {
+  const speaks = ({ proto }: { proto: number }): boolean => proto !== protocols["SCTP"];
+  return { l4: l4.filter(speaks), named: named.filter(speaks) };
+}
+
+function restrictsL7(reader: Reader, raw: Raw, path: string, mayAskNames: boolean): boolean {
   let restricts = false;
   for (const field of Object.keys(raw)) {
     const value = raw[field];
@@ -45,7 +93,9 @@ function restrictsL7(reader: Reader, raw: Raw, path: string): boolean {
   }
   for (const field of Object.keys(rules)) {
     if (rules[field] === undefined || rules[field] === null) continue;
-    reader.unsupported(
+    if (field === "dns" && mayAskNames) continue;
+    if (field === "dns") reader.invalid(`${path}.rules.dns`, "DNS rules are for egress only: this port rule selects nothing");
+    else reader.unsupported(
       `${path}.rules.${field}`,
       "L7 rules are not supported: this port rule selects nothing",
     );

@@ -136,6 +136,7 @@ function compileRule(rule: Rule, spec: CompiledSpec, policy: PolicyRef, indexes:
       verdict,
       precedence: precedence(spec.spec, verdict, rule.order),
       ...onTrial(spec.spec),
+      ...(rule.dns && { dns: rule.dns }),
     }),
     direction,
     spec,

@@ -3,6 +3,7 @@ import { type Labels, reserved, reservedIdentities } from "@axoneme/identity";
 import { Catalog } from "./catalog.ts";
 import { CidrIndex } from "./cidrindex.ts";
 import type { Distinct, Indexes } from "./compiled.ts";
+import { DnsRuleTable } from "./dnsrules.ts";
 import { EndpointTable } from "./endpointtable.ts";
 import type { FlowQuery, PolicyCommit, PolicyEndpoint, PolicyEngineOptions } from "./enginetypes.ts";
 import { evaluateFlow, type FlowVerdict } from "./flowverdict.ts";
@@ -51,6 +52,8 @@ export class PolicyEngine implements RowSource {
   readonly #ports = new PeerPorts();
   readonly #touched = new Set<Distinct>();
   readonly #links: PeerLinks;
+  /** The sets of DNS rules that rows name. */
+  readonly dnsRules = new DnsRuleTable();
   readonly #identities: IdentityTable;
   readonly #endpoints: EndpointTable;
   readonly #policies: PolicyTable;
@@ -58,6 +61,7 @@ export class PolicyEngine implements RowSource {
   constructor(options: PolicyEngineOptions = {}) {
     this.#enforcement = options.enforcement ?? "default";
     const rules = new RuleTable(options.firstRuleId ?? 1);
+    const { dnsRules } = this;
     this.#indexes = {
       subjects: new LabelIndex(),
       peers: new LabelIndex(),
@@ -72,6 +76,7 @@ export class PolicyEngine implements RowSource {
       allowLocalhost: (options.allowLocalhost ?? "auto") === "auto",
       hostIdentity: reserved.host,
       audit: options.audit ?? false,
+      dns: dnsRules,
     });
     const families = options.families ?? { ipv4: true, ipv6: true };
     this.#identities = new IdentityTable(this.#indexes, this.#links, families);
@@ -223,6 +228,7 @@ export class PolicyEngine implements RowSource {
     return {
       changes,
       cidrs: { added: added.filter((prefix) => !this.#identities.hasPrefix(prefix)), removed },
+      dns: this.dnsRules.take(),
     };
   }
 

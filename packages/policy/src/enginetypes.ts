@@ -1,5 +1,6 @@
 import type { Prefix } from "@axoneme/base";
 import type { Labels } from "@axoneme/identity";
+import type { DnsRuleSet } from "./dnsrules.ts";
 import type { Enforcement } from "./grouping.ts";
 import type { ContainerPort } from "./peerports.ts";
 import type { PolicyChange } from "./rows.ts";
@@ -37,6 +38,11 @@ export interface PolicyCommit {
    * any more: give up the identity, if you took one.
    */
   cidrs: { added: Prefix[]; removed: Prefix[] };
+  /**
+   * DNS rule sets that rows begin to name (the proxy must know them before the rows are written), and ids that no row
+   * names any more.
+   */
+  dns: { added: DnsRuleSet[]; removed: number[] };
 }
 
 /** One side of a connection. */

@@ -1,6 +1,7 @@
 import type { Labels } from "@axoneme/identity";
 import { type CompiledSpec, contributeRule, type Distinct } from "./compiled.ts";
 import { type Defaults, DistinctRows } from "./distinct.ts";
+import type { DnsRuleTable } from "./dnsrules.ts";
 import { type Default, isLayered } from "./judge.ts";
 import { anyL4, l4Code } from "./l4.ts";
 import { LayeredRows } from "./layered.ts";
@@ -18,7 +19,7 @@ export interface Membership {
   specs: readonly CompiledSpec[];
   resolution: ReadonlyMap<string, readonly number[]>;
   init: boolean;
-  /** Tiers, Pass or policies on trial are involved. */
+  /** Tiers, Pass, policies on trial or DNS rules are involved. */
   layered: boolean;
 }
 
@@ -81,12 +82,19 @@ export class Grouping {
     allowLocalhost: boolean;
     hostIdentity: number;
     audit: boolean;
+    dns: DnsRuleTable;
   };
 
   constructor(
     ports: PeerPorts,
     own: Builtins,
-    options: { enforcement: Enforcement; allowLocalhost: boolean; hostIdentity: number; audit: boolean },
+    options: {
+      enforcement: Enforcement;
+      allowLocalhost: boolean;
+      hostIdentity: number;
+      audit: boolean;
+      dns: DnsRuleTable;
+    },
   ) {
     this.#ports = ports;
     this.#builtins = own;
@@ -99,7 +107,7 @@ export class Grouping {
     const { layered } = membership;
     const distinct: Distinct = {
       key: membership.key,
-      rows: layered ? new LayeredRows(policyId, audit) : new DistinctRows(policyId, audit),
+      rows: layered ? new LayeredRows(policyId, audit, this.#options.dns) : new DistinctRows(policyId, audit),
       layered,
       specs: new Set(),
       endpoints: new Set(),

@@ -1,4 +1,5 @@
 export { parseCiliumPolicy } from "./ciliumpolicy.ts";
+export type { DnsRuleSet } from "./dnsrules.ts";
 export { PolicyEngine } from "./engine.ts";
 export type {
   FlowQuery,
@@ -7,6 +8,7 @@ export type {
   PolicyEndpoint,
   PolicyEngineOptions,
 } from "./enginetypes.ts";
+export { type DnsNames, fqdnLabel, fqdnSelectors } from "./fqdn.ts";
 export type { Enforcement } from "./grouping.ts";
 export { portRange } from "./l4.ts";
 export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";

@@ -1,4 +1,4 @@
-import { isNormalTier, isPastNormal, type RowVerdict, sameTier, Verdict } from "./rule.ts";
+import { isNormalTier, isPastNormal, type PolicySpec, type RowVerdict, sameTier, Verdict } from "./rule.ts";
 import { outranks, type RuleInfo } from "./ruletable.ts";
 
 /** Default deny of a direction: the rule that brought it, in earnest and on trial. */
@@ -38,7 +38,7 @@ function denies(rule: RuleInfo | undefined): boolean {
 }
 
 /** The rule that decides, of rules in order of rank. */
-function decideBy(ranked: readonly RuleInfo[], fallback: RuleInfo | undefined): RuleInfo | undefined {
+export function decideBy(ranked: readonly RuleInfo[], fallback: RuleInfo | undefined): RuleInfo | undefined {
   let passed: RuleInfo | undefined;
   for (const rule of ranked) {
     if (passed !== undefined && sameTier(rule, passed)) continue;
@@ -50,6 +50,6 @@ function decideBy(ranked: readonly RuleInfo[], fallback: RuleInfo | undefined): 
 }
 
 /** Whether rules of a spec need more than "deny beats allow" to be judged. */
-export function isLayered(spec: { tier: number; audited?: boolean | undefined }): boolean {
-  return spec.audited === true || !isNormalTier(spec);
+export function isLayered(spec: Pick<PolicySpec, "tier" | "audited" | "rules">): boolean {
+  return spec.audited === true || !isNormalTier(spec) || spec.rules.some(({ dns }) => dns !== undefined);
 }

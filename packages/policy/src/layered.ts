@@ -1,10 +1,12 @@
 import type { Defaults, PolicyRows } from "./distinct.ts";
+import { type DnsRuleTable, namesOver } from "./dnsrules.ts";
+import type { DnsNames } from "./fqdn.ts";
 import { Heads, ShapeCounts } from "./heads.ts";
 import { type Default, judge } from "./judge.ts";
 import { covers4, l4Code, l4Of } from "./l4.ts";
 import type { Phases } from "./phases.ts";
 import { type PolicyChange, type PolicyHead, type PolicyRow, type PolicyRowKey, rowKey } from "./rows.ts";
-import type { Direction } from "./rule.ts";
+import { type Direction, Verdict } from "./rule.ts";
 import type { RuleInfo } from "./ruletable.ts";
 
 type Codes = Map<number, RuleInfo[]>;
@@ -14,7 +16,7 @@ const DIRECTIONS = [0, 1] as const;
 const PRECEDENCE = 1;
 
 /**
- * The rows of a distinct policy whose rules know tiers, Pass, or trial. Each row holds the final answer for what it
+ * The rows of a distinct policy whose rules know tiers, Pass, trial, or names of DNS. Each row holds the final answer for what it
  * matches and no longer row does: for each identity that rules name, one row for each L4 prefix that rules on it, or on
  * everybody, name. L4 prefixes are nested or disjoint, so that no other intersections exist.
  *
@@ -24,6 +26,7 @@ const PRECEDENCE = 1;
 export class LayeredRows implements PolicyRows {
   readonly policyId: number;
   readonly #audit: boolean;
+  readonly #dns: DnsRuleTable;
   /** What rules want, by direction and identity. */
   readonly #wanted: readonly [Map<number, Codes>, Map<number, Codes>] = [new Map(), new Map()];
   /** What was given out, by identity. */
@@ -34,8 +37,9 @@ export class LayeredRows implements PolicyRows {
   #defaults: Defaults | undefined;
   #count = 0;
 
-  constructor(policyId: number, audit: boolean) {
+  constructor(policyId: number, audit: boolean, dns: DnsRuleTable) {
     this.policyId = policyId;
+    this.#dns = dns;
     this.#audit = audit;
     this.#heads = new Heads(policyId);
   }
@@ -102,13 +106,15 @@ export class LayeredRows implements PolicyRows {
     const cells = this.#cells.get(identity) ?? new Map<number, PolicyRow>();
     for (const code of [...cells.keys()]) {
       if (l4Of(code).direction !== direction || wanted.has(code)) continue;
+      this.#dns.release(cells.get(code)?.proxyPort ?? 0);
       cells.delete(code);
       this.#counted(code, identity, -1);
       deletes.push({ op: "deleteRow", key: rowKey(this.policyId, code, identity) });
     }
     for (const [code, row] of wanted) {
       const before = cells.get(code);
-      if (before?.verdict === row.verdict && before.ruleId === row.ruleId) continue;
+      this.#dns.release(before?.proxyPort ?? 0);
+      if (before !== undefined && sameRow(before, row)) continue;
       if (before === undefined) this.#counted(code, identity, 1);
       cells.set(code, row);
       puts.push({ op: "putRow", key: rowKey(this.policyId, code, identity), row });
@@ -130,13 +136,22 @@ export class LayeredRows implements PolicyRows {
     for (const code of new Set([...own.keys(), ...(everybody?.keys() ?? [])])) {
       const rules = [...covering(own, code), ...covering(everybody, code)];
       const { verdict, rule } = judge(rules, fallback, this.#audit);
-      yield [code, { precedence: PRECEDENCE, ruleId: rule?.id ?? 0, proxyPort: 0, verdict }];
+      const row = { precedence: PRECEDENCE, ruleId: rule?.id ?? 0, proxyPort: 0, verdict };
+      yield [code, verdict === Verdict.ALLOW ? this.#redirected(row, namesOver(rules, fallback, this.#audit)) : row];
     }
+  }
+
+  /** Acquires the set of names; the row that is replaced gives its own back. Without an id left nothing passes. */
+  #redirected(row: PolicyRow, names: DnsNames | undefined): PolicyRow {
+    if (names === undefined) return row;
+    const proxyPort = this.#dns.acquire(names);
+    return proxyPort === 0 ? { ...row, verdict: Verdict.DENY } : { ...row, proxyPort };
   }
 
   removal(): PolicyChange[] {
     const rows = [...this.#cells].flatMap(([identity, cells]) =>
-      [...cells.keys()].map((code): PolicyChange => {
+      [...cells].map(([code, { proxyPort }]): PolicyChange => {
+        this.#dns.release(proxyPort);
         return { op: "deleteRow", key: rowKey(this.policyId, code, identity) };
       }),
     );
@@ -166,6 +181,10 @@ export class LayeredRows implements PolicyRows {
 function* covering(codes: Codes | undefined, code: number): Generator<RuleInfo> {
   const inner = l4Of(code);
   for (const [outer, rules] of codes ?? []) if (covers4(l4Of(outer), inner)) yield* rules;
+}
+
+function sameRow(a: PolicyRow, b: PolicyRow): boolean {
+  return a.verdict === b.verdict && a.ruleId === b.ruleId && a.proxyPort === b.proxyPort;
 }
 
 /** Longer prefixes are more specific; of one length, those of one identity. */

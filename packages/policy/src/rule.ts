@@ -1,4 +1,5 @@
 import type { Prefix } from "@axoneme/base";
+import type { DnsNames } from "./fqdn.ts";
 import type { Selector } from "./selector.ts";
 
 /** Numbers of `enum ax_dir`. */
@@ -72,6 +73,14 @@ export interface Rule {
   peers: readonly Peer[];
   l4: readonly L4[];
   named: readonly NamedPort[];
+  /** Connections go to the DNS proxy, which lets these names through. */
+  dns?: DnsNamesOf;
+}
+
+/** The names of a rule. */
+export interface DnsNamesOf extends DnsNames {
+  /** What rules that rank lower let through passes as well: the rule allows names and is not about the connection. */
+  readonly andOthers?: true;
 }
 
 /** A subject and what applies to it. Kubernetes policies have one, Cilium's one or several. */

@@ -1,4 +1,4 @@
-import { type Direction, type PolicyRef, policyKey, type Verdict } from "./rule.ts";
+import { type Direction, type DnsNamesOf, type PolicyRef, policyKey, type Verdict } from "./rule.ts";
 
 /** What a rule id in a row, an event or a conntrack entry stands for. */
 export interface RuleInfo {
@@ -13,6 +13,8 @@ export interface RuleInfo {
   precedence: number;
   /** Of a policy on trial: reports, does not decide. */
   audited?: boolean;
+  /** Names that may be asked for over what it allows. */
+  dns?: DnsNamesOf;
   /** Policy and path in one text, for people: `NetworkPolicy/shop/web spec.ingress[0]`. */
   name: string;
 }
@@ -40,7 +42,8 @@ export class RuleTable {
   acquire(origin: Omit<RuleInfo, "id" | "name">): RuleInfo {
     const name = `${policyKey(origin.policy)} ${origin.path}`;
     const trial = origin.audited ? "/audited" : "";
-    const key = `${name}/${origin.direction}/${origin.verdict}/${origin.precedence}${trial}`;
+    const dns = origin.dns === undefined ? "" : JSON.stringify(origin.dns);
+    const key = `${name}/${origin.direction}/${origin.verdict}/${origin.precedence}${trial}${dns}`;
     const known = this.#byKey.get(key) ?? this.#retired.get(key);
     const entry = known ?? { ...origin, name, id: this.#next++, key, users: 0 };
     entry.policy = origin.policy;

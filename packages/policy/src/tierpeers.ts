@@ -1,5 +1,6 @@
 import { labelKeys } from "@axoneme/identity";
 import { readPrefixes } from "./cidr.ts";
+import { fqdnPeer, readDomainNames } from "./fqdn.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
 import type { Peer } from "./rule.ts";
 import { equals, exists, type Requirement, type Selector } from "./selector.ts";
@@ -41,8 +42,8 @@ function readPeer(
     return (prefixes ?? []).map((prefix): Peer => ({ kind: "cidr", prefix, except: [] }));
   }
   if (given[0] === "domainNames") {
-    reader.unsupported(`${path}.domainNames`, "DNS names are not supported: the peer selects nothing");
-    return [];
+    const names = readDomainNames(reader, reader.items(raw, "domainNames", path), `${path}.domainNames`);
+    return [...names.names, ...names.patterns].map(fqdnPeer);
   }
   const requirements = readScoped(reader, raw, path);
   if (requirements === undefined) return [];

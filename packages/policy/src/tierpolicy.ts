@@ -1,7 +1,9 @@
+import { fqdnSelectors } from "./fqdn.ts";
 import type { ParseContext } from "./networkpolicy.ts";
 import { isObject, type Raw, Reader, text } from "./reader.ts";
 import { Direction, type Policy, type PolicyRef, type PolicySpec, type Rule, Verdict } from "./rule.ts";
 import type { Selector } from "./selector.ts";
+import { withDnsServers } from "./tierdns.ts";
 import { readScoped, readTierPeers } from "./tierpeers.ts";
 import { readPorts, readProtocols } from "./tierports.ts";
 import { audited } from "./trial.ts";
@@ -102,7 +104,8 @@ class TierReader {
       this.#reader.invalid(path, `has more than ${MOST_RULES} rules: the rest denies`);
     return list
       .slice(0, MOST_RULES + 1)
-      .map((value, i) => this.#rule(i < MOST_RULES ? value : undefined, `${path}[${i}]`, i, section));
+      .map((value, i) => this.#rule(i < MOST_RULES ? value : undefined, `${path}[${i}]`, i, section))
+      .flatMap((rule) => withDnsServers(rule, this.#cluster));
   }
 
   #rule(value: unknown, path: string, order: number, section: (typeof SECTIONS)[number]): Rule {
@@ -116,6 +119,9 @@ class TierReader {
       this.#reader.invalid(`${path}.action`, `"${String(raw["action"])}" is no action here: the rule denies`);
     }
     const peers = readTierPeers(this.#reader, raw, section.peers, path, this.#cluster);
+    if (action !== Verdict.ALLOW && fqdnSelectors([{ peers }]).length > 0) {
+      this.#reader.invalid(`${path}.${section.peers}`, "domain names can only be accepted: the rule denies");
+    }
     const l4 =
       ports === "protocols" ? readProtocols(this.#reader, raw, path) : readPorts(this.#reader, raw, path);
     const understood = this.#reader.problems.length === before;

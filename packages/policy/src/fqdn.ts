@@ -1,0 +1,140 @@
+import { isObject, type Reader } from "./reader.ts";
+import type { ConcretePeer, Rule } from "./rule.ts";
+import { exists } from "./selector.ts";
+
+/** Names that DNS rules let through. Lower case, without a trailing dot, sorted, each once. */
+export interface DnsNames {
+  readonly names: readonly string[];
+  /** With `*`: zero or more characters of one label; a leading `**.`: one or more labels; `*` alone: every name. */
+  readonly patterns: readonly string[];
+}
+
+/** Every name may be asked for: the connection goes to the proxy to be learned from. */
+export const everyName: DnsNames = { names: [], patterns: ["*"] };
+
+const SOURCE = "fqdn";
+// What `([-a-zA-Z0-9_]+[.]?)+` of the API says, without its way back and forth: no dot first, no two in a row.
+const NAME = /^[-a-zA-Z0-9_][-a-zA-Z0-9_.]*$/;
+const PATTERN = /^[-a-zA-Z0-9_*][-a-zA-Z0-9_*.]*$/;
+const LONGEST = 255;
+const FIELDS: ReadonlySet<string> = new Set(["matchName", "matchPattern"]);
+
+/** The form in which names are compared. */
+function normal(name: string): string {
+  const lower = name.toLowerCase();
+  return lower.endsWith(".") ? lower.slice(0, -1) : lower;
+}
+
+/** Whether the text is a name, or with `pattern` may hold stars, and not too long. */
+function isNameLike(value: unknown, pattern: boolean): value is string {
+  if (typeof value !== "string" || value.length > LONGEST || value.includes("..")) return false;
+  return (pattern ? PATTERN : NAME).test(value);
+}
+
+/** An entry of `toFQDNs` or of `rules.dns`: what it names, in normal form; undefined with a problem. */
+function readEntry(reader: Reader, value: unknown, path: string): DnsNames | undefined {
+  const raw = reader.object(value, path);
+  if (raw === undefined || !reader.only(raw, FIELDS, path)) return undefined;
+  const names: string[] = [];
+  const patterns: string[] = [];
+  if (reader.given(raw, "matchName")) {
+    const name = raw["matchName"];
+    if (!isNameLike(name, false)) return reader.invalid(`${path}.matchName`, `"${String(name)}" is no name`);
+    names.push(normal(name));
+  }
+  if (reader.given(raw, "matchPattern")) {
+    const pattern = raw["matchPattern"];
+    if (!isNameLike(pattern, true)) {
+      return reader.invalid(`${path}.matchPattern`, `"${String(pattern)}" is no pattern of names`);
+    }
+    patterns.push(normal(pattern));
+  }
+  return { names, patterns };
+}
+
+/** An entry of `toFQDNs` as a peer; undefined with a problem. */
+export function readFqdn(reader: Reader, value: unknown, path: string): ConcretePeer | undefined {
+  const entry = readEntry(reader, value, path);
+  if (entry === undefined) return undefined;
+  const [selector, second] = [...entry.names, ...entry.patterns];
+  if (selector === undefined) return reader.invalid(path, "names nothing (want matchName or matchPattern)");
+  if (second !== undefined) return reader.invalid(path, "matchName and matchPattern exclude each other");
+  return fqdnPeer(selector);
+}
+
+/** The entries of `rules.dns`. What is not understood lets no name through. */
+export function readDnsRules(reader: Reader, value: unknown, path: string): DnsNames {
+  if (!Array.isArray(value)) {
+    reader.invalid(path, "is not a list");
+    return unite([]);
+  }
+  if (value.length === 0) reader.warn(path, "is empty: no name may be asked for");
+  return unite(
+    value.flatMap((entry, i) => {
+      const at = `${path}[${i}]`;
+      if (isObject(entry) && !reader.given(entry, "matchName") && !reader.given(entry, "matchPattern")) {
+        reader.warn(at, "names nothing (want matchName or matchPattern)");
+      }
+      return readEntry(reader, entry, at) ?? [];
+    }),
+  );
+}
+
+/** `domainNames` of a ClusterNetworkPolicy: `*.` there stands for one or more labels. Undefined with a problem. */
+function readDomainName(reader: Reader, value: unknown, path: string): DnsNames | undefined {
+  const wild = typeof value === "string" && value.startsWith("*.");
+  const rest = wild ? value.slice(2) : value;
+  if (!isNameLike(rest, false) || !rest.includes(".")) {
+    return reader.invalid(path, `"${String(value)}" is no domain name`);
+  }
+  return wild ? { names: [], patterns: [`**.${normal(rest)}`] } : { names: [normal(rest)], patterns: [] };
+}
+
+/** A list of domain names, of which those that are none are named and left out. */
+export function readDomainNames(
+  reader: Reader,
+  list: readonly unknown[] | undefined,
+  path: string,
+): DnsNames {
+  if (list?.length === 0) reader.invalid(path, "names no domain");
+  return unite((list ?? []).flatMap((value, i) => readDomainName(reader, value, `${path}[${i}]`) ?? []));
+}
+
+/** What any of these lets through, in normal form. */
+export function unite(all: readonly DnsNames[]): DnsNames {
+  const patterns = sorted(all.flatMap((one) => one.patterns));
+  if (patterns.some(matchesAll)) return everyName;
+  return { names: sorted(all.flatMap((one) => one.names)), patterns };
+}
+
+function matchesAll(pattern: string): boolean {
+  return /^\*+$/.test(pattern);
+}
+
+function sorted(texts: readonly string[]): string[] {
+  return [...new Set(texts)].sort();
+}
+
+/** The addresses that were learned under a selector's names, as a peer. */
+export function fqdnPeer(selector: string): ConcretePeer {
+  return { kind: "labels", selector: { requirements: [exists(SOURCE, selector)] } };
+}
+
+/** The label that an identity of such addresses carries. */
+export function fqdnLabel(selector: string): string {
+  return `${SOURCE}:${selector}`;
+}
+
+/** Selectors of names that peers of rules are, each once. */
+export function fqdnSelectors(rules: readonly Pick<Rule, "peers">[]): string[] {
+  const found = new Set<string>();
+  for (const { peers } of rules) {
+    for (const peer of peers) {
+      if (peer.kind !== "labels") continue;
+      for (const { source, key, op } of peer.selector.requirements) {
+        if (source === SOURCE && op === "Exists") found.add(key);
+      }
+    }
+  }
+  return [...found];
+}
