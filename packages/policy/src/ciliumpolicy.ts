@@ -5,7 +5,15 @@ import { everyName } from "./fqdn.ts";
 import { anyL4 } from "./l4.ts";
 import type { ParseContext } from "./networkpolicy.ts";
 import { isObject, type Raw, Reader, text } from "./reader.ts";
-import { Direction, type Peer, type Policy, type PolicySpec, type Rule, TIER_NORMAL, Verdict } from "./rule.ts";
+import {
+  Direction,
+  type Peer,
+  type Policy,
+  type PolicySpec,
+  type Rule,
+  TIER_NORMAL,
+  Verdict,
+} from "./rule.ts";
 import { equals, type Selector } from "./selector.ts";
 import { audited } from "./trial.ts";
 
@@ -96,7 +104,9 @@ class SpecReader {
     );
     const defaultDeny = this.#defaultDeny(raw, path, rules);
     // A policy that only adds forbids no name either.
-    const asked = defaultDeny.egress ? rules : rules.map((rule) => (rule.dns ? { ...rule, dns: everyName } : rule));
+    const asked = defaultDeny.egress
+      ? rules
+      : rules.map((rule) => (rule.dns ? { ...rule, dns: everyName } : rule));
     return { path, subject, defaultDeny, rules: asked, tier: TIER_NORMAL, priority: 0 };
   }
 

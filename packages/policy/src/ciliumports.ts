@@ -1,5 +1,5 @@
-import { anyPort, icmpTypes, onePort, portProtocols, portRange, protocols } from "./l4.ts";
 import { type DnsNames, readDnsRules } from "./fqdn.ts";
+import { anyPort, icmpTypes, onePort, portProtocols, portRange, protocols } from "./l4.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
 import type { L4, NamedPort } from "./rule.ts";
 
@@ -94,11 +94,13 @@ function restrictsL7(reader: Reader, raw: Raw, path: string, mayAskNames: boolea
   for (const field of Object.keys(rules)) {
     if (rules[field] === undefined || rules[field] === null) continue;
     if (field === "dns" && mayAskNames) continue;
-    if (field === "dns") reader.invalid(`${path}.rules.dns`, "DNS rules are for egress only: this port rule selects nothing");
-    else reader.unsupported(
-      `${path}.rules.${field}`,
-      "L7 rules are not supported: this port rule selects nothing",
-    );
+    if (field === "dns")
+      reader.invalid(`${path}.rules.dns`, "DNS rules are for egress only: this port rule selects nothing");
+    else
+      reader.unsupported(
+        `${path}.rules.${field}`,
+        "L7 rules are not supported: this port rule selects nothing",
+      );
     restricts = true;
   }
   return restricts;

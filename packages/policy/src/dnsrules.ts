@@ -32,7 +32,10 @@ export function namesOver(
   if (!rules.some(({ dns }) => dns !== undefined)) return undefined;
   if (audit) return everyName;
   const enforced = rules.filter((rule) => !rule.audited);
-  return restricted([...new Set(enforced)].sort((a, b) => (outranks(a, b) ? -1 : 1)), fallback);
+  return restricted(
+    [...new Set(enforced)].sort((a, b) => (outranks(a, b) ? -1 : 1)),
+    fallback,
+  );
 }
 
 /** What rules in order of rank let through. */

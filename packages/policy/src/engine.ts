@@ -152,6 +152,11 @@ export class PolicyEngine implements RowSource {
     this.#identities.add(id, labels, prefix);
   }
 
+  /** Adds the identity of learned addresses: rules on prefixes reach it as those that are inside of `prefix`. */
+  addLearned(id: number, labels: Labels, prefix: Prefix): void {
+    this.#identities.add(id, labels, prefix, false);
+  }
+
   /** Removes an identity. Take it out of the ipcache first. */
   deleteIdentity(id: number): void {
     this.#identities.delete(id);

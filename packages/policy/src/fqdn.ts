@@ -1,3 +1,5 @@
+import { errorText } from "@axoneme/base";
+import { normalizeName, normalizePattern } from "@axoneme/dns";
 import { isObject, type Reader } from "./reader.ts";
 import type { ConcretePeer, Rule } from "./rule.ts";
 import { exists } from "./selector.ts";
@@ -13,22 +15,22 @@ export interface DnsNames {
 export const everyName: DnsNames = { names: [], patterns: ["*"] };
 
 const SOURCE = "fqdn";
-// What `([-a-zA-Z0-9_]+[.]?)+` of the API says, without its way back and forth: no dot first, no two in a row.
-const NAME = /^[-a-zA-Z0-9_][-a-zA-Z0-9_.]*$/;
-const PATTERN = /^[-a-zA-Z0-9_*][-a-zA-Z0-9_*.]*$/;
-const LONGEST = 255;
 const FIELDS: ReadonlySet<string> = new Set(["matchName", "matchPattern"]);
 
-/** The form in which names are compared. */
-function normal(name: string): string {
-  const lower = name.toLowerCase();
-  return lower.endsWith(".") ? lower.slice(0, -1) : lower;
-}
-
-/** Whether the text is a name, or with `pattern` may hold stars, and not too long. */
-function isNameLike(value: unknown, pattern: boolean): value is string {
-  if (typeof value !== "string" || value.length > LONGEST || value.includes("..")) return false;
-  return (pattern ? PATTERN : NAME).test(value);
+/** A name or pattern in the form in which they are compared; undefined with a problem. */
+function normal(
+  reader: Reader,
+  value: unknown,
+  path: string,
+  normalize: (text: string) => string,
+): string | undefined {
+  if (typeof value !== "string") return reader.invalid(path, "is no text");
+  try {
+    const text = normalize(value);
+    return text.endsWith(".") ? text.slice(0, -1) : text;
+  } catch (error) {
+    return reader.invalid(path, errorText(error));
+  }
 }
 
 /** An entry of `toFQDNs` or of `rules.dns`: what it names, in normal form; undefined with a problem. */
@@ -38,16 +40,14 @@ function readEntry(reader: Reader, value: unknown, path: string): DnsNames | und
   const names: string[] = [];
   const patterns: string[] = [];
   if (reader.given(raw, "matchName")) {
-    const name = raw["matchName"];
-    if (!isNameLike(name, false)) return reader.invalid(`${path}.matchName`, `"${String(name)}" is no name`);
-    names.push(normal(name));
+    const name = normal(reader, raw["matchName"], `${path}.matchName`, normalizeName);
+    if (name === undefined) return undefined;
+    names.push(name);
   }
   if (reader.given(raw, "matchPattern")) {
-    const pattern = raw["matchPattern"];
-    if (!isNameLike(pattern, true)) {
-      return reader.invalid(`${path}.matchPattern`, `"${String(pattern)}" is no pattern of names`);
-    }
-    patterns.push(normal(pattern));
+    const pattern = normal(reader, raw["matchPattern"], `${path}.matchPattern`, normalizePattern);
+    if (pattern === undefined) return undefined;
+    patterns.push(pattern);
   }
   return { names, patterns };
 }
@@ -83,11 +83,9 @@ export function readDnsRules(reader: Reader, value: unknown, path: string): DnsN
 /** `domainNames` of a ClusterNetworkPolicy: `*.` there stands for one or more labels. Undefined with a problem. */
 function readDomainName(reader: Reader, value: unknown, path: string): DnsNames | undefined {
   const wild = typeof value === "string" && value.startsWith("*.");
-  const rest = wild ? value.slice(2) : value;
-  if (!isNameLike(rest, false) || !rest.includes(".")) {
-    return reader.invalid(path, `"${String(value)}" is no domain name`);
-  }
-  return wild ? { names: [], patterns: [`**.${normal(rest)}`] } : { names: [normal(rest)], patterns: [] };
+  const name = normal(reader, wild ? value.slice(2) : value, path, normalizeName);
+  if (name === undefined) return undefined;
+  return wild ? { names: [], patterns: [`**.${name}`] } : { names: [name], patterns: [] };
 }
 
 /** A list of domain names, of which those that are none are named and left out. */
@@ -103,12 +101,8 @@ export function readDomainNames(
 /** What any of these lets through, in normal form. */
 export function unite(all: readonly DnsNames[]): DnsNames {
   const patterns = sorted(all.flatMap((one) => one.patterns));
-  if (patterns.some(matchesAll)) return everyName;
+  if (patterns.includes("*")) return everyName;
   return { names: sorted(all.flatMap((one) => one.names)), patterns };
-}
-
-function matchesAll(pattern: string): boolean {
-  return /^\*+$/.test(pattern);
 }
 
 function sorted(texts: readonly string[]): string[] {

@@ -25,14 +25,14 @@ export class IdentityTable {
     return this.#prefixes.has(prefixKey(prefix));
   }
 
-  /** Adds an identity or gives it other labels; `prefix` for those of CIDRs. */
-  add(id: number, labels: Labels, prefix?: Prefix): void {
+  /** Adds an identity or gives it other labels; `prefix` for those of CIDRs, or (not `whole`) of addresses inside. */
+  add(id: number, labels: Labels, prefix?: Prefix, whole = true): void {
     const text = identityKey(labels) + (prefix === undefined ? "" : prefixKey(prefix));
     const old = this.#identities.get(id);
     if (old?.text === text) return;
     if (old !== undefined) this.delete(id);
-    this.#identities.set(id, { text, prefix });
-    if (prefix !== undefined) this.#prefixes.add(prefixKey(prefix));
+    this.#identities.set(id, { text, prefix: whole ? prefix : undefined });
+    if (prefix !== undefined && whole) this.#prefixes.add(prefixKey(prefix));
     const nodes: PeerNode[] = [...this.#indexes.peers.add(id, labels)];
     const prefixes = prefix === undefined ? this.#worldPrefixes(id) : [prefix];
     if (prefixes.length > 0) nodes.push(...this.#indexes.cidrs.add(id, prefixes));

@@ -9,6 +9,7 @@ export type {
   PolicyEngineOptions,
 } from "./enginetypes.ts";
 export { type DnsNames, fqdnLabel, fqdnSelectors } from "./fqdn.ts";
+export { type ClassNumbers, type FqdnClass, FqdnClasses, type FqdnMove } from "./fqdnclasses.ts";
 export type { Enforcement } from "./grouping.ts";
 export { portRange } from "./l4.ts";
 export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";

@@ -137,7 +137,10 @@ export class LayeredRows implements PolicyRows {
       const rules = [...covering(own, code), ...covering(everybody, code)];
       const { verdict, rule } = judge(rules, fallback, this.#audit);
       const row = { precedence: PRECEDENCE, ruleId: rule?.id ?? 0, proxyPort: 0, verdict };
-      yield [code, verdict === Verdict.ALLOW ? this.#redirected(row, namesOver(rules, fallback, this.#audit)) : row];
+      yield [
+        code,
+        verdict === Verdict.ALLOW ? this.#redirected(row, namesOver(rules, fallback, this.#audit)) : row,
+      ];
     }
   }
 

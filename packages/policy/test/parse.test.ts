@@ -178,7 +178,6 @@ describe("ports", () => {
 describe("what is not understood or supported selects nothing, keeps default deny, and is named", () => {
   const port = { ports: [{ port: "80", protocol: "TCP" }] };
   it.each<[string, Policy]>([
-    ["unsupported spec.egress[0].toFQDNs[0]", cnp({ egress: [{ toFQDNs: [{ matchName: "a.b" }] }] })],
     ["invalid spec.egress[0].toServices[0]", cnp({ egress: [{ toServices: [{}] }] })],
     [
       "invalid spec.egress[0].toServices[0].k8sService.namespace",
@@ -242,7 +241,7 @@ describe("what is not understood or supported selects nothing, keeps default den
       cnp({ ingress: [{ toPorts: [{ ...port, rules: { http: [{}] } }] }] }),
     ],
     [
-      "unsupported spec.ingress[0].toPorts[0].rules.dns",
+      "invalid spec.ingress[0].toPorts[0].rules.dns",
       cnp({ ingress: [{ toPorts: [{ ...port, rules: { dns: [{}] } }] }] }),
     ],
     [

@@ -18,7 +18,8 @@ const problems = (policy: ReturnType<typeof admin>) =>
 describe("a part of a tiered rule that is not understood", () => {
   const bad: [string, object, string?][] = [
     ["unsupported spec.egress[0].to[0].somebody", { to: [{ somebody: {} }] }],
-    ["unsupported spec.egress[0].to[0].domainNames", { to: [{ domainNames: ["a.b."] }] }],
+    ["invalid spec.egress[0].to[0].domainNames[0]", { to: [{ domainNames: ["a..b"] }] }],
+    ["invalid spec.egress[0].to[0].domainNames", { to: [{ domainNames: [] }] }],
     ["unsupported spec.egress[0].to[0].nodes", { to: [{ nodes: { matchLabels: { a: "b" } } }] }],
     ["invalid spec.egress[0].to[0].networks[0]", { to: [{ networks: ["10.0.0.0/33"] }] }],
     ["invalid spec.egress[0].to[0]", { to: [{ namespaces: {}, networks: ["10.0.0.0/8"] }] }],
