@@ -35,13 +35,15 @@ class Model {
   readonly prefixes = new Set<string>();
 
   apply(step: Step): void {
-    if (step.do === "learn") this.names.set(step.ip, (this.names.get(step.ip) ?? new Set()).add(step.name));
-    else if (step.do === "forget") this.names.get(step.ip)?.delete(step.name);
-    else if (step.do === "addSelector")
-      this.selectors.set(step.selector, (this.selectors.get(step.selector) ?? 0) + 1);
-    else if (step.do === "removeSelector")
-      this.selectors.set(step.selector, Math.max(0, (this.selectors.get(step.selector) ?? 0) - 1));
-    else if (step.do === "addPrefix") this.prefixes.add(step.prefix);
+    if ("ip" in step) {
+      const known = this.names.get(step.ip) ?? new Set();
+      this.names.set(step.ip, known);
+      if (step.do === "learn") known.add(step.name);
+      else known.delete(step.name);
+    } else if ("selector" in step) {
+      const users = this.selectors.get(step.selector) ?? 0;
+      this.selectors.set(step.selector, Math.max(0, users + (step.do === "addSelector" ? 1 : -1)));
+    } else if (step.do === "addPrefix") this.prefixes.add(step.prefix);
     else this.prefixes.delete(step.prefix);
   }
 
@@ -68,12 +70,9 @@ function contains(text: string, ip: string): boolean {
 }
 
 function take(classes: FqdnClasses, step: Step): void {
-  if (step.do === "learn") classes.learn(parseIp(step.ip), step.name);
-  else if (step.do === "forget") classes.forget(parseIp(step.ip), step.name);
-  else if (step.do === "addSelector") classes.addSelector(step.selector);
-  else if (step.do === "removeSelector") classes.removeSelector(step.selector);
-  else if (step.do === "addPrefix") classes.addPrefix(parsePrefix(step.prefix));
-  else classes.removePrefix(parsePrefix(step.prefix));
+  if ("ip" in step) classes[step.do](parseIp(step.ip), step.name);
+  else if ("selector" in step) classes[step.do](step.selector);
+  else classes[step.do](parsePrefix(step.prefix));
 }
 
 const textOf = (classes: FqdnClasses, ip: string): string | undefined => {
