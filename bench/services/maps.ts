@@ -1,12 +1,6 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { BpfMap, MapType } from "@axoneme/bpf";
-
-/** Bytes of kernel memory a map holds, as the kernel accounts for it. */
-function memoryOf(map: BpfMap): number {
-  const info = readFileSync(`/proc/self/fdinfo/${map.fd}`, "utf8");
-  return Number(/^memlock:\s+(\d+)/m.exec(info)?.[1] ?? 0);
-}
 
 /** The rows' map behind a map that grows, or the map itself. */
 function rowsOf(map: BpfMap): BpfMap | undefined {
@@ -37,7 +31,7 @@ export function countRows(bpffs: string, name: string): number {
 /** Kernel memory of each of a node's maps, in bytes. */
 export function mapMemory(bpffs: string): Map<string, number> {
   const names = readdirSync(join(bpffs, "maps"));
-  return new Map(names.map((name) => [name, withRows(bpffs, name, memoryOf) ?? 0]));
+  return new Map(names.map((name) => [name, withRows(bpffs, name, ({ memoryBytes }) => memoryBytes) ?? 0]));
 }
 
 /** Microseconds a write costs in a map of the same shape: one by one and in batches. */

@@ -7,6 +7,7 @@ import { inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
 import { Netlink } from "@axoneme/netlink";
 import { Composition, type Paths } from "./composition.ts";
 import { serviceConfig } from "./lb/config.ts";
+import type { Meters } from "./metrics/meters.ts";
 import { prepareKernel } from "./node/host-devices.ts";
 import { findDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
@@ -38,7 +39,7 @@ export class Agent {
    * Starts an agent. When this returns its sockets answer; pods are served once `ready` resolves.
    * @throws AxonError naming what the node or the configuration lacks.
    */
-  static async start(config: AgentConfig, log: StructuredLogger): Promise<Agent> {
+  static async start(config: AgentConfig, meters: Meters, log: StructuredLogger): Promise<Agent> {
     const services = serviceConfig(config);
     mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
     const netlink = Netlink.open();
@@ -62,8 +63,9 @@ export class Agent {
     );
     const client = new KubeClient(
       config.kubeconfig === "" ? inCluster() : loadKubeconfig({ path: config.kubeconfig }),
+      { onCall: meters.apiCall },
     );
-    const parts = new Composition({ config, services, log, paths, device, netlink, kernel, client });
+    const parts = new Composition({ config, services, log, paths, device, netlink, kernel, client, meters });
     const lifecycle = parts.compose();
     await lifecycle.start();
     return new Agent(lifecycle, kernel, netlink, client, parts.ready);

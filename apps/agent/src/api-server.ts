@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import type { HealthReporter, Module } from "@axoneme/app";
 import { AxonError, errorText, type Logger } from "@axoneme/base";
 import type { ApiError } from "@axoneme/observe";
+import type { Meters } from "./metrics/meters.ts";
 
 /** What a handler is told of the request. `signal` aborts when the client goes away. */
 export interface ApiRequest {
@@ -47,13 +48,21 @@ export class ApiServer implements Module {
   readonly name: string;
   readonly #listen: Listen;
   readonly #routes: ReadonlyMap<string, ApiHandler>;
+  readonly #meters: Meters;
   readonly #log: Logger;
   #server: Server | undefined;
 
-  constructor(name: string, listen: Listen, routes: ReadonlyMap<string, ApiHandler>, log: Logger) {
+  constructor(
+    name: string,
+    listen: Listen,
+    routes: ReadonlyMap<string, ApiHandler>,
+    meters: Meters,
+    log: Logger,
+  ) {
     this.name = name;
     this.#listen = listen;
     this.#routes = routes;
+    this.#meters = meters;
     this.#log = log;
   }
 
@@ -89,7 +98,12 @@ export class ApiServer implements Module {
 
   async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    res.on("close", () => gone.abort());
+    const begin = performance.now();
+    res.on("close", () => {
+      gone.abort();
+      const took = (performance.now() - begin) / 1000;
+      this.#meters.ownCall(this.#routeOf(req.url ?? "/"), req.method ?? "", res.statusCode, took);
+    });
     try {
       await send(res, await this.#route(req, gone.signal), gone.signal);
     } catch (error) {
@@ -97,6 +111,15 @@ export class ApiServer implements Module {
       sendError(res, error);
       if (!(error instanceof HttpError)) this.#log.error({ err: error, url: req.url }, "API request failed");
     }
+  }
+
+  /** The registered path behind a target: a label must not have as many values as clients can think of. */
+  #routeOf(target: string): string {
+    const bare = target.split("?", 1)[0] ?? "";
+    for (let path = bare; path !== ""; path = path.slice(0, path.lastIndexOf("/"))) {
+      if (this.#routes.has(path) || this.#routes.has(action(path))) return path;
+    }
+    return "<none>";
   }
 
   #route(req: IncomingMessage, signal: AbortSignal): ApiAnswer | Promise<ApiAnswer> {

@@ -1,6 +1,7 @@
 import type { HealthReporter, Module } from "@axoneme/app";
 import { errorText, formatIp, type Ip, type Logger } from "@axoneme/base";
 import type { Kernel, SweepResult } from "@axoneme/datapath";
+import type { Meters } from "./metrics/meters.ts";
 
 /** Above this share of any table the sweep runs at its fastest. */
 const pressureShare = 0.5;
@@ -31,6 +32,7 @@ export class ConntrackCollector implements Module {
   readonly #kernel: Kernel;
   readonly #intervalMs: number;
   readonly #sizes: TableSizes;
+  readonly #meters: Meters;
   readonly #log: Logger;
   readonly #freed: Ip[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -44,10 +46,11 @@ export class ConntrackCollector implements Module {
     flowDeleted: 0,
   };
 
-  constructor(kernel: Kernel, intervalMs: number, sizes: TableSizes, log: Logger) {
+  constructor(kernel: Kernel, intervalMs: number, sizes: TableSizes, meters: Meters, log: Logger) {
     this.#kernel = kernel;
     this.#intervalMs = intervalMs;
     this.#sizes = sizes;
+    this.#meters = meters;
     this.#log = log;
   }
 
@@ -110,8 +113,11 @@ export class ConntrackCollector implements Module {
   }
 
   #sweep(health: HealthReporter): void {
+    const begin = performance.now();
+    let swept = false;
     try {
       this.#last = this.#kernel.sweep(monotonicSeconds());
+      swept = true;
       const fills = this.#fills();
       const text = fills.map(({ rows, limit, what }) => `${rows} of ${limit} ${what}`).join(", ");
       const full = fills.filter(({ rows, limit }) => rows > limit * fullShare).map(({ option }) => option);
@@ -121,6 +127,8 @@ export class ConntrackCollector implements Module {
     } catch (error) {
       health.degraded(`expired connections are not removed: ${errorText(error)}`);
       this.#log.error({ err: error }, "conntrack sweep failed");
+    } finally {
+      this.#meters.swept(swept, (performance.now() - begin) / 1000);
     }
   }
 }

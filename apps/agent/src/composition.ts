@@ -30,7 +30,6 @@ import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
-import type { Registry } from "prom-client";
 import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
@@ -40,11 +39,12 @@ import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
-import { createFlowMetrics } from "./flow-metrics.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
 import type { ServiceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
-import { createRegistry } from "./metrics.ts";
+import { createFlowMetrics } from "./metrics/flow-metrics.ts";
+import type { Meters } from "./metrics/meters.ts";
+import { registerState } from "./metrics/registry.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
 import { Peers } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
@@ -78,6 +78,7 @@ import { PolicyObjects } from "./state/policy-objects.ts";
 import { flowRule } from "./state/rules.ts";
 import { TierPolicies } from "./state/tier-policies.ts";
 import { Watches } from "./state/watches.ts";
+import { enforcementOf } from "./views/endpoints.ts";
 
 /** Devices of pods that went are removed together: the kernel takes as long for a hundred as for one. */
 const gatherLinksMs = 100;
@@ -102,6 +103,7 @@ export interface Givens {
   readonly netlink: Netlink;
   readonly kernel: Kernel;
   readonly client: KubeClient;
+  readonly meters: Meters;
 }
 
 /** The parts of an agent and how they are wired. No logic of its own beyond the order of the start. */
@@ -114,6 +116,7 @@ export class Composition {
   readonly #netlink: Netlink;
   readonly #kernel: Kernel;
   readonly #client: KubeClient;
+  readonly #meters: Meters;
   readonly #nodeName: string;
   readonly #dualStack: boolean;
   readonly #identities = new IdentityCache();
@@ -139,7 +142,7 @@ export class Composition {
   readonly #hubblePeers: HubblePeers;
   #peers: Peers | undefined;
 
-  constructor({ config, services, log, paths, device, netlink, kernel, client }: Givens) {
+  constructor({ config, services, log, paths, device, netlink, kernel, client, meters }: Givens) {
     this.#config = config;
     this.#serviceConfig = services;
     this.#log = log;
@@ -148,6 +151,7 @@ export class Composition {
     this.#netlink = netlink;
     this.#kernel = kernel;
     this.#client = client;
+    this.#meters = meters;
     this.#nodeName = config.nodeName || hostname();
     this.#dualStack = config.enableIPv4 && config.enableIPv6;
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
@@ -167,13 +171,13 @@ export class Composition {
     });
     this.#policy = this.#createPolicy();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
-    this.#watches = new Watches(client, log);
+    this.#watches = new Watches(client, meters, log);
     this.#tierPolicies = new TierPolicies(client, log, (kind) => this.#policy.tierPolicies(kind));
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
     this.#endpointPublisher = new EndpointPublisher(client, log);
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
     this.#routes = new PodRoutes(netlink, log);
-    this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, log);
+    this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, meters, log);
     this.#endpoints = this.#createEndpoints();
     this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
     this.#remote = this.#createRemote();
@@ -257,7 +261,8 @@ export class Composition {
 
   compose(): Lifecycle {
     const lifecycle = new Lifecycle(this.#log);
-    const registry = this.#createRegistry(lifecycle, this.#collector);
+    const { registry } = this.#meters;
+    this.#registerState(lifecycle, this.#collector);
     const resolver = this.#createResolver();
     const observer = this.#createObserver(resolver);
     const flowMetrics = createFlowMetrics(this.#config, registry, resolver, this.#ipcache, this.#log);
@@ -289,7 +294,15 @@ export class Composition {
         start: (health) =>
           health.ok(`programs of build ${this.#kernel.build}${this.#kernel.fresh ? "" : ", taken over"}`),
       })
-      .add(new ApiServer("api", { path: join(this.#config.runDir, "agent.sock") }, routes, this.#log))
+      .add(
+        new ApiServer(
+          "api",
+          { path: join(this.#config.runDir, "agent.sock") },
+          routes,
+          this.#meters,
+          this.#log,
+        ),
+      )
       .add(
         new EventPump(
           () => this.#kernel.events(),
@@ -505,18 +518,21 @@ export class Composition {
     });
   }
 
-  #createRegistry(lifecycle: Lifecycle, collector: ConntrackCollector): Registry {
-    return createRegistry(this.#kernel, lifecycle.health, {
+  #registerState(lifecycle: Lifecycle, collector: ConntrackCollector): void {
+    registerState(this.#meters.registry, this.#kernel, lifecycle.health, {
       endpoints: () => this.#endpoints.endpoints().length,
       identities: () => this.#identities.size,
+      localIdentities: () => this.#localIdentities.size,
+      enforcement: () =>
+        this.#endpoints
+          .endpoints()
+          .map(({ record }) => enforcementOf(this.#policy, this.#policy.policyOf(record.id))),
       policies: () => this.#policy.policies().length,
       policyProblem: () => this.#policy.problem !== undefined,
       addresses: () => this.#pool.usage(),
       nodes: () => (this.#peers?.size ?? 0) + 1,
-      conntrack: () => ({
-        entries: collector.last.ctSeen - collector.last.ctDeleted,
-        capacity: this.#config.conntrackMax,
-      }),
+      sweep: () => collector.last,
+      capacities: this.#config,
       services: () => this.#loadBalancing.figures(),
       version,
     });
@@ -538,6 +554,7 @@ export class Composition {
       "metrics",
       { host, port: Number(this.#config.metricsAddress.slice(at + 1)) },
       open,
+      this.#meters,
       this.#log,
     );
   }

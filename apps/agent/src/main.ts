@@ -5,6 +5,7 @@ import { errorText } from "@axoneme/base";
 import { Agent } from "./agent.ts";
 import { version } from "./composition.ts";
 import { shrinkHeap } from "./heap.ts";
+import { Meters } from "./metrics/meters.ts";
 import { agentOptions } from "./options.ts";
 
 /** Pods that waited for the start are served first. */
@@ -35,8 +36,9 @@ async function main(): Promise<void> {
   }
   const config =
     values.config === undefined ? parseOptions(agentOptions, {}) : loadOptions(agentOptions, values.config);
-  const log = createLogger("agent", config.logLevel);
-  const agent = await Agent.start(config, log);
+  const meters = new Meters();
+  const log = createLogger("agent", config.logLevel, meters.problemLogged);
+  const agent = await Agent.start(config, meters, log);
   agent.ready.then(
     () => setTimeout(shrinkHeap, settledAfterMs).unref(),
     () => undefined, // told by the module that failed

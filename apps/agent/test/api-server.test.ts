@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Health } from "@axoneme/app";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type ApiHandler, ApiServer, action } from "../src/api-server.ts";
+import { Meters } from "../src/metrics/meters.ts";
 import { quiet } from "./logger.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "axon-api-"));
@@ -19,7 +20,7 @@ const routes = new Map<string, ApiHandler>([
     },
   ],
 ]);
-const server = new ApiServer("api", { path: join(dir, "api.sock") }, routes, quiet);
+const server = new ApiServer("api", { path: join(dir, "api.sock") }, routes, new Meters(), quiet);
 
 beforeAll(() => server.start(new Health().reporter("api")));
 afterAll(async () => {

@@ -4,7 +4,7 @@ import { at, emptyResolver, recordSize } from "@axoneme/flow";
 import { Ipcache } from "@axoneme/identity";
 import { Registry } from "prom-client";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { createFlowMetrics } from "../src/flow-metrics.ts";
+import { createFlowMetrics } from "../src/metrics/flow-metrics.ts";
 import { agentOptions } from "../src/options.ts";
 import { linesOf } from "./logger.ts";
 

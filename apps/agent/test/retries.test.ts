@@ -4,6 +4,7 @@ import type { Kernel } from "@axoneme/datapath";
 import { Ipcache } from "@axoneme/identity";
 import { expect, test, vi } from "vitest";
 import { ConntrackCollector } from "../src/collector.ts";
+import { Meters } from "../src/metrics/meters.ts";
 import type { NativeDevice } from "../src/node/local-node.ts";
 import { Peers } from "../src/node/peers.ts";
 import type { PodRoutes } from "../src/node/pod-routes.ts";
@@ -46,7 +47,7 @@ test("an address that is in use again keeps its connections", async () => {
     maps: { endpoints: { get: (ip: Ip) => (ip === reused ? { id: 5 } : undefined) } },
     sweep: (_: number, ip?: Ip) => void flushed.push(ip),
   } as unknown as Kernel;
-  const collector = new ConntrackCollector(kernel, 60_000, sizes, quiet);
+  const collector = new ConntrackCollector(kernel, 60_000, sizes, new Meters(), quiet);
   collector.flush(reused);
   collector.flush(free);
   await waitFor(() => flushed.length > 0, { timeoutMs: 5000, what: "the walk" });
@@ -67,7 +68,13 @@ test.each([
       sweeps++;
       return result;
     };
-    const collector = new ConntrackCollector({ sweep } as unknown as Kernel, 60_000, sizes, quiet);
+    const collector = new ConntrackCollector(
+      { sweep } as unknown as Kernel,
+      60_000,
+      sizes,
+      new Meters(),
+      quiet,
+    );
     const told: string[] = [];
     const health = { ok: () => told.push("ok"), degraded: (text: string) => told.push(text) };
     collector.start(health as unknown as HealthReporter);

@@ -8,6 +8,7 @@ import type { KubeClient } from "@axoneme/kube";
 import { ServiceCompiler } from "@axoneme/loadbalancer";
 import { describe, expect, test } from "vitest";
 import { ApiServer } from "../src/api-server.ts";
+import { Meters } from "../src/metrics/meters.ts";
 import { RemoteEndpoints } from "../src/remote-endpoints.ts";
 import { createResolver } from "../src/resolver.ts";
 import { IdentityAllocator } from "../src/state/identities.ts";
@@ -112,7 +113,7 @@ describe("agent API", () => {
       const dir = mkdtempSync(join(tmpdir(), "axapi-"));
       const log = linesOf("error");
       const routes = new Map([["/v1/endpoints", () => ({ json: [] })]]);
-      const server = new ApiServer("api", { path: join(dir, "sock") }, routes, log.logger);
+      const server = new ApiServer("api", { path: join(dir, "sock") }, routes, new Meters(), log.logger);
       await server.start({ ok: () => undefined, degraded: () => undefined, failed: () => undefined });
       try {
         const status = await new Promise<string>((resolve, reject) => {

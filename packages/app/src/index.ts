@@ -8,4 +8,4 @@ export {
 } from "./config.ts";
 export { Health, type HealthReporter, type HealthState, type ModuleHealth } from "./health.ts";
 export { Lifecycle, type Module } from "./lifecycle.ts";
-export { createLogger, logLevels, type StructuredLogger } from "./logging.ts";
+export { createLogger, logLevels, type ProblemListener, type StructuredLogger } from "./logging.ts";

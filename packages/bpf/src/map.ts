@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { deleteBatch, dumpMap, type Entries, putBatch, takeBatch, walkMap } from "./batch.ts";
 import { MapType, nameIn } from "./constants.ts";
 import { BpfError, check } from "./errors.ts";
@@ -87,6 +88,12 @@ export class BpfMap {
 
   get name(): string {
     return this.info.name;
+  }
+
+  /** Bytes of kernel memory it holds now, as proc(5) tells in fdinfo. */
+  get memoryBytes(): number {
+    const info = readFileSync(`/proc/self/fdinfo/${this.fd}`, "utf8");
+    return Number(/^memlock:\s+(\d+)/m.exec(info)?.[1] ?? 0);
   }
 
   get keySize(): number {

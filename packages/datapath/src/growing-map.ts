@@ -56,6 +56,11 @@ export class GrowingMap implements RawMap {
     return this.#shape.limit;
   }
 
+  /** Bytes of kernel memory it holds now. */
+  get memoryBytes(): number {
+    return this.#outer.memoryBytes + this.#inner.memoryBytes;
+  }
+
   get(key: Uint8Array): Uint8Array | undefined {
     return this.#inner.get(key);
   }

@@ -23,6 +23,8 @@ export type NodeConfig = Omit<Config, "epoch" | "natCpus">;
  */
 export class Kernel {
   readonly maps: DatapathMaps;
+  /** Bytes of kernel memory of the maps. */
+  readonly mapMemoryBytes: () => number;
   readonly attachments: Attachments;
   /** Which build of the programs is in the kernel. */
   readonly build: string;
@@ -37,8 +39,9 @@ export class Kernel {
 
   private constructor(options: ProgramOptions, log: Logger) {
     const loaded = loadPrograms(options, log);
-    const { maps, close } = openMaps(join(options.bpffs, "maps"));
+    const { maps, memoryBytes, close } = openMaps(join(options.bpffs, "maps"));
     this.maps = maps;
+    this.mapMemoryBytes = memoryBytes;
     this.build = loaded.build;
     this.fresh = loaded.fresh;
     this.#programs = loaded.programs;

@@ -44,8 +44,13 @@ const ipcacheKey = codec(abi.ipcacheKeySize, abi.encodeIpcacheKey, abi.decodeIpc
  * @param dir the folder of the pins.
  * @throws BpfError when a map is not pinned there.
  */
-export function openMaps(dir: string): { maps: DatapathMaps; close: () => void } {
-  const opened: { close(): void }[] = [];
+export function openMaps(dir: string): {
+  maps: DatapathMaps;
+  /** Bytes of kernel memory of all of them. */
+  memoryBytes: () => number;
+  close: () => void;
+} {
+  const opened: { readonly memoryBytes: number; close(): void }[] = [];
   const open = (name: string): BpfMap => {
     const map = BpfMap.openPinned(`${dir}/${name}`);
     opened.push(map);
@@ -150,6 +155,7 @@ export function openMaps(dir: string): { maps: DatapathMaps; close: () => void }
   };
   return {
     maps,
+    memoryBytes: () => opened.reduce((sum, map) => sum + map.memoryBytes, 0),
     close: () => {
       for (const map of opened) map.close();
     },

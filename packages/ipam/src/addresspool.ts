@@ -22,6 +22,9 @@ export interface PoolUsage {
   used: number;
   /** Freed lately, not given out again before their cool-down ends unless nothing else is left. */
   cooling: number;
+  /** Given out and taken back since the pool was made. */
+  allocated: number;
+  released: number;
 }
 
 interface Range {
@@ -59,6 +62,8 @@ export class AddressPool {
   /** Freed addresses by end of rest; insertion order is order of freeing. */
   readonly #cooling = new Map<string, { ip: Ip; until: number }>();
   #cursor: bigint;
+  #allocated = 0;
+  #released = 0;
 
   constructor(options: AddressPoolOptions) {
     this.#options = options;
@@ -125,12 +130,14 @@ export class AddressPool {
     const key = ipKey(ip);
     this.#cooling.delete(key);
     this.#used.set(key, { ip, owner });
+    this.#allocated++;
   }
 
   /** Frees an address; false when it was free. */
   release(ip: Ip): boolean {
     const key = ipKey(ip);
     if (!this.#used.delete(key)) return false;
+    this.#released++;
     this.rest(ip, this.#options.clock.now() + this.#options.cooldownMs);
     return true;
   }
@@ -145,7 +152,15 @@ export class AddressPool {
     const { family } = this.#options;
     const capacity = this.#ranges.reduce((sum, range) => sum + range.last - range.first + 1n, 0n);
     const cidrs = this.#cidrs.map(formatPrefix);
-    return { family, cidrs, capacity, used: this.#used.size, cooling: this.#cooling.size };
+    return {
+      family,
+      cidrs,
+      capacity,
+      used: this.#used.size,
+      cooling: this.#cooling.size,
+      allocated: this.#allocated,
+      released: this.#released,
+    };
   }
 
   /** First address from the cursor on, going round once, that is neither used nor resting. */

@@ -90,4 +90,5 @@ export {
   resourcePath,
 } from "./resources.ts";
 export { keyOf, objectKey, type StoreReader } from "./store.ts";
+export type { CallReport } from "./transport.ts";
 export type { WatchEvent, WatchOptions } from "./watch.ts";

@@ -25,7 +25,21 @@ export interface HttpSink {
   data(chunk: Buffer): void;
 }
 
+/** One exchange that ended. */
+export interface CallReport {
+  readonly host: string;
+  readonly method: HttpRequest["method"];
+  /** Below the server URL, with the query. */
+  readonly path: string;
+  /** 0: there was no answer. */
+  readonly status: number;
+  readonly seconds: number;
+  readonly stream: boolean;
+}
+
 export interface TransportOptions {
+  /** Told of every exchange. Must not throw. */
+  onCall?: (report: CallReport) => void;
   /** Connections shared by exchanges other than streams (default 8). */
   connections?: number;
   /** Time to connect, TLS included (default 10 s). */
@@ -67,7 +81,28 @@ export class Transport {
     if (this.#closed) throw errorFromFailure(attempt, "kube.closed", new Error("the client is closed"));
     const pools = this.#poolsFor(credentials);
     const pool = request.stream ? pools.streams : pools.calls;
-    await dispatch(pool, this.#dispatchOptions(request, credentials), request.signal, attempt, sink);
+    const options = this.#dispatchOptions(request, credentials);
+    const { onCall } = this.#options;
+    if (!onCall) {
+      await dispatch(pool, options, request.signal, attempt, sink);
+      return;
+    }
+    const begin = performance.now();
+    let status = 0;
+    const noting: HttpSink = {
+      start(code, headers) {
+        status = code;
+        sink.start(code, headers);
+      },
+      data: (chunk) => sink.data(chunk),
+    };
+    try {
+      await dispatch(pool, options, request.signal, attempt, noting);
+    } finally {
+      const { method, path, stream = false } = request;
+      const took = (performance.now() - begin) / 1000;
+      onCall({ host: new URL(this.#origin).host, method, path, status, seconds: took, stream });
+    }
   }
 
   /** Tells the credentials that they were refused; true when trying again may help. */

@@ -18,7 +18,7 @@ import {
 } from "@axoneme/loadbalancer";
 import type { Netlink } from "@axoneme/netlink";
 import type { PodNamespaces } from "../endpoint/namespaces.ts";
-import type { ServiceFigures } from "../metrics.ts";
+import type { ServiceFigures } from "../metrics/services.ts";
 import { Acceleration } from "../node/acceleration.ts";
 import { NodeAddresses } from "../node/addresses.ts";
 import type { AgentConfig } from "../options.ts";

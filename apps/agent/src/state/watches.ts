@@ -9,6 +9,8 @@ import {
   type ListWatchOptions,
   type Resource,
 } from "@axoneme/kube";
+import type { Meters } from "../metrics/meters.ts";
+import { metered } from "../metrics/watching.ts";
 
 /** Longest pause after a failure: a node that was there before the operator installed the CRDs comes up soon after. */
 const maxBackoffMs = 3000;
@@ -27,14 +29,16 @@ interface Watch {
 export class Watches implements Module {
   readonly name = "kubernetes";
   readonly #client: KubeClient;
+  readonly #meters: Meters;
   readonly #log: Logger;
   readonly #watches: Watch[] = [];
   #timer: NodeJS.Timeout | undefined;
   #toldOfMissing = false;
   #health: HealthReporter | undefined;
 
-  constructor(client: KubeClient, log: Logger) {
+  constructor(client: KubeClient, meters: Meters, log: Logger) {
     this.#client = client;
+    this.#meters = meters;
     this.#log = log;
   }
 
@@ -56,7 +60,7 @@ export class Watches implements Module {
     this.#watches.push({
       name: resource.plural,
       lister: lister as unknown as ListWatch<KubeObject, unknown>,
-      start: () => lister.start(handlers),
+      start: () => lister.start(metered(handlers, resource.plural, this.#meters)),
     });
     return lister;
   }

@@ -69,7 +69,8 @@ function portText(port: number, shape: number): string {
   return last === port ? String(port) : `${port}-${last}`;
 }
 
-function enforcementOf(policy: PolicyModule, policyId: number): Enforcement {
+/** In which directions policy is enforced for those that share a policy. */
+export function enforcementOf(policy: PolicyModule, policyId: number): Enforcement {
   const { ingress, egress } = policy.enforced(policyId);
   if (ingress && egress) return "both";
   if (ingress) return "ingress";

@@ -3,7 +3,7 @@ import type { FlowResolver } from "@axoneme/flow";
 import type { Ipcache } from "@axoneme/identity";
 import { FlowMetrics, parseMetricSpecs } from "@axoneme/observe";
 import type { Registry } from "prom-client";
-import type { AgentConfig } from "./options.ts";
+import type { AgentConfig } from "../options.ts";
 
 /**
  * The hubble_* metrics that the configuration asks for. Series of pods go when the pods leave the ipcache.
