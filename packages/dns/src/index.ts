@@ -1,3 +1,4 @@
+export { type CacheChange, type CacheEntry, type CacheLimits, DnsCache, type NamedAddress } from "./cache.ts";
 export { NameIndex, type NameSelector, normalizeName, normalizePattern } from "./names.ts";
 export {
   type AckMessage,
