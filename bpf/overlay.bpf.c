@@ -6,25 +6,29 @@
  */
 #include "lib/edge_tc.h"
 
-AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct ax_addr *saddr, __u32 id)
+/* `known`: what this node knows of the source. It tells nodes, and parts of the world, apart more finely. */
+AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct ax_addr *saddr, __u32 id, __u32 known)
 {
-	if (id == AX_ID_HOST)
-		return AX_ID_REMOTE_NODE;
-	return id == AX_ID_WORLD ? world_identity(cfg, saddr) : id;
+	if (!id)
+		return known;
+	if (id == AX_ID_HOST || id == AX_ID_REMOTE_NODE)
+		return AX_SCOPE_OF(known) == AX_SCOPE_NODE ? known : AX_ID_REMOTE_NODE;
+	if (id == AX_ID_WORLD)
+		return AX_SCOPE_OF(known) == AX_SCOPE_CIDR ? known : world_identity(cfg, saddr);
+	return id;
 }
 
 /* Only nodes of the cluster are believed when they say who sends. */
 AX_INLINE bool is_peer(struct ax_work *w, struct ax_addr *node)
 {
 	resolve(w, node, &w->dst);
-	return w->dst.identity == AX_ID_REMOTE_NODE || w->dst.identity == AX_ID_KUBE_APISERVER;
+	return identity_is_remote_node(w->dst.identity) || w->dst.identity == AX_ID_KUBE_APISERVER;
 }
 
 /* Who sent it, and the way back: the node at the tunnel's other end. */
 AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
 	struct bpf_tunnel_key key = {};
-	__u32 identity;
 
 	resolve(w, &w->pkt.saddr, &w->src);
 	if (w->src.local || w->src.ep_flags & AX_EP_HOST)
@@ -37,9 +41,7 @@ AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const stru
 		return AX_DROP_NO_TUNNEL_ENDPOINT;
 	if (!is_peer(w, &w->src.nexthop))
 		return AX_DROP_ENCAP_PROHIBITED;
-	identity = identity_from_tunnel(cfg, &w->pkt.saddr, key.tunnel_id);
-	if (identity)
-		w->src.identity = identity;
+	w->src.identity = identity_from_tunnel(cfg, &w->pkt.saddr, key.tunnel_id, w->src.identity);
 	w->src.path = AX_PATH_TUNNEL;
 	w->src.ifindex = cfg->tunnel_ifindex;
 	return 0;

@@ -1,6 +1,6 @@
 /** Rules that name objects, policies on trial and tiers, with real packets: live changes of what is named. */
 import { waitFor } from "@axoneme/base";
-import { type KubeObject, tierPolicyResources } from "@axoneme/kube";
+import { builtinResources, type KubeObject, tierPolicyResources } from "@axoneme/kube";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { labName, type Place, port, TestLab, type TestPod } from "./support/lab.ts";
 
@@ -26,7 +26,7 @@ describe("policies that name objects, on trial, and of tiers", () => {
       { name: "near", node: "node1" },
       { name: "far", node: "node2" },
     )) as [TestPod, TestPod, TestPod];
-    await lab.serve(lab.world);
+    for (const place of [lab.world, lab.node("node1"), lab.node("node2")]) await lab.serve(place);
     for (const from of [near, far]) await lab.reached(from, ["tcp", server.v4, port]);
   });
 
@@ -152,6 +152,24 @@ describe("policies that name objects, on trial, and of tiers", () => {
     await the().reached(server, ask(near));
     await write("Pass");
     await the().cutOff(server, ask(near));
+    const label = (role: string | null) =>
+      the()
+        .client.resource(builtinResources.nodes)
+        .patch("node1", { metadata: { labels: { role } } });
+    const rule = (action: string, role: string) => ({ action, to: [{ nodes: { matchLabels: { role } } }] });
+    const about = {
+      priority: 1,
+      subject: app("server"),
+      egress: [rule("Deny", "db"), rule("Allow", "front")],
+    };
+    const object = { apiVersion: `${group}/${version}`, kind, metadata: { name: "near" }, spec: about };
+    await policies.apply(object, { fieldManager: "test", force: true });
+    await label("front");
+    await the().reached(server, ask(the().node("node1")));
+    await the().cutOff(server, ask(the().node("node2")));
+    await label("db");
+    await the().cutOff(server, ask(the().node("node1")));
+    await label(null);
     await policies.delete("near");
     expect(await policies.find("near")).toBeUndefined();
   });

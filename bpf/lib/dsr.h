@@ -241,7 +241,7 @@ AX_GLOBAL int dsr_unwrap(struct __sk_buff *skb, struct ax_work *w)
 	resolve(w, &w->pkt.daddr, &w->dst);
 	resolve(w, &w->pkt.saddr, &w->src);
 	if (!(w->dst.ep_flags & AX_EP_HOST) ||
-	    (w->src.identity != AX_ID_REMOTE_NODE && w->src.identity != AX_ID_KUBE_APISERVER))
+	    (!identity_is_remote_node(w->src.identity) && w->src.identity != AX_ID_KUBE_APISERVER))
 		return 0;
 	if (w->pkt.family == AF_INET)
 		return !bpf_skb_adjust_room(skb, -(__s32)sizeof(struct iphdr), BPF_ADJ_ROOM_MAC, DSR_ROOM);

@@ -17,12 +17,12 @@ AX_INLINE __u32 identity_mark(__u32 identity, __u32 kind)
 	return identity << 16 | (identity >> 16 & 0xff) | kind;
 }
 
-/* A VXLAN header has 24 bits and no dual-stack worlds. */
+/* A VXLAN header has 24 bits and no dual-stack worlds; numbers of this node's own making say nothing to others. */
 AX_INLINE __u32 identity_to_tunnel(__u32 identity)
 {
-	if (identity == AX_ID_WORLD_IPV4 || identity == AX_ID_WORLD_IPV6)
+	if (identity == AX_ID_WORLD_IPV4 || identity == AX_ID_WORLD_IPV6 || AX_SCOPE_OF(identity) == AX_SCOPE_CIDR)
 		return AX_ID_WORLD;
-	return identity == AX_ID_HOST ? AX_ID_REMOTE_NODE : identity & 0xffffff;
+	return identity_is_node(identity) ? AX_ID_REMOTE_NODE : identity & 0xffffff;
 }
 
 AX_INLINE bool exceeds_mtu(struct __sk_buff *skb, const struct ax_config *cfg)

@@ -29,10 +29,21 @@ AX_INLINE bool is_encapsulation(const struct ax_config *cfg, const struct ax_pkt
 	return cfg->flags & AX_CFG_TUNNEL && p->proto == IPPROTO_UDP && p->dport == bpf_htons(port);
 }
 
-/* Not the API server: it may stand outside of the nodes, where nobody knows the way to a pod. */
+/* The upper byte of an identity says who gave it out; those of this node's own making never leave it. */
+#define AX_SCOPE_OF(identity) ((identity) >> 24)
+#define AX_SCOPE_CIDR 1
+#define AX_SCOPE_NODE 2 /* another node, told apart by its labels */
+
+/* Another node, API servers on nodes among them */
+AX_INLINE bool identity_is_remote_node(__u32 identity)
+{
+	return identity == AX_ID_REMOTE_NODE || AX_SCOPE_OF(identity) == AX_SCOPE_NODE;
+}
+
+/* Not the API server alone: it may stand outside of the nodes, where nobody knows the way to a pod. */
 AX_INLINE bool identity_is_node(__u32 identity)
 {
-	return identity == AX_ID_HOST || identity == AX_ID_REMOTE_NODE;
+	return identity == AX_ID_HOST || identity_is_remote_node(identity);
 }
 
 AX_INLINE void party_from_endpoint(struct ax_party *party, const struct ax_endpoint *ep)

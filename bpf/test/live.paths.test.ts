@@ -153,4 +153,23 @@ describe.each([
     const first = node2.dp.events().find((e) => text(e.saddr) === a.addresses.v4);
     expect(first).toMatchObject({ type: EventType.TRACE, srcIdentity: a.identity, dstIdentity: c.identity });
   });
+
+  test("nodes and parts of the world that only the receiver tells apart keep its identity, and take none along", async () => {
+    if (!tunnel) return;
+    const seen: [sent: number, known: number, read: number][] = [
+      [0x0200_0001, 0x0200_0009, 0x0200_0009],
+      [0x0200_0001, 999, 6],
+      [0x0100_0007, 0x0100_0042, 0x0100_0042],
+      [0x0100_0007, 999, 9],
+    ];
+    for (const [sent, known, read] of seen) {
+      node1.dp.endpoint(a.addresses.v4, { ifindex: a.device, identity: sent, id: 1 });
+      node2.dp.ipcache(`${a.addresses.v4}/32`, known, node1.addresses.v4, 1);
+      for (const node of [node1, node2]) node.dp.nextEpoch();
+      node2.dp.events();
+      expect((await probe(a.netns, "tcp", c.addresses.v4, String(PORT), "--timeout", "1000")).code).toBe(0);
+      const first = node2.dp.events().find((e) => text(e.saddr) === a.addresses.v4);
+      expect(first).toMatchObject({ type: EventType.TRACE, srcIdentity: read });
+    }
+  });
 });

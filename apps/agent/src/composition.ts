@@ -46,6 +46,7 @@ import { createFlowMetrics } from "./metrics/flow-metrics.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { registerState } from "./metrics/registry.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
+import { identityBefore, NodeClasses } from "./node/node-identities.ts";
 import { Peers } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
 import { PodRoutes } from "./node/pod-routes.ts";
@@ -140,6 +141,8 @@ export class Composition {
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
   readonly #hubblePeers: HubblePeers;
+  readonly #nodeClasses: NodeClasses;
+  readonly #apiServer: ApiServerAddresses;
   #peers: Peers | undefined;
 
   constructor({ config, services, log, paths, device, netlink, kernel, client, meters }: Givens) {
@@ -170,6 +173,8 @@ export class Composition {
       log,
     });
     this.#policy = this.#createPolicy();
+    this.#nodeClasses = this.#createNodeClasses();
+    this.#apiServer = this.#createApiServer();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#watches = new Watches(client, meters, log);
     this.#tierPolicies = new TierPolicies(client, log, (kind) => this.#policy.tierPolicies(kind));
@@ -207,6 +212,27 @@ export class Composition {
       cluster: this.#config.clusterName,
       log: this.#log,
     });
+  }
+
+  #createNodeClasses(): NodeClasses {
+    const classes = new NodeClasses({
+      sink: this.#policy,
+      flush: () => this.#ipcacheWriter.flush(),
+      before: identityBefore((key) => this.#kernel.maps.ipcache.get(key)),
+      path: join(this.#config.runDir, "node-identities.json"),
+      log: this.#log,
+    });
+    this.#policy.nodes = classes;
+    return classes;
+  }
+
+  #createApiServer(): ApiServerAddresses {
+    const own = addressesOf(this.#device);
+    const isOwn = (ip: Ip) => own.some((address) => ipEqual(address, ip));
+    const apiServer = new ApiServerAddresses(this.#ipcache, isOwn, this.#nodeClasses);
+    apiServer.onOwn = (here) => this.#policy.setHostIsApiServer(here);
+    apiServer.labelsAt = (ip) => this.#peers?.labelsAt(ip) ?? {};
+    return apiServer;
   }
 
   #createEndpoints(): EndpointManager {
@@ -281,6 +307,7 @@ export class Composition {
       loadBalancing: this.#loadBalancing,
       identities: this.#identities,
       localIdentities: this.#localIdentities,
+      nodeIdentities: this.#nodeClasses.identities,
       ipcache: this.#ipcache,
     });
     this.#restoreIdentities();
@@ -360,7 +387,7 @@ export class Composition {
       this.#nodePublisher.publish(addressesOf(this.#device), own);
       await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
       this.#remote.nodesKnown();
-      this.#policy.open();
+      this.#nodeClasses.open(() => this.#policy.open());
       await this.#endpoints.restore();
       this.#endpoints.reconcilePublished(this.#remote.own());
       this.#policy.prune();
@@ -436,17 +463,15 @@ export class Composition {
       ciliumClusterwideNetworkPolicies,
       this.#policy.ciliumPolicies("CiliumClusterwideNetworkPolicy"),
     );
-    const own = addressesOf(this.#device);
-    const apiServer = new ApiServerAddresses(this.#ipcache, (ip) =>
-      own.some((address) => ipEqual(address, ip)),
-    );
-    apiServer.onOwn = (here) => this.#policy.setHostIsApiServer(here);
     const named = new PolicyObjects(this.#policy, this.#config.clusterName);
     watches.add(resources.ciliumcidrgroups, named.groups());
     const copies = this.#loadBalancing.watch(
       watches,
-      { services: named.services(), slices: both(apiServer.handlers(), named.slices()) },
+      { services: named.services(), slices: both(this.#apiServer.handlers(), named.slices()) },
       (node) => {
+        const labels = node.metadata?.labels ?? {};
+        this.#nodePublisher.publishLabels(labels);
+        this.#policy.setHostLabels(labels);
         if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
       },
     );
@@ -478,9 +503,14 @@ export class Composition {
 
   /** Other nodes that were seen before this one knew its own place are told now. */
   #followPeers(gateways: readonly Ip[], tunnelIndex: number | undefined): void {
-    const options = { nodeName: this.#nodeName, device: this.#device, tunnelIndex, gateways };
+    const common = { nodeName: this.#nodeName, device: this.#device, classes: this.#nodeClasses };
+    const options = { ...common, tunnelIndex, gateways };
     this.#peers = new Peers(options, this.#routes, this.#ipcache, this.#kernel);
-    this.#peers.onChange = (addresses) => this.#remote.nodeChanged(addresses);
+    this.#peers.onChange = (addresses) => {
+      this.#remote.nodeChanged(addresses);
+      this.#apiServer.nodeChanged(addresses);
+    };
+    this.#peers.onGone = (addresses) => this.#apiServer.nodeChanged(addresses);
     for (const node of this.#nodesSeen.values()) this.#peers.handlers().onAdd?.(node);
     this.#nodesSeen.clear();
   }
@@ -510,6 +540,7 @@ export class Composition {
       endpoints: this.#endpoints,
       identities: this.#identities,
       localIdentities: this.#localIdentities,
+      nodeIdentities: this.#nodeClasses.identities,
       ipcache: this.#ipcache,
       services: this.#loadBalancing.services.compiler,
       servesNodePorts: (ip) => this.#loadBalancing.addresses.serves(ip),

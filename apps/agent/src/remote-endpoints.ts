@@ -1,5 +1,5 @@
 import { formatIp, hostPrefix, type Ip, type Prefix, tryParseIp } from "@axoneme/base";
-import { clusterScope, type Ipcache, isLocalIdentity, reserved } from "@axoneme/identity";
+import { clusterScope, type Ipcache, isLocalIdentity, isNodeIdentity, reserved } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
 import type { NamedPort } from "./endpoint/pods.ts";
 import type { CiliumEndpointObject } from "./state/objects.ts";
@@ -133,7 +133,7 @@ export class RemoteEndpoints {
  */
 function isOfPod(identity: number): boolean {
   if (identity === reserved.init || identity === reserved.health) return true;
-  return identity >= clusterScope.first && !isLocalIdentity(identity);
+  return identity >= clusterScope.first && !isLocalIdentity(identity) && !isNodeIdentity(identity);
 }
 
 function keyOf({ metadata }: RemoteEndpoint): string {

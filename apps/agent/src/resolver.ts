@@ -4,9 +4,11 @@ import {
   type IdentityCache,
   type Ipcache,
   type IpcacheEntry,
+  isNodeIdentity,
   type LocalIdentities,
   labelKeys,
   labelLines,
+  type NodeIdentities,
 } from "@axoneme/identity";
 import type { ServiceCompiler } from "@axoneme/loadbalancer";
 import type { EndpointManager, LiveEndpoint } from "./endpoint/manager.ts";
@@ -19,6 +21,7 @@ export interface ResolverSources {
   readonly endpoints: Pick<EndpointManager, "get">;
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
+  readonly nodeIdentities: NodeIdentities;
   readonly ipcache: Ipcache;
   readonly services: Pick<ServiceCompiler, "serviceAt">;
   /** Whether an address is one of this node's on which NodePorts are served. */
@@ -106,6 +109,7 @@ class IdentityInfos {
   }
 
   #localLabels(id: number) {
+    if (isNodeIdentity(id)) return this.#sources.nodeIdentities.get(id)?.labels;
     const prefix = this.#sources.localIdentities.prefixOf(id);
     return prefix && this.#sources.localIdentities.get(prefix)?.labels;
   }

@@ -1,7 +1,7 @@
 import type { Health } from "@axoneme/app";
 import { errorText, type Prefix } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
-import type { IdentityCache, Ipcache, LocalIdentities } from "@axoneme/identity";
+import type { IdentityCache, Ipcache, LocalIdentities, NodeIdentities } from "@axoneme/identity";
 import {
   apiPath,
   type FlowsQuery,
@@ -41,12 +41,13 @@ export interface RouteSources {
   readonly loadBalancing: LoadBalancing;
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
+  readonly nodeIdentities: NodeIdentities;
   readonly ipcache: Ipcache;
 }
 
 /** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
 export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
-  const { endpoints, policy, identities, localIdentities, ipcache } = sources;
+  const { endpoints, policy, identities, localIdentities, nodeIdentities, ipcache } = sources;
   return new Map<string, ApiHandler>([
     [apiPath.health, () => healthz(sources.health)],
     [
@@ -60,7 +61,9 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     ],
     [
       apiPath.identities,
-      () => ({ json: identityViews(identities, localIdentities, countEndpoints(endpoints)) }),
+      () => ({
+        json: identityViews(identities, localIdentities, nodeIdentities, countEndpoints(endpoints)),
+      }),
     ],
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
     ...serviceRoutes(serviceSources(sources)),

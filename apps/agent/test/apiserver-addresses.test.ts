@@ -2,6 +2,7 @@ import { hostPrefix, ipEqual, parseIp } from "@axoneme/base";
 import { Ipcache, reserved } from "@axoneme/identity";
 import { expect, it } from "vitest";
 import { ApiServerAddresses } from "../src/state/apiserver.ts";
+import { plainClasses } from "./plain-classes.ts";
 
 const own = parseIp("192.0.2.1");
 const slice = (...addresses: string[]) => ({
@@ -15,7 +16,7 @@ const slice = (...addresses: string[]) => ({
 
 it("API servers elsewhere are the entity; one of this node makes the host one, as long as it is there", () => {
   const ipcache = new Ipcache();
-  const servers = new ApiServerAddresses(ipcache, (ip) => ipEqual(ip, own));
+  const servers = new ApiServerAddresses(ipcache, (ip) => ipEqual(ip, own), plainClasses);
   const told: boolean[] = [];
   servers.onOwn = (here) => told.push(here);
   const handlers = servers.handlers();

@@ -10,6 +10,7 @@ import { Peers } from "../src/node/peers.ts";
 import type { PodRoutes } from "../src/node/pod-routes.ts";
 import { IpcacheWriter } from "../src/state/ipcache.ts";
 import { quiet } from "./logger.ts";
+import { plainClasses } from "./plain-classes.ts";
 
 const sizes = { conntrackMax: 1024, natMax: 1024, lbFlowMax: 1024 };
 
@@ -114,7 +115,7 @@ test("a pod CIDR that moved stays, though the node that had it goes later", () =
     v6: undefined,
     prefixes: [parsePrefix("172.30.0.0/24")],
   };
-  const options = { nodeName: "me", device, tunnelIndex: undefined, gateways: [] };
+  const options = { nodeName: "me", device, tunnelIndex: undefined, gateways: [], classes: plainClasses };
   const peers = new Peers(options, podRoutes, new Ipcache(), kernel);
   const node = (name: string, ip: string) => ({
     apiVersion: "cilium.io/v2",

@@ -3,7 +3,14 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hostPrefix, parseIp } from "@axoneme/base";
-import { IdentityCache, Ipcache, LocalIdentities, reserved, reservedLabels } from "@axoneme/identity";
+import {
+  IdentityCache,
+  Ipcache,
+  LocalIdentities,
+  NodeIdentities,
+  reserved,
+  reservedLabels,
+} from "@axoneme/identity";
 import type { KubeClient } from "@axoneme/kube";
 import { ServiceCompiler } from "@axoneme/loadbalancer";
 import { describe, expect, test } from "vitest";
@@ -93,6 +100,7 @@ test("the number of a CIDR that means another one by now has the other's labels 
     endpoints: { get: () => undefined },
     identities: new IdentityCache(),
     localIdentities,
+    nodeIdentities: new NodeIdentities(),
     ipcache: new Ipcache(),
     services: new ServiceCompiler(),
     servesNodePorts: () => false,

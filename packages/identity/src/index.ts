@@ -26,6 +26,7 @@ export {
   splitKey,
 } from "./labels.ts";
 export { LocalIdentities } from "./localidentities.ts";
+export { NodeIdentities } from "./nodeidentities.ts";
 export { type NamespaceLike, type PodLike, podLabels } from "./podlabels.ts";
 export {
   cidrLabels,
@@ -33,7 +34,9 @@ export {
   clusterScope,
   identityName,
   isLocalIdentity,
+  isNodeIdentity,
   localScope,
+  nodeScope,
   reserved,
   reservedIdentities,
   reservedLabels,

@@ -36,6 +36,9 @@ export const clusterScope = { first: 256, last: 65_535 } as const;
 /** First and last number of identities that never leave the node (CIDRs). */
 export const localScope = { first: 0x0100_0001, last: 0x0100_ffff } as const;
 
+/** First and last number of other nodes that rules tell apart by their labels; they never leave the node either. */
+export const nodeScope = { first: 0x0200_0001, last: 0x0200_ffff } as const;
+
 /** Labels of a reserved identity; undefined for any other number. */
 export function reservedLabels(id: number): Labels | undefined {
   const names = NAMES[id];
@@ -58,6 +61,11 @@ export function identityName(id: number): string {
 /** Whether the number is of a node-local (CIDR) identity. */
 export function isLocalIdentity(id: number): boolean {
   return id >>> 24 === 1;
+}
+
+/** Whether the number is of another node whose labels some rule names. */
+export function isNodeIdentity(id: number): boolean {
+  return id >>> 24 === 2;
 }
 
 /** Which world label and number an address family has: 9 and 10 with both families, else 2 for all. */

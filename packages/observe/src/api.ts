@@ -173,8 +173,8 @@ export interface EndpointView {
 
 export interface IdentityView {
   id: number;
-  /** `reserved`, `cluster` (a CiliumIdentity object) or `local` (CIDR, this node only). */
-  scope: "reserved" | "cluster" | "local";
+  /** `reserved`, `cluster` (a CiliumIdentity object), `local` (CIDR) or `node` (of nodes, by labels); the last two are this node's only. */
+  scope: "reserved" | "cluster" | "local" | "node";
   /** Sorted, `source:key=value`. */
   labels: string[];
   /** Local endpoints that carry it. */

@@ -3,6 +3,7 @@ import { labelKeys } from "@axoneme/identity";
 import { readCidr, readPrefix } from "./cidr.ts";
 import { readGroups, readServices } from "./ciliumrefs.ts";
 import { readFqdn } from "./fqdn.ts";
+import { remoteNodes } from "./nodes.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
 import { Direction, type Peer, Verdict } from "./rule.ts";
 import { equals, exists, type Requirement, type Selector } from "./selector.ts";
@@ -104,7 +105,7 @@ function readPeer(reader: Reader, family: Family, value: unknown, path: string, 
   if (family === "Entities") return readEntity(reader, value, path, scope);
   if (family === "CIDR") return one(readBareCidr(reader, value, path));
   if (family === "CIDRSet") return one(readCidrRule(reader, value, path));
-  if (family === "Nodes") return readNodes(reader, value, path);
+  if (family === "Nodes") return one(readNodes(reader, value, path));
   if (family === "Services") return readServices(reader, value, path, scope.namespace);
   if (family === "FQDNs") return one(readFqdn(reader, value, path));
   reader.unsupported(path, "peers of this kind are not supported: they select nothing");
@@ -140,13 +141,9 @@ function complete(selector: Selector, scope: Scope): Selector {
   return { requirements: [...given, ...added] };
 }
 
-/** Nodes by labels want an identity for each set of node labels, which the datapath does not tell apart yet. */
-function readNodes(reader: Reader, value: unknown, path: string): Peer[] {
+function readNodes(reader: Reader, value: unknown, path: string): Peer | undefined {
   const selector = reader.selector(value, path);
-  if (selector === undefined) return [];
-  if (selector.requirements.length === 0) return [entity("remote-node")];
-  reader.unsupported(path, "nodes by labels are not supported: the peer selects nothing");
-  return [];
+  return selector && remoteNodes(selector);
 }
 
 function readEntity(reader: Reader, value: unknown, path: string, scope: Scope): Peer[] {

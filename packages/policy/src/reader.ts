@@ -60,7 +60,7 @@ export class Reader {
    * A Kubernetes label selector. With `source`, every key is of that source; without, keys may carry one
    * (`k8s:app`) and are of source `any` otherwise. Undefined when it is not understood.
    */
-  selector(value: unknown, path: string, source?: "k8s"): Selector | undefined {
+  selector(value: unknown, path: string, source?: "k8s" | "node"): Selector | undefined {
     const raw = this.object(value, path);
     if (raw === undefined || !this.only(raw, SELECTOR_FIELDS, path)) return undefined;
     const requirements: Requirement[] = [];
@@ -80,7 +80,7 @@ export class Reader {
     return { requirements };
   }
 
-  #expression(value: unknown, path: string, source: "k8s" | undefined): Requirement | undefined {
+  #expression(value: unknown, path: string, source: "k8s" | "node" | undefined): Requirement | undefined {
     const raw = this.object(value, path);
     if (raw === undefined) return undefined;
     const { key, operator } = raw;
@@ -106,7 +106,7 @@ function isOperator(value: unknown): value is Requirement["op"] {
   return OPERATORS.has(value);
 }
 
-function keyOf(text: string, source: "k8s" | undefined): Pick<Requirement, "source" | "key"> {
+function keyOf(text: string, source: "k8s" | "node" | undefined): Pick<Requirement, "source" | "key"> {
   if (source !== undefined) return { source, key: text };
   return splitKey(text, labelSources[0]);
 }

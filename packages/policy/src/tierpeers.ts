@@ -1,7 +1,8 @@
 import { labelKeys } from "@axoneme/identity";
 import { readPrefixes } from "./cidr.ts";
 import { fqdnPeer, readDomainNames } from "./fqdn.ts";
-import { isObject, type Raw, type Reader } from "./reader.ts";
+import { allNodes } from "./nodes.ts";
+import type { Raw, Reader } from "./reader.ts";
 import type { Peer } from "./rule.ts";
 import { equals, exists, type Requirement, type Selector } from "./selector.ts";
 
@@ -51,19 +52,10 @@ function readPeer(
   return [{ kind: "labels", selector: { requirements: [...requirements, local] } }];
 }
 
-/** All nodes, this one too. */
+/** Nodes by labels, this one too. */
 function readNodes(reader: Reader, value: unknown, path: string): Peer[] {
-  if (!isObject(value) || Object.values(value).some((part) => !isEmpty(part))) {
-    reader.unsupported(path, "nodes by labels are not supported: the peer selects nothing");
-    return [];
-  }
-  return ["host", "remote-node"].map((name): Peer => {
-    return { kind: "labels", selector: { requirements: [exists("reserved", name)] } };
-  });
-}
-
-function isEmpty(part: unknown): boolean {
-  return part === undefined || part === null || (typeof part === "object" && Object.keys(part).length === 0);
+  const selector = reader.selector(value, path, "node");
+  return selector === undefined ? [] : allNodes(selector);
 }
 
 /** `namespaces` or `pods` as requirements on identities; undefined with a problem. */

@@ -199,10 +199,6 @@ describe("what is not understood or supported selects nothing, keeps default den
       "unsupported spec.egress[0].toServices[0].k8sService.port",
       cnp({ egress: [{ toServices: [{ k8sService: { serviceName: "web", port: 80 } }] }] }),
     ],
-    [
-      "unsupported spec.ingress[0].fromNodes[0]",
-      cnp({ ingress: [{ fromNodes: [{ matchLabels: { a: "b" } }] }] }),
-    ],
     ["unsupported spec.ingress[0].fromGroups[0]", cnp({ ingress: [{ fromGroups: [{}] }] })],
     ["unsupported spec.ingress[0].fromRequires[0]", cnp({ ingress: [{ fromRequires: [{}] }] })],
     [

@@ -20,7 +20,7 @@ describe("a part of a tiered rule that is not understood", () => {
     ["unsupported spec.egress[0].to[0].somebody", { to: [{ somebody: {} }] }],
     ["invalid spec.egress[0].to[0].domainNames[0]", { to: [{ domainNames: ["a..b"] }] }],
     ["invalid spec.egress[0].to[0].domainNames", { to: [{ domainNames: [] }] }],
-    ["unsupported spec.egress[0].to[0].nodes", { to: [{ nodes: { matchLabels: { a: "b" } } }] }],
+    ["invalid spec.egress[0].to[0].nodes.matchLabels", { to: [{ nodes: { matchLabels: [] } }] }],
     ["invalid spec.egress[0].to[0].networks[0]", { to: [{ networks: ["10.0.0.0/33"] }] }],
     ["invalid spec.egress[0].to[0]", { to: [{ namespaces: {}, networks: ["10.0.0.0/8"] }] }],
     ["invalid spec.egress[0].to", { to: [] }],

@@ -15,6 +15,7 @@ import { type Ipcache, reserved } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
 import type { CiliumNodeObject } from "../state/objects.ts";
 import { addressFor, isOnLink, type NativeDevice } from "./local-node.ts";
+import type { NodeClasses } from "./node-identities.ts";
 import type { PodRoute, PodRoutes } from "./pod-routes.ts";
 
 /** Stands for every other end of the tunnel: the datapath knows where packets really go. */
@@ -28,6 +29,8 @@ export interface Peer {
   /** Its own addresses among its pods. */
   readonly gateways: readonly Ip[];
   readonly podCidrs: readonly Prefix[];
+  /** Of its Node object. */
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** Where traffic to other nodes goes. */
@@ -38,6 +41,8 @@ export interface PeerOptions {
   readonly tunnelIndex: number | undefined;
   /** This node's gateway addresses: the source of its own packets into the tunnel. */
   readonly gateways: readonly Ip[];
+  /** Gives nodes their identities. */
+  readonly classes: Pick<NodeClasses, "set" | "delete">;
 }
 
 /** Reads a CiliumNode. */
@@ -50,6 +55,7 @@ export function peerOf(node: CiliumNodeObject): Peer {
     addresses: ofType("InternalIP"),
     gateways: ofType("CiliumInternalIP"),
     podCidrs: (node.spec?.ipam?.podCIDRs ?? []).flatMap((text) => tryParsePrefix(text) ?? []),
+    labels: node.metadata?.labels ?? {},
   };
 }
 
@@ -77,11 +83,18 @@ export class Peers {
 
   /** Called after a node became known or changed, with its addresses. */
   onChange: (addresses: readonly Ip[]) => void = () => undefined;
+  /** Called after a node went, with the addresses it had. */
+  onGone: (addresses: readonly Ip[]) => void = () => undefined;
 
   /** The way to a prefix of the node that has an address; none while the node is not known. */
   wayTo(nodeIp: Ip, prefix: Prefix): { nodeIp?: Ip; direct?: boolean } {
     const peer = this.#byAddress.get(ipKey(nodeIp));
     return peer ? this.#via(peer, prefix) : {};
+  }
+
+  /** Labels of the node that has an address; none when no other node has it. */
+  labelsAt(ip: Ip): Readonly<Record<string, string>> {
+    return this.#byAddress.get(ipKey(ip))?.labels ?? {};
   }
 
   /** Other nodes, by name. */
@@ -108,20 +121,19 @@ export class Peers {
     if (!peer) return;
     this.#peers.delete(name);
     this.#forget(peer, undefined);
+    this.#options.classes.delete(ownerOf(peer));
+    this.onGone(peer.addresses);
   }
 
   #announce(peer: Peer): void {
-    const owner = `node/${peer.name}`;
-    for (const ip of peer.addresses) {
-      this.#byAddress.set(ipKey(ip), peer);
-      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, { identity: reserved.remoteNode });
-    }
-    for (const ip of peer.gateways) {
-      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, {
-        identity: reserved.remoteNode,
-        ...this.#via(peer, hostPrefix(ip)),
-      });
-    }
+    const owner = ownerOf(peer);
+    const { labels, addresses, gateways } = peer;
+    for (const ip of addresses) this.#byAddress.set(ipKey(ip), peer);
+    this.#options.classes.set(
+      owner,
+      { entity: "remote-node", labels, addresses: [...addresses, ...gateways] },
+      (identity) => this.#identify(peer, identity),
+    );
     for (const cidr of peer.podCidrs) {
       // Pods this agent has not heard of yet: in the cluster, of no known identity, and there.
       this.#ipcache.upsert(cidr, "k8s", owner, { identity: reserved.unmanaged, ...this.#via(peer, cidr) });
@@ -132,9 +144,20 @@ export class Peers {
     this.#kernel.changed();
   }
 
+  #identify(peer: Peer, identity: number): void {
+    const owner = ownerOf(peer);
+    for (const ip of peer.addresses) {
+      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, { identity });
+    }
+    for (const ip of peer.gateways) {
+      const entry = { identity, ...this.#via(peer, hostPrefix(ip)) };
+      this.#ipcache.upsert(hostPrefix(ip), "custom-resource", owner, entry);
+    }
+  }
+
   /** Takes back what `peer` had and `now` no longer has. */
   #forget(peer: Peer, now: Peer | undefined): void {
-    const owner = `node/${peer.name}`;
+    const owner = ownerOf(peer);
     for (const ip of peer.addresses) {
       if (this.#byAddress.get(ipKey(ip)) === peer) this.#byAddress.delete(ipKey(ip));
     }
@@ -179,6 +202,10 @@ export class Peers {
     const gateway = isV4Prefix(cidr) ? addressFor(peer.gateways, cidr) : tunnelGateway6;
     return gateway && { cidr, gateway, oif: tunnelIndex, src: addressFor(gateways, cidr), tunnel: true };
   }
+}
+
+function ownerOf({ name }: Peer): string {
+  return `node/${name}`;
 }
 
 function tryParsePrefix(text: string): Prefix | undefined {

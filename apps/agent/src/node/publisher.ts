@@ -2,12 +2,19 @@ import { backoff, delay, errorText, formatIp, type Ip, type Logger } from "@axon
 import type { KubeClient } from "@axoneme/kube";
 import { ciliumNodes, fieldManager } from "../state/objects.ts";
 
+interface Place {
+  readonly addresses: readonly Ip[];
+  readonly gateways: readonly Ip[];
+}
+
 /** Announces this node to the others as a CiliumNode; tries until it has worked for the newest state. */
 export class NodePublisher {
   readonly #client: KubeClient;
   readonly #name: string;
   readonly #log: Logger;
-  #wanted: { readonly addresses: readonly Ip[]; readonly gateways: readonly Ip[] } | undefined;
+  #labels: Readonly<Record<string, string>> = {};
+  #place: Place | undefined;
+  #wanted: Place | undefined;
   #running = false;
   #stopped = false;
 
@@ -19,7 +26,19 @@ export class NodePublisher {
 
   /** States the node's addresses; `gateways` are those among its pods. */
   publish(addresses: readonly Ip[], gateways: readonly Ip[]): void {
-    this.#wanted = { addresses, gateways };
+    this.#place = { addresses, gateways };
+    this.#changed();
+  }
+
+  /** States the labels of the Node object: other nodes' policies select this one by them. */
+  publishLabels(labels: Readonly<Record<string, string>>): void {
+    if (sameLabels(labels, this.#labels)) return;
+    this.#labels = labels;
+    if (this.#place) this.#changed();
+  }
+
+  #changed(): void {
+    this.#wanted = this.#place && { ...this.#place };
     if (this.#running) return;
     this.#running = true;
     void this.#write().finally(() => {
@@ -48,13 +67,18 @@ export class NodePublisher {
     }
   }
 
-  #object({ addresses, gateways }: { addresses: readonly Ip[]; gateways: readonly Ip[] }) {
+  #object({ addresses, gateways }: Place) {
     const of = (type: string, ips: readonly Ip[]) => ips.map((ip) => ({ type, ip: formatIp(ip) }));
     return {
       apiVersion: "cilium.io/v2",
       kind: "CiliumNode",
-      metadata: { name: this.#name },
+      metadata: { name: this.#name, labels: this.#labels },
       spec: { addresses: [...of("InternalIP", addresses), ...of("CiliumInternalIP", gateways)] },
     };
   }
+}
+
+function sameLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }

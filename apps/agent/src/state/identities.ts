@@ -5,6 +5,7 @@ import {
   identityKey,
   identityObject,
   isLocalIdentity,
+  isNodeIdentity,
   type Labels,
   parseIdentityObject,
 } from "@axoneme/identity";
@@ -148,5 +149,5 @@ export class IdentityAllocator {
 
 /** Reserved numbers and those of CIDRs mean the same on every agent, whatever an object says. */
 function isGivenOut(id: number): boolean {
-  return id >= clusterScope.first && !isLocalIdentity(id);
+  return id >= clusterScope.first && !isLocalIdentity(id) && !isNodeIdentity(id);
 }

@@ -7,6 +7,7 @@ import {
   type Labels,
   type LocalIdentities,
   reserved,
+  reservedLabels,
 } from "@axoneme/identity";
 import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
 import {
@@ -74,6 +75,9 @@ export class PolicyModule {
   onEndpoint: (endpointId: number) => void = () => undefined;
   /** A rule names Services, for the first time: they are to be told from now on. */
   onServicesNamed: () => void = () => undefined;
+  /** Told of a policy before it is put in force, and after it is out of force. */
+  nodes: { coming(policy: Policy): void; gone(policy: Policy): void } | undefined;
+  #host: { apiServer: boolean; labels: Readonly<Record<string, string>> } = { apiServer: false, labels: {} };
   #servicesNamed = false;
 
   constructor(deps: PolicyDeps) {
@@ -130,6 +134,8 @@ export class PolicyModule {
   #upsert(object: KubeObject, parse: Parse): void {
     const { engine, log } = this.#deps;
     const policy = parse(object);
+    const before = this.#known.get(policyKey(policy.ref));
+    this.nodes?.coming(policy);
     this.#known.set(policyKey(policy.ref), { policy, object, parse });
     for (const problem of policy.problems) {
       log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
@@ -141,14 +147,39 @@ export class PolicyModule {
     if (missing.length > 0) this.#deps.ipcacheWriter.flush();
     engine.upsertPolicy(policy);
     this.#commit();
+    if (before) this.nodes?.gone(before.policy);
   }
 
   // ---- what policies name ---------------------------------------------------------------------------------------
 
   /** Whether an API server runs on this node: then rules that name it mean the host, too. */
   setHostIsApiServer(own: boolean): void {
-    const host = { "reserved:host": "", ...(own && { "reserved:kube-apiserver": "" }) };
-    this.#deps.engine.addIdentity(reserved.host, host);
+    this.#setHost({ ...this.#host, apiServer: own });
+  }
+
+  /** Labels of this node's Node object: rules may name this node by them, too. */
+  setHostLabels(labels: Readonly<Record<string, string>>): void {
+    this.#setHost({ ...this.#host, labels });
+  }
+
+  #setHost(host: { apiServer: boolean; labels: Readonly<Record<string, string>> }): void {
+    this.#host = host;
+    const own = Object.entries(host.labels).map(([key, value]) => [`node:${key}`, value]);
+    const labels = { ...reservedLabels(reserved.host), ...Object.fromEntries(own) };
+    if (host.apiServer) labels["reserved:kube-apiserver"] = "";
+    this.#deps.engine.addIdentity(reserved.host, labels);
+    this.#commit();
+  }
+
+  /** Takes in identities of nodes: when this returns, their rows are in the kernel. */
+  addIdentities(identities: readonly { readonly id: number; readonly labels: Labels }[]): void {
+    for (const { id, labels } of identities) this.#deps.engine.addIdentity(id, labels);
+    this.#commit();
+  }
+
+  /** Gives up identities that no address has any more. */
+  deleteIdentities(ids: readonly number[]): void {
+    for (const id of ids) this.#deps.engine.deleteIdentity(id);
     this.#commit();
   }
 
@@ -177,9 +208,11 @@ export class PolicyModule {
   }
 
   #delete(policy: Policy): void {
+    const before = this.#known.get(policyKey(policy.ref));
     this.#known.delete(policyKey(policy.ref));
     this.#deps.engine.deletePolicy(policy.ref);
     this.#commit();
+    if (before) this.nodes?.gone(before.policy);
   }
 
   #learnCidr(prefix: Prefix): void {

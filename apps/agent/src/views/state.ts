@@ -1,11 +1,19 @@
 import { formatIp, formatPrefix } from "@axoneme/base";
-import { type IdentityCache, type Ipcache, type LocalIdentities, labelLines } from "@axoneme/identity";
+import {
+  type IdentityCache,
+  type Ipcache,
+  isNodeIdentity,
+  type LocalIdentities,
+  labelLines,
+  type NodeIdentities,
+} from "@axoneme/identity";
 import type { IdentityView, IpcacheEntryView } from "@axoneme/observe";
 
-/** All identities: reserved, of the cluster, and this node's CIDR ones. */
+/** All identities: reserved, of the cluster, and those of this node's making: of CIDRs, and of nodes by labels. */
 export function identityViews(
   identities: IdentityCache,
   local: LocalIdentities,
+  nodes: NodeIdentities,
   endpointsOf: (identity: number) => number,
 ): IdentityView[] {
   const views: IdentityView[] = [];
@@ -19,6 +27,8 @@ export function identityViews(
   }
   for (const { id, labels } of local.all())
     views.push({ id, scope: "local", labels: labelLines(labels), endpoints: 0 });
+  for (const { id, labels } of nodes.all())
+    views.push({ id, scope: "node", labels: labelLines(labels), endpoints: 0 });
   return views.sort((a, b) => a.id - b.id);
 }
 
@@ -38,7 +48,7 @@ export function ipcacheViews(ipcache: Ipcache): IpcacheEntryView[] {
     ...(nodeIp ? { nodeIp: formatIp(nodeIp) } : {}),
     ...(pod ? { pod: `${pod.namespace}/${pod.name}` } : {}),
     source:
-      identity <= 10 && (source === "custom-resource" || source === "local")
+      (identity <= 10 || isNodeIdentity(identity)) && (source === "custom-resource" || source === "local")
         ? "node"
         : (sourceNames[source] ?? source),
   }));
