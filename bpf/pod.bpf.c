@@ -6,6 +6,7 @@
 #include "lib/arp.h"
 #include "lib/deliver.h"
 #include "lib/moved.h"
+#include "lib/proxy.h"
 #include "lib/reject.h"
 
 /* Multicast, broadcast and what has no destination: a pod's stack chats, nobody listens. */
@@ -141,7 +142,10 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		meets_itself(w);
 	else
 		resolve(w, &w->pkt.daddr, &w->dst);
+	w->may_redirect = 1;
 	r = decide(skb, w);
+	if (r == AX_TO_THE_PROXY)
+		r = redirect(skb, w);
 	if (r)
 		return drop(skb, w, r, AX_M_EGRESS);
 	return pod_forward(skb, w, cfg);
@@ -215,6 +219,18 @@ int pod_from(struct __sk_buff *skb)
 	return pod_from_parsed(skb, w, parsed);
 }
 
+/* What the stack sends to a pod, and is no error: an answer, or something new. 0 or a drop reason. */
+AX_INLINE int pod_to_judged(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r = proxy_answer(skb, w);
+
+	if (r)
+		return r == AX_TO_THE_PROXY ? 0 : r;
+	w->side = ct_key(&w->pkt, &w->key);
+	r = known(skb, w, 0) ? 0 : decide(skb, w);
+	return r ? r : service_answer(skb, w);
+}
+
 AX_GLOBAL int pod_to_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	int r;
@@ -231,10 +247,7 @@ AX_GLOBAL int pod_to_slow(struct __sk_buff *skb, struct ax_work *w)
 		if (!r)
 			emit(skb, &w->pkt, &w->note);
 	} else {
-		w->side = ct_key(&w->pkt, &w->key);
-		r = known(skb, w, 0) ? 0 : decide(skb, w);
-		if (!r)
-			r = service_answer(skb, w);
+		r = pod_to_judged(skb, w);
 	}
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);

@@ -80,6 +80,8 @@ struct ax_party {
 	__u8 local;             /* a pod of this node */
 	__u8 in_cluster;        /* a pod of the cluster, wherever */
 	__u8 pad;
+	__be16 nexthop_port;    /* AX_PATH_PROXY */
+	__u16 proxy_rules;      /* AX_PATH_PROXY */
 };
 
 /* What an event says beyond the packet itself. */
@@ -141,6 +143,8 @@ struct ax_work {
 	__u32 len;                     /* of the packet, from L2 */
 	__u32 hairpin;                 /* a pod through a Service to itself */
 	__u32 dsr;                     /* its source was told by the node that forwarded it */
+	__u32 may_redirect;            /* straight from the pod that asks */
+	__u32 proxy_rules;             /* of the row that sends it to the proxy, with AX_TO_THE_PROXY */
 	__be16 to_port;
 	__be16 frontend_port;          /* 0: no Service */
 };

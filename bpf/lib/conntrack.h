@@ -41,10 +41,18 @@ AX_INLINE bool ct_from_initiator(const struct ax_ct *ct, __u32 side)
 	return !!(ct->flags & AX_CT_INITIATOR_B) == !!side;
 }
 
+/* A query over UDP needs its entry until its answer: who asks much would fill the table with those answered. */
+#define AX_PROXY_TIMEOUT_S 10
+
+AX_INLINE bool ct_is_redirected(const struct ax_ct *ct)
+{
+	return ct->side[ct->flags & AX_CT_INITIATOR_B ? 0 : 1].path == AX_PATH_PROXY;
+}
+
 AX_INLINE __u32 ct_timeout(const struct ax_config *cfg, const struct ax_ct *ct, __u8 proto)
 {
 	if (proto != IPPROTO_TCP)
-		return cfg->ct_timeout_any_s;
+		return ct_is_redirected(ct) ? AX_PROXY_TIMEOUT_S : cfg->ct_timeout_any_s;
 	if (ct->flags & AX_CT_CLOSED)
 		return cfg->ct_timeout_tcp_fin_s;
 	if (!(ct->flags & AX_CT_SEEN_REPLY))
@@ -122,6 +130,8 @@ AX_INLINE __u8 trace_point(const struct ax_ct_side *to)
 	switch (to->path) {
 	case AX_PATH_PEER:
 		return AX_TO_ENDPOINT;
+	case AX_PATH_PROXY:
+		return AX_TO_PROXY;
 	case AX_PATH_TUNNEL:
 		return AX_TO_OVERLAY;
 	case AX_PATH_NEIGH:

@@ -27,6 +27,28 @@ AX_INLINE __be16 policy_port(const struct ax_pkt *p, bool src_starts)
 	return src_starts ? p->dport : p->sport;
 }
 
+/* Returned as a drop reason would be: neither dropped nor passed, see proxy.h */
+#define AX_TO_THE_PROXY 1
+
+/*
+ * A row that names rules of the proxy: the pod's query goes there. Whatever cannot (another protocol, no proxy, a
+ * packet that is no longer at its pod) is denied: nothing but the proxy may serve the connection.
+ */
+AX_INLINE __u32 redirected(struct ax_work *w, const struct ax_config *cfg, __u32 verdict, bool src_starts)
+{
+	bool possible = w->pkt.proto == IPPROTO_UDP || w->pkt.proto == IPPROTO_TCP;
+	__u32 rules = verdict >> AX_PROXY_SHIFT;
+
+	verdict &= (1 << AX_PROXY_SHIFT) - 1;
+	w->proxy_rules = 0;
+	if (!rules || verdict != AX_PV_ALLOW)
+		return verdict;
+	if (!possible || !src_starts || !cfg->proxy_port || !w->may_redirect)
+		return AX_PV_DENY;
+	w->proxy_rules = rules;
+	return verdict;
+}
+
 /* The drop reason of a verdict, 0 to let it pass; notes what was decided. */
 AX_INLINE __u8 apply(struct ax_note *n, __u32 verdict, bool audit, __u32 shift)
 {
@@ -44,11 +66,15 @@ AX_INLINE __u8 apply(struct ax_note *n, __u32 verdict, bool audit, __u32 shift)
 	return verdict == AX_PV_DENY ? AX_DROP_POLICY_DENY : AX_DROP_POLICY;
 }
 
+AX_INLINE bool is_audited(const struct ax_config *cfg, const struct ax_party *party)
+{
+	return cfg->flags & AX_CFG_POLICY_AUDIT || party->ep_flags & AX_EP_AUDIT;
+}
+
 AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
 {
 	struct ax_config *cfg = config();
 	struct ax_party *from, *to;
-	bool audit_all;
 	__be16 port;
 	__u64 v;
 	int r;
@@ -57,19 +83,20 @@ AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
 		return AX_DROP_NO_CONFIG;
 	from = src_starts ? &w->src : &w->dst;
 	to = src_starts ? &w->dst : &w->src;
-	audit_all = cfg->flags & AX_CFG_POLICY_AUDIT;
 	port = policy_port(&w->pkt, src_starts);
 	if (from->policy_id) {
 		v = policy_decide(from->policy_id, AX_EGRESS, to->identity, port, w->pkt.proto);
 		w->note.rule_egress = v >> 32;
-		r = apply(&w->note, (__u32)v, audit_all || from->ep_flags & AX_EP_AUDIT, 0);
+		r = apply(&w->note, redirected(w, cfg, (__u32)v, src_starts), is_audited(cfg, from), 0);
 		if (r)
 			return r;
+		if (w->proxy_rules)
+			return AX_TO_THE_PROXY;
 	}
 	if (to->policy_id) {
 		v = policy_decide(to->policy_id, AX_INGRESS, from->identity, port, w->pkt.proto);
 		w->note.rule_ingress = v >> 32;
-		return apply(&w->note, (__u32)v, audit_all || to->ep_flags & AX_EP_AUDIT, 1);
+		return apply(&w->note, redirected(w, cfg, (__u32)v, false), is_audited(cfg, to), 1);
 	}
 	return 0;
 }
@@ -83,6 +110,7 @@ AX_INLINE void begin(struct ax_work *w, __u32 epoch, __u32 now)
 	w->tunnel_identity = 0;
 	w->hairpin = 0;
 	w->dsr = 0;
+	w->may_redirect = 0;
 	__builtin_memset(&w->note, 0, sizeof(w->note));
 }
 
@@ -93,7 +121,7 @@ AX_INLINE bool wants_masquerade(struct ax_work *w, const struct ax_config *cfg)
 
 	if (!(cfg->flags & wanted) || !w->src.local || w->src.ep_flags & AX_EP_NO_MASQ)
 		return false;
-	if (w->dst.in_cluster || w->dst.ep_flags & AX_EP_HOST)
+	if (w->dst.in_cluster || w->dst.ep_flags & AX_EP_HOST || w->dst.path == AX_PATH_PROXY)
 		return false;
 	/* nodes know the way to pods, unless only the tunnel leads there */
 	if (identity_is_node(w->dst.identity) && !(cfg->flags & AX_CFG_TUNNEL))
@@ -111,6 +139,8 @@ AX_INLINE void side_set(struct ax_ct_side *side, const struct ax_party *party, _
 	side->nexthop = party->nexthop;
 	side->ep_id = party->ep_id;
 	side->path = party->path;
+	side->nexthop_port = party->nexthop_port;
+	side->proxy_rules = party->proxy_rules;
 }
 
 AX_INLINE void note_parties(struct ax_work *w)
@@ -134,7 +164,9 @@ AX_INLINE int ct_create(struct __sk_buff *skb, struct ax_work *w, const struct a
 		ct->frontend_port = w->frontend_port;
 	}
 	ct->flags = w->side ? AX_CT_INITIATOR_B : 0;
-	if (w->note.flags & (AX_EVF_AUDIT_EGRESS | AX_EVF_AUDIT_INGRESS))
+	/* the proxy lets an audited pod ask for what it would refuse */
+	if (w->note.flags & (AX_EVF_AUDIT_EGRESS | AX_EVF_AUDIT_INGRESS) ||
+	    (w->dst.path == AX_PATH_PROXY && is_audited(cfg, &w->src)))
 		ct->flags |= AX_CT_AUDITED;
 	if (wants_masquerade(w, cfg))
 		ct->flags |= AX_CT_MASQUERADE;
@@ -243,7 +275,7 @@ AX_INLINE bool ct_is_theirs(const struct ax_ct *ct, const struct ax_work *w)
 
 /*
  * Needs w->pkt, src, dst, key, side, epoch, now_s. Returns 0 and leaves the entry's
- * row in w->ct, or a drop reason.
+ * row in w->ct, or a drop reason. AX_TO_THE_PROXY only with w->may_redirect.
  */
 AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 {

@@ -121,7 +121,7 @@ AX_INLINE int to_stack(struct __sk_buff *skb, __u32 identity, __u32 ct_flags)
 AX_INLINE int leave(struct __sk_buff *skb, const struct ax_config *cfg, struct ax_ct_side *to, __u32 identity,
 		    __u32 ct_flags)
 {
-	if (to->path == AX_PATH_STACK || exceeds_mtu(skb, cfg))
+	if (to->path == AX_PATH_STACK || to->path == AX_PATH_PROXY || exceeds_mtu(skb, cfg))
 		return to_stack(skb, identity, ct_flags);
 	if (to->path == AX_PATH_TUNNEL)
 		return set_tunnel(skb, &to->nexthop, identity) ? TC_ACT_SHOT : bpf_redirect(to->ifindex, 0);

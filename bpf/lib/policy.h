@@ -13,10 +13,12 @@
 #define AX_SHAPE_MAX 24
 #define AX_SHAPE_EGRESS 0x80
 #define AX_NO_ROW 0x100 /* with a verdict: the head's default */
+#define AX_PROXY_SHIFT 16 /* with a verdict: the set of rules of the proxy it goes to */
 
 struct ax_decision {
 	__u32 precedence;
 	__u32 rule_id;
+	__u16 proxy;
 	__u8 verdict;
 	__u8 found;
 };
@@ -40,13 +42,13 @@ AX_GLOBAL int probe(struct ax_policy_key *key, struct ax_decision *best)
 		return 0;
 	best->precedence = row->precedence;
 	best->rule_id = row->rule_id;
-	/* a redirect needs its proxy: nothing else may serve the connection */
-	best->verdict = row->proxy_port ? AX_PV_DENY : row->verdict;
+	best->proxy = row->proxy_port;
+	best->verdict = row->verdict;
 	best->found = 1;
 	return 0;
 }
 
-/* rule id << 32 | AX_NO_ROW? | enum ax_policy_verdict. A policy without its head is refused: the agent
+/* rule id << 32 | rules of the proxy << 16 | AX_NO_ROW? | enum ax_policy_verdict. A policy without its head is refused: the agent
  * writes heads before endpoints that name them. */
 AX_GLOBAL __u64 policy_decide(__u32 policy_id, __u32 dir, __u32 identity, __u32 port, __u32 proto)
 {
@@ -80,7 +82,7 @@ AX_GLOBAL __u64 policy_decide(__u32 policy_id, __u32 dir, __u32 identity, __u32 
 	}
 	if (!best.found)
 		return (__u64)head->default_rule << 32 | AX_NO_ROW | head->default_verdict;
-	return (__u64)best.rule_id << 32 | best.verdict;
+	return (__u64)best.rule_id << 32 | (__u32)best.proxy << AX_PROXY_SHIFT | best.verdict;
 }
 
 #endif

@@ -103,6 +103,9 @@ export const defaultConfig: Config = {
   natCpus: possibleCpus(),
   hashSeed: 0,
   deviceMac: new Uint8Array(6),
+  proxyPort: 0,
+  proxyIp4: new Uint8Array(16),
+  proxyIp6: new Uint8Array(16),
 };
 
 export interface PolicyRowSpec {

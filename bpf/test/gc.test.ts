@@ -33,6 +33,8 @@ const side = {
   epId: 0,
   path: 0,
   tcpFlags: 0,
+  nexthopPort: 0,
+  proxyRules: 0,
 };
 
 function run(ctx: Partial<GcCtx> = {}): GcCtx {

@@ -31,7 +31,15 @@ function masquerading(): void {
   dp.configure({ flags: dp.config.flags | 8 | 16 });
 }
 
-const blankSide = { identity: 0, ruleId: 0, lastReportS: 0, nexthop: new Uint8Array(16), tcpFlags: 0xff };
+const blankSide = {
+  identity: 0,
+  ruleId: 0,
+  lastReportS: 0,
+  nexthop: new Uint8Array(16),
+  tcpFlags: 0xff,
+  nexthopPort: 0,
+  proxyRules: 0,
+};
 
 function nowS(): number {
   return Math.floor(Number(process.hrtime.bigint() / 1_000_000_000n));

@@ -66,6 +66,8 @@ describe.each(families)("overlay, $name", (f) => {
       lastReportS: seconds(),
       nexthop: mapped(f.otherNode),
       tcpFlags: Tcp.SYN | Tcp.ACK,
+      nexthopPort: 0,
+      proxyRules: 0,
     };
     const podSide = { ...side, ifindex: dev.b, epId: 2, path: CtPath.PEER };
     const remote = { ...side, ifindex: dev.tunnel, epId: 0, path: CtPath.TUNNEL };

@@ -45,6 +45,9 @@ function openKernel(): Kernel {
     tunnelPort: 8472,
     hashSeed: 0,
     deviceMac: new Uint8Array(6),
+    proxyPort: 0,
+    proxyIp4: none,
+    proxyIp6: none,
   });
   return kernel;
 }

@@ -82,8 +82,13 @@ struct ax_config {
 	__u16 nat_cpus;            /* possible CPUs, among which the ports of source NAT are cut (0: 1) */
 	__u32 hash_seed;           /* of Maglev look-ups: the same on all nodes of the cluster */
 	__u8 device_mac[6];        /* of the native device: frames for others are not XDP's; zero: all are taken */
-	__u8 pad3[2];
+	__u16 proxy_port;          /* host order, the first of AX_PROXY_PORTS of the DNS proxy; 0: none, its rows deny */
+	struct ax_addr proxy_ip4;  /* where it listens; zero when absent */
+	struct ax_addr proxy_ip6;
 };
+
+/* A pod may ask as many servers at a time from one port of its own: each has a port of the proxy. */
+#define AX_PROXY_PORTS 4
 
 enum ax_aggregation { AX_AGG_NONE = 0, AX_AGG_LOWEST = 1, AX_AGG_LOW = 2, AX_AGG_MEDIUM = 3, AX_AGG_MAX = 4 };
 
@@ -148,7 +153,7 @@ enum ax_policy_verdict { AX_PV_ALLOW = 0, AX_PV_DENY = 1, AX_PV_DEFAULT_DENY = 2
 struct ax_policy_row {
 	__u32 precedence; /* higher wins; on a tie the longer shape, then the exact identity */
 	__u32 rule_id;    /* names the rule that decided, in events */
-	__u16 proxy_port; /* host order; 0 = none */
+	__u16 proxy_port; /* 0 = none; with AX_PV_ALLOW: to the DNS proxy, and this is its set of rules */
 	__u8 verdict;     /* enum ax_policy_verdict */
 	__u8 pad;
 };
@@ -357,6 +362,7 @@ enum ax_ct_path {
 	AX_PATH_NEIGH = 3,    /* bpf_redirect_neigh(ifindex, nexthop) */
 	AX_PATH_TUNNEL = 4,   /* tunnel to nexthop */
 	AX_PATH_DIRECT = 5,   /* as NEIGH, but nexthop is the node that hosts the side: TTL is kept */
+	AX_PATH_PROXY = 6,    /* up the host stack to the DNS proxy, in the place of nexthop and nexthop_port */
 };
 
 struct ax_ct_side {
@@ -364,11 +370,12 @@ struct ax_ct_side {
 	__u32 identity;
 	__u32 rule_id;        /* this side's policy decision: its egress if initiator, else its ingress */
 	__u32 last_report_s;
-	struct ax_addr nexthop;/* AX_PATH_NEIGH, AX_PATH_DIRECT, AX_PATH_TUNNEL */
+	struct ax_addr nexthop;/* AX_PATH_NEIGH, AX_PATH_DIRECT, AX_PATH_TUNNEL, AX_PATH_PROXY */
 	__u16 ep_id;          /* local endpoint id; 0 = not local */
 	__u8 path;            /* enum ax_ct_path: packets to this side */
 	__u8 tcp_flags;       /* OR of the TCP flags this side sent */
-	__u32 packets_hi_pad; /* zero */
+	__be16 nexthop_port;  /* AX_PATH_PROXY */
+	__u16 proxy_rules;    /* AX_PATH_PROXY: proxy_port of the policy row */
 };
 
 struct ax_ct {

@@ -55,6 +55,7 @@ export const CtPath = {
   NEIGH: 3,
   TUNNEL: 4,
   DIRECT: 5,
+  PROXY: 6,
 } as const;
 export type CtPath = (typeof CtPath)[keyof typeof CtPath];
 
@@ -319,7 +320,7 @@ export function decodeBackend(view: DataView, off: number): Backend {
   };
 }
 
-/** struct ax_config, 96 bytes. */
+/** struct ax_config, 128 bytes. */
 export interface Config {
   epoch: number;
   flags: number;
@@ -341,9 +342,12 @@ export interface Config {
   natCpus: number;
   hashSeed: number;
   deviceMac: Uint8Array;
+  proxyPort: number;
+  proxyIp4: Uint8Array;
+  proxyIp6: Uint8Array;
 }
 
-export const configSize = 96;
+export const configSize = 128;
 
 export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint32(off, v.epoch, true);
@@ -367,7 +371,9 @@ export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint16(off + 82, v.natCpus, true);
   view.setUint32(off + 84, v.hashSeed, true);
   putBytes(view, off + 88, v.deviceMac, 6);
-  view.setUint16(off + 94, 0, true);
+  view.setUint16(off + 94, v.proxyPort, true);
+  putBytes(view, off + 96, v.proxyIp4, 16);
+  putBytes(view, off + 112, v.proxyIp6, 16);
 }
 
 export function decodeConfig(view: DataView, off: number): Config {
@@ -392,6 +398,9 @@ export function decodeConfig(view: DataView, off: number): Config {
     natCpus: view.getUint16(off + 82, true),
     hashSeed: view.getUint32(off + 84, true),
     deviceMac: bytesIn(view, off + 88, 6),
+    proxyPort: view.getUint16(off + 94, true),
+    proxyIp4: bytesIn(view, off + 96, 16),
+    proxyIp6: bytesIn(view, off + 112, 16),
   };
 }
 
@@ -473,6 +482,8 @@ export interface CtSide {
   epId: number;
   path: number;
   tcpFlags: number;
+  nexthopPort: number;
+  proxyRules: number;
 }
 
 export const ctSideSize = 40;
@@ -486,7 +497,8 @@ export function encodeCtSide(v: CtSide, view: DataView, off: number): void {
   view.setUint16(off + 32, v.epId, true);
   view.setUint8(off + 34, v.path);
   view.setUint8(off + 35, v.tcpFlags);
-  view.setUint32(off + 36, 0, true);
+  view.setUint16(off + 36, v.nexthopPort, false);
+  view.setUint16(off + 38, v.proxyRules, true);
 }
 
 export function decodeCtSide(view: DataView, off: number): CtSide {
@@ -499,6 +511,8 @@ export function decodeCtSide(view: DataView, off: number): CtSide {
     epId: view.getUint16(off + 32, true),
     path: view.getUint8(off + 34),
     tcpFlags: view.getUint8(off + 35),
+    nexthopPort: view.getUint16(off + 36, false),
+    proxyRules: view.getUint16(off + 38, true),
   };
 }
 
@@ -1294,7 +1308,7 @@ export function decodeSvcKey(view: DataView, off: number): SvcKey {
 export const maps = {
   ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
   ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
-  ax_config: { type: 2, keySize: 4, valueSize: 96, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
+  ax_config: { type: 2, keySize: 4, valueSize: 128, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
   ax_ct: { type: 1, keySize: 40, valueSize: 116, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
   ax_deny: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_endpoints: { type: 1, keySize: 16, valueSize: 32, maxEntries: 16384, flags: 0, key: "Addr", value: "Endpoint" },
@@ -1326,10 +1340,10 @@ export const layouts = {
   Affinity: { c: "ax_affinity", size: 8, fields: { backend_id: [0, 4], last_s: [4, 4] } },
   AffinityKey: { c: "ax_affinity_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
   Backend: { c: "ax_backend", size: 28, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], service_id: [20, 4], flags: [24, 1], pad: [25, 3] } },
-  Config: { c: "ax_config", size: 96, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], nat_cpus: [82, 2], hash_seed: [84, 4], device_mac: [88, 6], pad3: [94, 2] } },
+  Config: { c: "ax_config", size: 128, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], nat_cpus: [82, 2], hash_seed: [84, 4], device_mac: [88, 6], proxy_port: [94, 2], proxy_ip4: [96, 16], proxy_ip6: [112, 16] } },
   Ct: { c: "ax_ct", size: 116, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], created_s: [12, 4], frontend: [16, 16], frontend_port: [32, 2], pad: [34, 2], side: [36, 80] } },
   CtKey: { c: "ax_ct_key", size: 40, fields: { a: [0, 16], b: [16, 16], aport: [32, 2], bport: [34, 2], proto: [36, 1], pad: [37, 3] } },
-  CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], packets_hi_pad: [36, 4] } },
+  CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], nexthop_port: [36, 2], proxy_rules: [38, 2] } },
   Endpoint: { c: "ax_endpoint", size: 32, fields: { ifindex: [0, 4], identity: [4, 4], policy_id: [8, 4], id: [12, 2], flags: [14, 2], mac: [16, 6], host_mac: [22, 6], pad: [28, 4] } },
   Event: { c: "ax_event", size: 112, fields: { time_ns: [0, 8], type: [8, 1], subtype: [9, 1], reason: [10, 1], flags: [11, 1], proto: [12, 1], tcp_flags: [13, 1], icmp_type: [14, 1], icmp_code: [15, 1], len: [16, 4], ifindex: [20, 4], src_identity: [24, 4], dst_identity: [28, 4], src_ep: [32, 2], dst_ep: [34, 2], sport: [36, 2], dport: [38, 2], saddr: [40, 16], daddr: [56, 16], rule_egress: [72, 4], rule_ingress: [76, 4], orig_daddr: [80, 16], orig_dport: [96, 2], cpu: [98, 2], smac: [100, 6], dmac: [106, 6] } },
   FlowKey: { c: "ax_flow_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], pad: [37, 3] } },

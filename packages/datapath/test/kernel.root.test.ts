@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PolicyVerdict } from "@axoneme/abi";
-import { parseIp, parsePrefix, silentLogger, waitFor } from "@axoneme/base";
+import { type Ip, parseIp, parsePrefix, silentLogger, waitFor } from "@axoneme/base";
 import { findCgroup2, queryTcx } from "@axoneme/bpf";
 import { Netlink } from "@axoneme/netlink";
 import { type PolicyChange, PolicyEngine } from "@axoneme/policy";
@@ -79,6 +79,9 @@ const config: NodeConfig = {
   tunnelPort: 8472,
   hashSeed: 0,
   deviceMac: new Uint8Array(6),
+  proxyPort: 0,
+  proxyIp4: new Uint8Array(16) as Ip,
+  proxyIp6: new Uint8Array(16) as Ip,
 };
 
 const epochOf = (kernel: Kernel) => kernel.maps.config.get(0)?.epoch ?? 0;

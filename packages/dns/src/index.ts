@@ -1,4 +1,18 @@
 export { type CacheChange, type CacheEntry, type CacheLimits, DnsCache, type NamedAddress } from "./cache.ts";
+export {
+  type AnswerHead,
+  answerWithout,
+  type Learned,
+  MAX_MESSAGE,
+  type Query,
+  RCODE,
+  readAddresses,
+  readAnswerHead,
+  readQuery,
+  TYPE_A,
+  TYPE_AAAA,
+  typeName,
+} from "./message.ts";
 export { NameIndex, type NameSelector, normalizeName, normalizePattern } from "./names.ts";
 export {
   type AckMessage,

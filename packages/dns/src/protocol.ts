@@ -118,7 +118,8 @@ export interface AnswerMessage extends Exchange {
 export interface QueryMessage extends Exchange {
   t: "query";
   rules: number;
-  verdict: "forwarded" | "refused";
+  /** `audit`: of a pod whose policy only reports; it would have been refused. */
+  verdict: "forwarded" | "refused" | "audit";
 }
 
 export type ProxyMessage = WelcomeMessage | AnswerMessage | QueryMessage;

@@ -9,6 +9,7 @@ import {
   ipProtocol,
   sockPointName,
   tracePointName,
+  tracePointToProxy,
   traceReasonEncrypted,
   traceReasonName,
   traceReasonReply,
@@ -131,7 +132,9 @@ function setVerdict(
     flow.verdict = "DROPPED";
     setDropReason(flow, dropReasonOf(event, rule));
   } else {
-    flow.verdict = part.outcome === "audit" ? "AUDIT" : "FORWARDED";
+    const redirected = event.subtype === tracePointToProxy && part.direction === "EGRESS";
+    if (part.outcome === "audit") flow.verdict = "AUDIT";
+    else flow.verdict = redirected ? "REDIRECTED" : "FORWARDED";
     if (part.outcome === "allowed") flow.is_reply = false;
   }
   const match = matchTypeOf(rule, part.outcome);

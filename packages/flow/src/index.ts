@@ -24,6 +24,7 @@ export {
   tracePointNumber,
   tracePointText,
   tracePointTexts,
+  tracePointToProxy,
   traceReasonName,
   traceReasonReply,
   traceReasonUnknown,

@@ -67,6 +67,9 @@ export function tracePointName(point: number): string {
   return pointNames[point] ?? "UNKNOWN_POINT";
 }
 
+/** Datapath number of the observation point where a packet goes to a proxy of its node. */
+export const tracePointToProxy = 1;
+
 /** Datapath number of trace reason 5: connection tracking did not look. */
 export const traceReasonUnknown = 5;
 export const traceReasonReply = 2;

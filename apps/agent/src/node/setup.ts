@@ -169,6 +169,9 @@ function nodeConfig(
     tunnelPort: config.tunnelPort,
     hashSeed,
     deviceMac: device.mac,
+    proxyPort: 0,
+    proxyIp4: nothing,
+    proxyIp6: nothing,
   };
 }
 

@@ -121,6 +121,7 @@ const definitions: Readonly<Record<Exclude<MetricName, "dns" | "flows-to-world">
     of: about.request,
     base: (flow) => {
       const { proto } = flow;
+      if (flow.verdict !== verdict.forwarded) return -1;
       return ((hasPorts(proto) ? flow.destinationPort : 0) << 8) | proto;
     },
     texts: (base) => [protocolName(base & 0xff), `${base >> 8}`],

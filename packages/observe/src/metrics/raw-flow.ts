@@ -7,13 +7,21 @@ import {
   ipProtocol,
   matchTypeOf,
   type Part,
+  tracePointToProxy,
   traceReasonReply,
   traceReasonUnknown,
 } from "@axoneme/flow";
 import { direction } from "./context.ts";
 
 /** Numbers of `flow.Verdict`. */
-export const verdict = { forwarded: 1, dropped: 2, audit: 4, traced: 6, translated: 7 } as const;
+export const verdict = {
+  forwarded: 1,
+  dropped: 2,
+  audit: 4,
+  redirected: 5,
+  traced: 6,
+  translated: 7,
+} as const;
 
 /** What metrics are about, as bits: most flows concern few of them. */
 export const about = { all: 1, dropped: 2, decision: 4, tcp: 8, icmp: 16, request: 32 } as const;
@@ -73,10 +81,10 @@ export class RawFlow {
     const { proto } = this;
     let bits: number = part.kind === "verdict" ? about.all | about.decision : about.all;
     if (this.verdict === verdict.dropped) bits |= about.dropped;
-    if (this.verdict === verdict.forwarded) {
-      if (proto === ipProtocol.tcp) bits |= about.tcp;
-      if (this.#isRequest()) bits |= about.request;
-    }
+    const { forwarded, redirected } = verdict;
+    if (this.verdict === forwarded && proto === ipProtocol.tcp) bits |= about.tcp;
+    if ((this.verdict === forwarded || this.verdict === redirected) && this.#isRequest())
+      bits |= about.request;
     if (proto === ipProtocol.icmp || proto === ipProtocol.icmpv6) bits |= about.icmp;
     this.about = bits;
   }
@@ -159,7 +167,10 @@ export class RawFlow {
 function verdictNumber(part: Part, subtype: number): number {
   if (part.kind === "verdict") {
     if (part.outcome === "denied") return verdict.dropped;
-    return part.outcome === "audit" ? verdict.audit : verdict.forwarded;
+    if (part.outcome === "audit") return verdict.audit;
+    return subtype === tracePointToProxy && part.direction === "EGRESS"
+      ? verdict.redirected
+      : verdict.forwarded;
   }
   if (part.type === eventType.drop) return verdict.dropped;
   if (part.type === eventType.trace) return verdict.forwarded;
