@@ -15,6 +15,7 @@ demo: build ## bring up a two-node lab, show the product, check it, clean up (KE
 	@node dist/demo.mjs $(if $(KEEP),--keep)
 
 test: build ## lint, types, unit, packet tables, integration
+	@scripts/fetch-tool.sh prometheus
 	@node scripts/test.mjs
 
 bench: build ## benchmarks against peers, as ratios; JSON in build/bench
@@ -27,8 +28,9 @@ lint: setup ## style, types and layers
 format: setup ## format the sources
 	@npm run --silent format
 
-docs: setup ## write docs/reference from the sources
+docs: setup ## write docs/reference, dashboards and alerting rules from the sources
 	@node scripts/gen-docs.mjs
+	@node scripts/gen-deploy.mjs
 
 clean: ## remove what was built
 	@rm -rf build dist bin

@@ -97,11 +97,17 @@ it("folds series beyond the limit, and counts what it folded", async () => {
   expect(text).toContain('port="other"} 8');
 });
 
-it("counts losses by where they happened", async () => {
+it("counts losses by where they happened, and says so from the start", async () => {
   const { registry, metrics } = setUp();
+  const none = ["hubble_ring_buffer", "observer_events_queue", "perf_event_ring_buffer"];
+  expect(await series(registry, "hubble_lost_events_total")).toEqual(
+    none.map((source) => `hubble_lost_events_total{source="${source}"} 0`),
+  );
   metrics.countLoss("perf_event_ring_buffer", 5);
   metrics.countLoss("perf_event_ring_buffer", 2);
   expect(await series(registry, "hubble_lost_events_total")).toEqual([
+    'hubble_lost_events_total{source="hubble_ring_buffer"} 0',
+    'hubble_lost_events_total{source="observer_events_queue"} 0',
     'hubble_lost_events_total{source="perf_event_ring_buffer"} 7',
   ]);
 });

@@ -84,6 +84,8 @@ export class FlowMetrics {
       ({ side, labels }) => side === "destination" && labels.names.length > 0,
     );
     this.#lost = lostCounter(registry);
+    // There from the start: of a series that begins with the first loss, no rate is known.
+    for (const source of lostSources) this.countLoss(source, 0);
   }
 
   /** Counts `count` records that stand in `source` from `offset` on, `stride` bytes apart. */
