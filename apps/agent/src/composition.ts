@@ -40,6 +40,7 @@ import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
+import { hubbleTls } from "./hubble-tls.ts";
 import type { ServiceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { createFlowMetrics } from "./metrics/flow-metrics.ts";
@@ -360,7 +361,16 @@ export class Composition {
     this.#loadBalancing.addTo(lifecycle);
     if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
     const { clusterName } = this.#config;
-    const hubble = { observer, resolver, clusterName, version, peers: this.#hubblePeers, log: this.#log };
+    const tls = () => hubbleTls(this.#config, this.#nodeName, this.#client, this.#log);
+    const hubble = {
+      observer,
+      resolver,
+      clusterName,
+      version,
+      peers: this.#hubblePeers,
+      tls,
+      log: this.#log,
+    };
     lifecycle.add(new HubbleModule(this.#config, hubble));
     addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
     return lifecycle;

@@ -68,14 +68,28 @@ export const hubbleOptions = {
   },
   hubbleListenAddress: {
     default: "",
-    doc: "host:port that serves flows to relays, mutual TLS only; empty: UNIX socket only",
+    doc: "host:port that serves flows to relays, as [::]:4244, with certificates on both sides; empty: UNIX socket only",
     liveness: "restart",
   },
-  hubbleTlsCert: { default: "", doc: "PEM file of this node's certificate for flows", liveness: "restart" },
+  hubbleDisableTls: {
+    default: false,
+    doc: "serve flows on hubbleListenAddress in plain text to whoever can reach it",
+    liveness: "restart",
+  },
+  hubbleTlsCert: {
+    default: "",
+    doc: "PEM file of this node's certificate for flows, read again when it changes; empty: the Secret the operator makes",
+    liveness: "restart",
+  },
   hubbleTlsKey: { default: "", doc: "PEM file of its key", liveness: "restart" },
   hubbleTlsClientCa: {
     default: "",
     doc: "PEM file of the CA that signs certificates of readers",
+    liveness: "restart",
+  },
+  hubbleTlsSecretNamespace: {
+    default: "kube-system",
+    doc: "namespace of the Secret with this node's certificate (hubble-server-certs.NODE)",
     liveness: "restart",
   },
 } as const satisfies OptionSet;

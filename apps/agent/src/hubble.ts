@@ -1,16 +1,16 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HealthReporter, Module } from "@axoneme/app";
-import { AxonError, Emitter, errorText } from "@axoneme/base";
+import { Emitter, errorText } from "@axoneme/base";
+import type { TlsSource } from "@axoneme/grpc";
 import {
   type HubbleOptions,
   type HubblePeer,
   type HubbleServer,
-  type MutualTls,
   type PeerChange,
   type PeerSource,
   serveHubble,
 } from "@axoneme/observe";
+import { nodeServerName } from "@axoneme/pki";
 import type { AgentConfig } from "./options.ts";
 import type { CiliumNodeObject } from "./state/objects.ts";
 
@@ -19,13 +19,7 @@ const defaultPort = "4244";
 
 type HubbleConfig = Pick<
   AgentConfig,
-  | "runDir"
-  | "clusterName"
-  | "hubbleSocketPath"
-  | "hubbleListenAddress"
-  | "hubbleTlsCert"
-  | "hubbleTlsKey"
-  | "hubbleTlsClientCa"
+  "runDir" | "clusterName" | "hubbleSocketPath" | "hubbleListenAddress" | "hubbleDisableTls"
 >;
 
 /** The nodes of the cluster as peers of the flow API, this one among them. */
@@ -65,62 +59,80 @@ export class HubblePeers implements PeerSource {
   }
 
   #peerOf(node: string, ip: string): HubblePeer {
-    const { clusterName, hubbleListenAddress } = this.#config;
+    const { clusterName, hubbleListenAddress, hubbleDisableTls } = this.#config;
     const port = hubbleListenAddress.split(":").at(-1) || defaultPort;
-    const dashed = (name: string): string => name.replaceAll(".", "-");
     return {
       name: clusterName === "default" ? node : `${clusterName}/${node}`,
       address: ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`,
-      ...(hubbleListenAddress === ""
+      ...(hubbleListenAddress === "" || hubbleDisableTls
         ? {}
-        : { serverName: `${dashed(node)}.${dashed(clusterName)}.hubble-grpc.cilium.io` }),
+        : { serverName: nodeServerName(node, clusterName) }),
     };
   }
+}
+
+export interface HubbleModuleOptions extends Omit<HubbleOptions, "socketPath"> {
+  /** Makes the source of certificates of the TCP listener; undefined from it: plain text. Called once, when needed. */
+  readonly tls: () => TlsSource | undefined;
 }
 
 /** Serves flows over gRPC. What keeps it from listening costs the node its flows on the network, not its pods. */
 export class HubbleModule implements Module {
   readonly name = "hubble";
   readonly #config: HubbleConfig;
-  readonly #options: Omit<HubbleOptions, "socketPath" | "tcp">;
+  readonly #options: HubbleModuleOptions;
   #server: HubbleServer | undefined;
+  #tls: TlsSource | undefined;
+  #health: HealthReporter | undefined;
+  #isListening = false;
 
-  constructor(config: HubbleConfig, options: Omit<HubbleOptions, "socketPath" | "tcp">) {
+  constructor(config: HubbleConfig, options: HubbleModuleOptions) {
     this.#config = config;
     this.#options = options;
   }
 
   async start(health: HealthReporter): Promise<void> {
+    this.#health = health;
     const socketPath = this.#config.hubbleSocketPath || join(this.#config.runDir, "hubble.sock");
-    const address = this.#config.hubbleListenAddress;
     try {
-      const tcp = address === "" ? {} : { tcp: { address, tls: readTls(this.#config) } };
-      this.#server = await serveHubble({ ...this.#options, socketPath, ...tcp });
-      health.ok(`listening on ${socketPath}${address === "" ? "" : ` and ${address}`}`);
+      this.#server = await serveHubble({ ...this.#options, socketPath });
+      health.ok(`listening on ${socketPath}`);
+      await this.#startTcp(`listening on ${socketPath}`);
     } catch (error) {
-      health.degraded(errorText(error));
-      this.#options.log.error({ err: error }, "flows are not served over gRPC");
+      this.#degraded(error);
     }
   }
 
   async stop(): Promise<void> {
+    this.#tls?.stop();
     await this.#server?.stop();
   }
-}
 
-/** @throws AxonError `config.invalid` naming the option that is missing or cannot be read */
-function readTls(config: HubbleConfig): MutualTls {
-  const read = (option: "hubbleTlsCert" | "hubbleTlsKey" | "hubbleTlsClientCa"): Buffer => {
-    const path = config[option];
+  /** Certificates may come long after us: the listener opens with the first. */
+  async #startTcp(socket: string): Promise<void> {
+    const address = this.#config.hubbleListenAddress;
+    if (address === "") return;
+    const tls = this.#options.tls();
+    this.#tls = tls;
+    if (tls === undefined || tls.current !== undefined) return this.#listen(address, socket);
+    this.#health?.degraded(`${socket}; not yet on ${address}: ${tls.problem ?? "no certificates yet"}`);
+    tls.changes.on(() => void this.#listen(address, socket).catch((error: unknown) => this.#degraded(error)));
+  }
+
+  async #listen(address: string, socket: string): Promise<void> {
+    if (this.#isListening || this.#server === undefined) return;
+    this.#isListening = true;
     try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new AxonError(
-        "config.invalid",
-        `hubbleListenAddress needs certificates on both sides: ${option} "${path}" cannot be read`,
-        { cause },
-      );
+      await this.#server.listenTcp({ address, tls: this.#tls });
+    } catch (error) {
+      this.#isListening = false;
+      throw error;
     }
-  };
-  return { cert: read("hubbleTlsCert"), key: read("hubbleTlsKey"), clientCa: read("hubbleTlsClientCa") };
+    this.#health?.ok(`${socket} and ${address}${this.#tls === undefined ? ", in plain text" : ""}`);
+  }
+
+  #degraded(error: unknown): void {
+    this.#health?.degraded(errorText(error));
+    this.#options.log.error({ err: error }, "flows are not served over gRPC");
+  }
 }

@@ -1,12 +1,15 @@
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Health, parseOptions } from "@axoneme/app";
-import { silentLogger } from "@axoneme/base";
+import { silentLogger, waitFor } from "@axoneme/base";
 import { emptyResolver, RawStore } from "@axoneme/flow";
+import { anonymous, KubeClient } from "@axoneme/kube";
 import { Observer, type PeerChange } from "@axoneme/observe";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { issue } from "@axoneme/pki";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { HubbleModule, HubblePeers } from "../src/hubble.ts";
+import { hubbleTls } from "../src/hubble-tls.ts";
 import { type AgentConfig, agentOptions } from "../src/options.ts";
 import type { CiliumNodeObject } from "../src/state/objects.ts";
 
@@ -62,6 +65,14 @@ describe("the module", () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
+  // Nobody answers there: the Secret is waited for.
+  const client = new KubeClient({
+    server: "http://127.0.0.1:9",
+    namespace: "default",
+    credentials: anonymous,
+  });
+  afterAll(() => client.close());
+
   function create(raw: Record<string, unknown>): HubbleModule {
     const resolver = emptyResolver("a");
     const config = configOf({ runDir: dir, ...raw });
@@ -71,6 +82,7 @@ describe("the module", () => {
       clusterName: "default",
       version: "1",
       peers: new HubblePeers(config),
+      tls: () => hubbleTls(config, "a", client, silentLogger),
       log: silentLogger,
     });
   }
@@ -94,9 +106,38 @@ describe("the module", () => {
     }
   });
 
-  it("does not serve strangers: without certificates it does not listen, and says so", async () => {
+  it("does not serve strangers: without certificates it does not listen, and says what it waits for", async () => {
     const module = create({ hubbleListenAddress: "127.0.0.1:0" });
-    expect(await stateAfterStart(module)).toMatch(/^degraded: .*hubbleTlsCert "" cannot be read/);
+    expect(await stateAfterStart(module)).toMatch(
+      /^degraded: .*not yet on 127.0.0.1:0: waiting for the Secret kube-system\/hubble-server-certs.a/,
+    );
+    await module.stop();
+  });
+
+  it("serves in plain text only when that is asked for", async () => {
+    const module = create({ hubbleListenAddress: "127.0.0.1:0", hubbleDisableTls: true });
+    expect(await stateAfterStart(module)).toMatch(/^ok: .* and 127.0.0.1:0, in plain text$/);
+    await module.stop();
+  });
+
+  it("files of certificates belong together, and are waited for", async () => {
+    const some = create({ hubbleListenAddress: "127.0.0.1:0", hubbleTlsCert: join(dir, "tls.crt") });
+    expect(await stateAfterStart(some)).toMatch(/^degraded: .*belong together/);
+    await some.stop();
+    const files = { hubbleTlsCert: "tls.crt", hubbleTlsKey: "tls.key", hubbleTlsClientCa: "ca.crt" };
+    const paths = Object.fromEntries(
+      Object.entries(files).map(([option, file]) => [option, join(dir, file)]),
+    );
+    const health = new Health();
+    const module = create({ hubbleListenAddress: "127.0.0.1:0", ...paths });
+    await module.start(health.reporter("hubble"));
+    expect(health.modules()[0]?.state).toBe("degraded");
+    const ca = await issue({ commonName: "ca", use: "ca", validMs: 60_000 });
+    const pair = await issue({ commonName: "a", sans: ["a"], use: "server", validMs: 60_000 }, ca);
+    writeFileSync(join(dir, "ca.crt"), ca.certificate);
+    writeFileSync(join(dir, "tls.key"), pair.key);
+    writeFileSync(join(dir, "tls.crt"), pair.certificate);
+    await waitFor(() => health.modules()[0]?.state === "ok", { timeoutMs: 10_000, what: "the listener" });
     await module.stop();
   });
 });

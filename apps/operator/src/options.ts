@@ -71,6 +71,17 @@ export const operatorOptions = {
     liveness: "restart",
     oneOf: ["lbipam", "none"],
   },
+  clusterName: { default: "default", doc: "name of the cluster, as the agents have it", liveness: "restart" },
+  hubbleCertificates: {
+    default: true,
+    doc: "make and renew the certificates by which relays and agents know each other",
+    liveness: "restart",
+  },
+  hubbleCertificatesNamespace: {
+    default: "kube-system",
+    doc: "namespace of the Secrets with these certificates",
+    liveness: "restart",
+  },
   identityGcIntervalS: {
     default: 900,
     doc: "seconds between looks for unused identities; 0: never",

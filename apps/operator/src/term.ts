@@ -4,6 +4,7 @@ import type { KubeClient } from "@axoneme/kube";
 import { installCrds } from "./crds.ts";
 import { EndpointGc } from "./endpointgc.ts";
 import { EventRecorder } from "./eventrecorder.ts";
+import { HubbleCertificates } from "./hubble-certificates.ts";
 import { IdentityGc } from "./identitygc.ts";
 import { LoadBalancerPools } from "./lbipam.ts";
 import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
@@ -50,8 +51,13 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
     new Validity(around),
+    ...(config.hubbleCertificates ? [new HubbleCertificates(around, certificateOptions(config))] : []),
     ...(loadBalancerPools === undefined ? [] : [loadBalancerPools]),
   ];
   for (const module of modules) lifecycle.add(module);
   return { lifecycle, health, nodeCidrs, identityGc, endpointGc, loadBalancerPools };
+}
+
+function certificateOptions(config: OperatorConfig) {
+  return { namespace: config.hubbleCertificatesNamespace, clusterName: config.clusterName };
 }

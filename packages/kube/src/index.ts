@@ -89,6 +89,7 @@ export {
   resourceName,
   resourcePath,
 } from "./resources.ts";
+export { type SecretData, type SecretWatchOptions, watchSecret } from "./secretwatch.ts";
 export { keyOf, objectKey, type StoreReader } from "./store.ts";
 export type { CallReport } from "./transport.ts";
 export type { WatchEvent, WatchOptions } from "./watch.ts";

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Emitter, FakeClock, silentLogger, waitFor } from "@axoneme/base";
 import { emptyResolver, type FlowResolver, RawStore } from "@axoneme/flow";
+import { TlsHolder } from "@axoneme/grpc";
 import {
   ChangeNotificationSchema,
   GetFlowsRequestSchema,
@@ -428,10 +429,10 @@ describe("where it listens", () => {
 
   it("on TCP for those who have a certificate", async () => {
     const pem = certificates(dir);
-    await server.stop();
-    const tls = { cert: pem("server.crt"), key: pem("server.key"), clientCa: pem("ca.crt") };
-    server = await serveHubble({ ...options(), tcp: { address: "127.0.0.1:0", tls } });
-    const address = `localhost:${server.port}`;
+    const tls = new TlsHolder();
+    const text = (name: string) => pem(name).toString();
+    tls.offer({ cert: text("server.crt"), key: text("server.key"), ca: text("ca.crt") });
+    const address = `localhost:${await server.listenTcp({ address: "127.0.0.1:0", tls })}`;
     const known = connect(
       address,
       credentials.createSsl(pem("ca.crt"), pem("server.key"), pem("server.crt")),

@@ -1,52 +1,76 @@
 import { Emitter } from "@axoneme/base";
+import { GrpcError, grpcCode, type ServerCall } from "@axoneme/grpc";
 import {
-  type HealthCheckRequest,
+  HealthCheckRequestSchema,
   HealthCheckResponseSchema,
   HealthListResponseSchema,
   ServingStatus,
 } from "@axoneme/proto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type ServerUnaryCall, type sendUnaryData, status } from "@grpc/grpc-js";
-import { bufferOf, type Handlers } from "./service.ts";
-import { type ByteStream, goneSignal } from "./stream.ts";
+import { type Handlers, readRequest } from "./service.ts";
 
-const response = (serving: ServingStatus): Buffer =>
-  bufferOf(toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: serving })));
+const response = (serving: ServingStatus): Uint8Array =>
+  toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: serving }));
 
-/** The gRPC health service: all services by the names given serve until `stop`. */
+/** The gRPC health service: all services by the names given serve as long as `set` says so. */
 export class HealthService {
   readonly #names: ReadonlySet<string>;
-  readonly #changes = new Emitter<ServingStatus>();
+  readonly #changes = new Emitter<void>();
   #now: ServingStatus = ServingStatus.SERVING;
 
   constructor(names: readonly string[]) {
     this.#names = new Set(["", ...names]);
   }
 
-  /** Tells all who watch that nothing is served any more. */
-  stop(): void {
-    this.#now = ServingStatus.NOT_SERVING;
-    this.#changes.emit(this.#now);
+  /** Tells all who watch. */
+  set(isServing: boolean): void {
+    const next = isServing ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
+    if (next === this.#now) return;
+    this.#now = next;
+    this.#changes.emit();
   }
 
   handlers(): Handlers {
     return {
-      Check: (call: ServerUnaryCall<HealthCheckRequest, Buffer>, done: sendUnaryData<Buffer>) => {
-        const { service } = call.request;
-        if (this.#names.has(service)) return done(null, response(this.#now));
-        done({ code: status.NOT_FOUND, details: `no service is called "${service}" here` });
+      Check: async (call) => {
+        const { service } = await readRequest(HealthCheckRequestSchema, call);
+        if (this.#names.has(service)) return call.write(response(this.#now));
+        throw new GrpcError(grpcCode.notFound, `no service is called "${service}" here`);
       },
-      List: (_call: ServerUnaryCall<unknown, Buffer>, done: sendUnaryData<Buffer>) => {
+      List: async (call) => {
+        await call.request();
         const statuses = Object.fromEntries([...this.#names].map((name) => [name, { status: this.#now }]));
-        const list = create(HealthListResponseSchema, { statuses });
-        done(null, bufferOf(toBinary(HealthListResponseSchema, list)));
+        await call.write(toBinary(HealthListResponseSchema, create(HealthListResponseSchema, { statuses })));
       },
-      Watch: (call: ByteStream<HealthCheckRequest>) => {
-        const known = this.#names.has(call.request.service);
-        call.write(response(known ? this.#now : ServingStatus.SERVICE_UNKNOWN));
-        const off = this.#changes.on((now) => void (known && call.write(response(now))));
-        goneSignal(call).signal.addEventListener("abort", off);
-      },
+      Watch: (call) => this.#watch(call),
     };
+  }
+
+  async #watch(call: ServerCall): Promise<void> {
+    const { service } = await readRequest(HealthCheckRequestSchema, call);
+    const known = this.#names.has(service);
+    await call.write(response(known ? this.#now : ServingStatus.SERVICE_UNKNOWN));
+    let told = this.#now;
+    while (!call.signal.aborted) {
+      if (known && told !== this.#now) {
+        told = this.#now;
+        await call.write(response(told));
+        continue;
+      }
+      await this.#changed(call.signal);
+    }
+  }
+
+  #changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const off = this.#changes.on(done);
+      function done(): void {
+        off();
+        signal.removeEventListener("abort", done);
+        resolve();
+      }
+      signal.addEventListener("abort", done);
+      if (signal.aborted) done();
+    });
   }
 }

@@ -1,27 +1,24 @@
 import type { GetFlowsResponse } from "@axoneme/flow";
+import { FrameBatch, type ServerCall } from "@axoneme/grpc";
 import {
   type FieldTree,
   FlowSchema,
   fieldTree,
+  GetFlowsRequestSchema,
   GetFlowsResponseSchema,
   GetNamespacesResponseSchema,
   JsonEncoder,
   ServerStatusResponseSchema,
-  type GetFlowsRequest as WireRequest,
 } from "@axoneme/proto";
-import { Metadata, type ServerUnaryCall, type sendUnaryData, status } from "@grpc/grpc-js";
 import type { SeenNamespaces } from "./namespaces.ts";
 import type { HubbleOptions } from "./options.ts";
 import { flowsRequest } from "./request.ts";
-import { bufferOf, type Handlers } from "./service.ts";
-import { statusOf } from "./status.ts";
-import { type ByteStream, drained, goneSignal } from "./stream.ts";
+import { answering, type Handlers, readRequest, refusing } from "./service.ts";
 
 /** Lists that many flows share: labels of an identity, labels of a policy. */
 const shared = ["labels"];
-
-type Done = sendUnaryData<Buffer>;
-type Call = ServerUnaryCall<unknown, Buffer>;
+/** Bytes that go with one write: a reader that is slow holds us back by no more than this. */
+const writeBytes = 64 * 1024;
 
 /** `observer.Observer` of one node. */
 export class ObserverService {
@@ -30,7 +27,7 @@ export class ObserverService {
   readonly #all = new JsonEncoder(GetFlowsResponseSchema, { shared });
   readonly #status = new JsonEncoder(ServerStatusResponseSchema);
   readonly #list = new JsonEncoder(GetNamespacesResponseSchema);
-  readonly #streams = new Set<AbortController>();
+  #streams = 0;
 
   constructor(options: HubbleOptions, namespaces: SeenNamespaces) {
     this.#options = options;
@@ -38,45 +35,39 @@ export class ObserverService {
   }
 
   get streams(): number {
-    return this.#streams.size;
-  }
-
-  /** Ends all streams. */
-  stop(): void {
-    for (const stream of this.#streams) stream.abort();
+    return this.#streams;
   }
 
   handlers(): Handlers {
     return {
-      GetFlows: (call: ByteStream<WireRequest>) => void this.#getFlows(call),
-      GetAgentEvents: (call: ByteStream<unknown>) => refuse(call, "agent events are not served yet"),
-      GetDebugEvents: (call: ByteStream<unknown>) => refuse(call, "debug events are not served yet"),
-      GetNodes: (_call: Call, done: Done) =>
-        done({ code: status.UNIMPLEMENTED, details: "an agent knows its own node only; ask a relay" }),
-      GetNamespaces: (call: Call, done: Done) => void this.#getNamespaces(call, done),
-      ServerStatus: (call: Call, done: Done) => {
-        call.sendMetadata(this.#metadata());
-        done(null, bufferOf(this.#status.encode(this.#options.observer.status())));
+      GetFlows: answering((call) => this.#getFlows(call)),
+      GetAgentEvents: refusing("agent events are not served yet"),
+      GetDebugEvents: refusing(
+        "the datapath writes no debug events; `axon monitor` shows its records undigested",
+      ),
+      GetNodes: refusing("an agent knows its own node only; ask a relay"),
+      GetNamespaces: (call) => this.#getNamespaces(call),
+      ServerStatus: async (call) => {
+        await call.request();
+        this.#nameVersion(call);
+        await call.write(this.#status.encode(this.#options.observer.status()));
       },
     };
   }
 
-  async #getFlows(call: ByteStream<WireRequest>): Promise<void> {
-    const gone = goneSignal(call);
-    this.#streams.add(gone);
+  async #getFlows(call: ServerCall): Promise<void> {
+    this.#streams++;
     try {
-      const request = flowsRequest(call.request);
-      const encoder = this.#encoderFor(call.request.fieldMask?.paths ?? []);
-      const batches = this.#options.observer.getFlowBatches(request, gone.signal);
-      call.sendMetadata(this.#metadata());
-      for await (const batch of batches) await send(call, batch, encoder, gone.signal);
-      call.end();
-    } catch (error) {
-      const answer = statusOf(error);
-      if (answer.code === status.INTERNAL) this.#options.log.error({ err: error }, "GetFlows failed");
-      call.emit("error", answer);
+      const wire = await readRequest(GetFlowsRequestSchema, call);
+      const encoder = this.#encoderFor(wire.fieldMask?.paths ?? []);
+      const batches = this.#options.observer.getFlowBatches(flowsRequest(wire), call.signal);
+      this.#nameVersion(call);
+      // The reader knows at once that it is served, also when there is nothing to say.
+      call.begin();
+      const out = new FrameBatch();
+      for await (const batch of batches) await send(call, batch, encoder, out);
     } finally {
-      this.#streams.delete(gone);
+      this.#streams--;
     }
   }
 
@@ -89,38 +80,31 @@ export class ObserverService {
     return new JsonEncoder(GetFlowsResponseSchema, { fields, shared });
   }
 
-  async #getNamespaces(call: Call, done: Done): Promise<void> {
-    try {
-      const names = await this.#namespaces.list();
-      const cluster = this.#options.clusterName;
-      call.sendMetadata(this.#metadata());
-      const namespaces = names.map((namespace) => ({ cluster, namespace }));
-      done(null, bufferOf(this.#list.encode({ namespaces })));
-    } catch (error) {
-      done(statusOf(error));
-    }
+  async #getNamespaces(call: ServerCall): Promise<void> {
+    await call.request();
+    const names = await this.#namespaces.list();
+    const cluster = this.#options.clusterName;
+    this.#nameVersion(call);
+    await call.write(this.#list.encode({ namespaces: names.map((namespace) => ({ cluster, namespace })) }));
   }
 
-  #metadata(): Metadata {
-    const metadata = new Metadata();
-    metadata.set("hubble-server-version", this.#options.version);
-    return metadata;
+  #nameVersion(call: ServerCall): void {
+    call.setMetadata({ "hubble-server-version": this.#options.version });
   }
-}
-
-function refuse(call: ByteStream<unknown>, details: string): void {
-  call.emit("error", { code: status.UNIMPLEMENTED, details });
 }
 
 /** Returns when the reader has taken (nearly) all of it: the observer is not asked for more than is read. */
 async function send(
-  call: ByteStream<unknown>,
+  call: ServerCall,
   batch: readonly GetFlowsResponse[],
   encoder: JsonEncoder,
-  gone: AbortSignal,
+  out: FrameBatch,
 ): Promise<void> {
   for (const response of batch) {
-    if (gone.aborted) return;
-    if (!call.write(bufferOf(encoder.encode(response)))) await drained(call, gone);
+    out.add(encoder.encode(response));
+    if (out.length < writeBytes) continue;
+    await call.writeFramed(out.take());
+    if (call.signal.aborted) return;
   }
+  if (out.length > 0) await call.writeFramed(out.take());
 }

@@ -1,5 +1,6 @@
 import type { Emitter, Logger } from "@axoneme/base";
 import type { FlowResolver } from "@axoneme/flow";
+import type { TlsSource } from "@axoneme/grpc";
 import type { Observer } from "../observer.ts";
 
 /** A node that serves flows. */
@@ -23,12 +24,12 @@ export interface PeerSource {
   readonly changes: Emitter<PeerChange>;
 }
 
-/** TCP with certificates on both sides; all of them PEM. */
-export interface MutualTls {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-  /** Whoever it signed may ask. */
-  readonly clientCa: Buffer;
+/** A listener for relays. */
+export interface TcpOptions {
+  /** `host:port`. */
+  readonly address: string;
+  /** Certificates of both sides, live: what changes is used from the next connection on. Undefined: plain text. */
+  readonly tls: TlsSource | undefined;
 }
 
 export interface HubbleOptions {
@@ -39,16 +40,18 @@ export interface HubbleOptions {
   readonly peers: PeerSource;
   /** UNIX socket, made with mode 0600; what was there is replaced. */
   readonly socketPath: string;
-  readonly tcp?: { readonly address: string; readonly tls: MutualTls };
   readonly log: Logger;
 }
 
 /** A running server. */
 export interface HubbleServer {
-  /** Port of the TCP listener; undefined without one. */
-  readonly port: number | undefined;
   /** Streams being served now. */
   readonly streams: number;
+  /**
+   * Listens on TCP too; resolves to the port.
+   * @throws AxonError `observe.hubble_listen`
+   */
+  listenTcp(options: TcpOptions): Promise<number>;
   /** Ends all streams and removes the socket. */
   stop(): Promise<void>;
 }

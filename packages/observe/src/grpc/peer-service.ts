@@ -1,7 +1,7 @@
+import type { ServerCall } from "@axoneme/grpc";
 import { ChangeNotificationSchema, JsonEncoder } from "@axoneme/proto";
 import type { PeerChange, PeerSource } from "./options.ts";
-import { bufferOf, type Handlers } from "./service.ts";
-import { type ByteStream, drained, goneSignal } from "./stream.ts";
+import type { Handlers } from "./service.ts";
 
 /** `peer.Peer`: all peers, then every change, for as long as the reader stays. */
 export class PeerService {
@@ -13,8 +13,10 @@ export class PeerService {
   }
 
   /** Serves one reader. What it has not yet read is held by peer, so that a slow one costs no more than the list. */
-  async serve(call: ByteStream<unknown>): Promise<void> {
-    const { signal } = goneSignal(call);
+  async serve(call: ServerCall): Promise<void> {
+    await call.request();
+    call.begin();
+    const { signal } = call;
     const pending = new Map<string, PeerChange>();
     let wake: () => void = () => undefined;
     for (const peer of this.#peers.list()) pending.set(peer.name, { type: "PEER_ADDED", peer });
@@ -30,7 +32,7 @@ export class PeerService {
       while (!signal.aborted) {
         for (const [name, change] of pending) {
           pending.delete(name);
-          if (!call.write(this.#encode(change))) await drained(call, signal);
+          await call.write(this.#encode(change));
           if (signal.aborted) return;
         }
         await new Promise<void>((resolve) => {
@@ -43,12 +45,12 @@ export class PeerService {
     }
   }
 
-  #encode({ type, peer }: PeerChange): Buffer {
+  #encode({ type, peer }: PeerChange): Uint8Array {
     const tls = peer.serverName === undefined ? {} : { tls: { server_name: peer.serverName } };
-    return bufferOf(this.#encoder.encode({ name: peer.name, address: peer.address, type, ...tls }));
+    return this.#encoder.encode({ name: peer.name, address: peer.address, type, ...tls });
   }
 }
 
 export function peerHandlers(service: PeerService): Handlers {
-  return { Notify: (call: ByteStream<unknown>) => void service.serve(call).finally(() => call.end()) };
+  return { Notify: (call) => service.serve(call) };
 }

@@ -1,12 +1,13 @@
+import { grpcCode } from "@axoneme/grpc";
 import {
   type ServerReflectionRequest,
+  ServerReflectionRequestSchema,
   type ServerReflectionResponse,
   ServerReflectionResponseSchema,
 } from "@axoneme/proto";
 import { create, type DescFile, type DescService, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { type ServerDuplexStream, status } from "@grpc/grpc-js";
-import { bufferOf, type Handlers } from "./service.ts";
+import { type Handlers, parse } from "./service.ts";
 
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"]>;
 
@@ -23,15 +24,12 @@ export class ReflectionService {
 
   handlers(): Handlers {
     return {
-      ServerReflectionInfo: (call: ServerDuplexStream<ServerReflectionRequest, Buffer>) => {
-        call.on("data", (request: ServerReflectionRequest) => {
-          // Answers are few and small: what a client can make us hold is bounded by what it sends and we read.
-          if (!call.write(bufferOf(toBinary(ServerReflectionResponseSchema, this.#answer(request))))) {
-            call.pause();
-            call.once("drain", () => call.resume());
-          }
-        });
-        call.on("end", () => call.end());
+      ServerReflectionInfo: async (call) => {
+        // Answers are few and small: what a client can make us hold is bounded by what it sends and we read.
+        for await (const bytes of call.requests()) {
+          const answer = this.#answer(parse(ServerReflectionRequestSchema, bytes));
+          await call.write(toBinary(ServerReflectionResponseSchema, answer));
+        }
       },
     };
   }
@@ -76,9 +74,9 @@ export class ReflectionService {
         return fileAnswer(this.#symbols.get(asked.value), asked.value);
       case "fileContainingExtension":
       case "allExtensionNumbersOfType":
-        return failure(status.NOT_FOUND, "there are no extensions here");
+        return failure(grpcCode.notFound, "there are no extensions here");
       default:
-        return failure(status.INVALID_ARGUMENT, "the request asks for nothing");
+        return failure(grpcCode.invalidArgument, "the request asks for nothing");
     }
   }
 }
@@ -89,7 +87,7 @@ function failure(errorCode: number, errorMessage: string): Answer {
 
 /** The file and all it imports, each once: clients need not ask again. */
 function fileAnswer(file: DescFile | undefined, name: string): Answer {
-  if (file === undefined) return failure(status.NOT_FOUND, `nothing is called "${name}" here`);
+  if (file === undefined) return failure(grpcCode.notFound, `nothing is called "${name}" here`);
   const all = new Set([file]);
   for (const each of all) for (const dependency of each.dependencies) all.add(dependency);
   const fileDescriptorProto = [...all].map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));

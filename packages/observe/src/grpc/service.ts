@@ -1,35 +1,64 @@
-import { type DescService, fromBinary } from "@bufbuild/protobuf";
-import type { ServiceDefinition, UntypedHandleCall } from "@grpc/grpc-js";
+import { GrpcError, grpcCode, type Handler, type ServerCall } from "@axoneme/grpc";
+import {
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { statusOf } from "./status.ts";
 
-/** What this server does with the methods of a service, by their names in the schema. */
-export type Handlers = Readonly<Record<string, UntypedHandleCall>>;
+/** What a server does with the methods of a service, by their names in the schema. */
+export type Handlers = Readonly<Record<string, Handler>>;
 
-/** Responses are protobuf already: handlers encode them, each in the cheapest way it has. */
-const asIs = (bytes: Buffer): Buffer => bytes;
-
-function notHere(): never {
-  throw new Error("requests are read here, not written");
+/** Handlers by the paths under which clients call them. A method without one is answered UNIMPLEMENTED. */
+export function methodsOf(...services: readonly (readonly [DescService, Handlers])[]): Map<string, Handler> {
+  const methods = new Map<string, Handler>();
+  for (const [service, handlers] of services) {
+    for (const method of service.methods) {
+      const handler = handlers[method.name];
+      if (handler !== undefined) methods.set(pathOf(method), handler);
+    }
+  }
+  return methods;
 }
 
-/** The form of a service that the gRPC library takes; requests come as messages, responses go as bytes. */
-export function definitionOf(service: DescService): ServiceDefinition {
-  return Object.fromEntries(
-    service.methods.map((method) => [
-      method.name,
-      {
-        path: `/${service.typeName}/${method.name}`,
-        requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
-        responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
-        requestSerialize: notHere,
-        requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
-        responseSerialize: asIs,
-        responseDeserialize: asIs,
-      },
-    ]),
-  );
+/** `/package.Service/Method`. */
+export function pathOf(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
 }
 
-/** The same memory as a Buffer, which the gRPC library asks for. */
-export function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+/** The request of a call, read. */
+export async function readRequest<T extends DescMessage>(
+  schema: T,
+  call: ServerCall,
+): Promise<MessageShape<T>> {
+  return parse(schema, await call.request());
+}
+
+/** @throws GrpcError invalidArgument when the bytes are not such a message */
+export function parse<T extends DescMessage>(schema: T, bytes: Uint8Array): MessageShape<T> {
+  try {
+    return fromBinary(schema, bytes);
+  } catch (cause) {
+    throw new GrpcError(grpcCode.invalidArgument, `the request is no ${schema.typeName}`, { cause });
+  }
+}
+
+/** A handler whose errors become what the caller is told. */
+export function answering(handler: (call: ServerCall) => Promise<void>): Handler {
+  return async (call) => {
+    try {
+      await handler(call);
+    } catch (error) {
+      throw statusOf(error);
+    }
+  };
+}
+
+/** A handler that says why a method is not served here. */
+export function refusing(why: string): Handler {
+  return () => {
+    throw new GrpcError(grpcCode.unimplemented, why);
+  };
 }

@@ -1,8 +1,8 @@
-import { AxonError, errorText } from "@axoneme/base";
-import { type StatusObject, status } from "@grpc/grpc-js";
+import { AxonError } from "@axoneme/base";
+import { GrpcError, grpcCode } from "@axoneme/grpc";
 
-/** What the caller of a method is told of an error: what is wrong with the request, or that we are at fault. */
-export function statusOf(error: unknown): Pick<StatusObject, "code" | "details"> {
+/** What the caller of a method is told of an error in the request; other errors are returned as they are. */
+export function statusOf(error: unknown): unknown {
   const theirs = error instanceof AxonError && /^(observe\.query|flow\.|proto\.field)/.test(error.code);
-  return { code: theirs ? status.INVALID_ARGUMENT : status.INTERNAL, details: errorText(error) };
+  return theirs ? new GrpcError(grpcCode.invalidArgument, error.message, { cause: error }) : error;
 }
