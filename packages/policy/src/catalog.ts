@@ -1,5 +1,6 @@
 import { formatPrefix, type Prefix, prefixCovers } from "@axoneme/base";
 import type { Labels } from "@axoneme/identity";
+import type { Effort } from "./effort.ts";
 import { LabelIndex, type SelectorNode } from "./labelindex.ts";
 import type { ConcretePeer } from "./rule.ts";
 import { type Selector, selectorText } from "./selector.ts";
@@ -33,12 +34,16 @@ interface Item {
  * A change of one tells the references that name it what they gained and lost, and nobody else.
  */
 export class Catalog {
-  readonly #index = new LabelIndex();
+  readonly #index: LabelIndex;
   readonly #items = new Map<string, Item>();
   readonly #byId = new Map<number, Item>();
   readonly #refs = new Map<string, PeerRef>();
   readonly #refsByNode = new Map<SelectorNode, Set<PeerRef>>();
   #next = 1;
+
+  constructor(effort: Effort) {
+    this.#index = new LabelIndex(effort);
+  }
 
   get size(): number {
     return this.#items.size;

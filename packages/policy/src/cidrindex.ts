@@ -105,6 +105,19 @@ export class CidrNeeds {
     }
   }
 
+  /** What is needed newly, as `take`, and leaves the rest for that. */
+  takeAdded(): Prefix[] {
+    const added: Prefix[] = [];
+    for (const key of this.#changed) {
+      const need = this.#needs.get(key);
+      if (need === undefined || need.users <= 0) continue;
+      this.#changed.delete(key);
+      if (!need.told) added.push(need.prefix);
+      need.told = true;
+    }
+    return added;
+  }
+
   /** Changes since the last call. What came and went between two calls is among the removed. */
   take(): { added: Prefix[]; removed: Prefix[] } {
     const added: Prefix[] = [];
@@ -127,11 +140,7 @@ export class CidrNeeds {
   }
 }
 
-/** The prefixes of a peer that must be identities of their own; a /0 is the world. */
-export function neededBy({ prefix, except }: Pick<CidrNode, "prefix" | "except">): Prefix[] {
-  return [prefix, ...except].filter(isNeeded);
-}
-
+/** A /0 is the world; every other prefix must be an identity of its own. */
 function isNeeded(prefix: Prefix): boolean {
   return prefix.length !== (isV4Prefix(prefix) ? 96 : 0);
 }

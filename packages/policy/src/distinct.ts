@@ -12,6 +12,8 @@ interface RowState {
   identity: number;
   /** One element a reason: a rule that reaches the row twice is in twice. */
   rules: RuleInfo[];
+  /** The highest ranking of them. */
+  winner: RuleInfo | undefined;
   committed: RuleInfo | undefined;
   dirty: boolean;
 }
@@ -80,11 +82,12 @@ export class DistinctRows implements PolicyRows {
     }
     let state = table.get(identity);
     if (state === undefined) {
-      state = { code, identity, rules: [], committed: undefined, dirty: false };
+      // As a literal the list has room for one: most rows have one reason.
+      state = { code, identity, rules: [info], winner: undefined, committed: undefined, dirty: false };
       table.set(identity, state);
-    }
-    if (state.rules.length === 0) this.#counted(state, 1);
-    state.rules.push(info);
+    } else state.rules.push(info);
+    if (state.rules.length === 1) this.#counted(state, 1);
+    if (state.winner === undefined || outranks(info, state.winner)) state.winner = info;
     this.#touch(state);
   }
 
@@ -94,6 +97,7 @@ export class DistinctRows implements PolicyRows {
     if (state === undefined || at < 0) return;
     state.rules.splice(at, 1);
     if (state.rules.length === 0) this.#counted(state, -1);
+    if (state.winner === info) state.winner = winnerOf(state.rules);
     this.#touch(state);
   }
 
@@ -118,7 +122,7 @@ export class DistinctRows implements PolicyRows {
 
   #commitRow(state: RowState, phases: Phases): void {
     state.dirty = false;
-    const winner = winnerOf(state.rules);
+    const { winner } = state;
     const before = state.committed;
     state.committed = winner;
     if (winner === undefined) this.#drop(state);
@@ -169,12 +173,16 @@ export class DistinctRows implements PolicyRows {
   }
 
   row(key: PolicyRowKey): PolicyRow | undefined {
-    const winner = winnerOf(this.reasons(key));
+    const winner = this.#state(key)?.winner;
     return winner && this.#row(winner);
   }
 
   reasons(key: PolicyRowKey): readonly RuleInfo[] {
-    return this.#tables.get(l4Code(key.direction, key))?.get(key.identity)?.rules ?? [];
+    return this.#state(key)?.rules ?? [];
+  }
+
+  #state(key: PolicyRowKey): RowState | undefined {
+    return this.#tables.get(l4Code(key.direction, key))?.get(key.identity);
   }
 
   head(direction: Direction, defaults: Defaults): PolicyHead {
@@ -183,8 +191,7 @@ export class DistinctRows implements PolicyRows {
 
   *rows(): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
     for (const [code, table] of this.#tables) {
-      for (const { identity, rules } of table.values()) {
-        const winner = winnerOf(rules);
+      for (const { identity, winner } of table.values()) {
         if (winner !== undefined)
           yield { key: rowKey(this.policyId, code, identity), row: this.#row(winner) };
       }

@@ -1,20 +1,33 @@
-import type { Distinct, Indexes } from "./compiled.ts";
+import { identityKey } from "@axoneme/identity";
+import type { CompiledSpec, Distinct, Indexes } from "./compiledtypes.ts";
 import type { PolicyEndpoint } from "./enginetypes.ts";
 import type { Grouping, Membership } from "./grouping.ts";
 import type { PolicyChange } from "./rows.ts";
+import { deltaText, isAfter } from "./specset.ts";
+import type { Subjects } from "./subjects.ts";
 
 interface EndpointState {
   endpoint: PolicyEndpoint;
+  /** Text of its labels; undefined while they are not looked at. */
+  labels: string | undefined;
   distinct: Distinct | undefined;
+  /** Specs that select it beside those of `distinct`. */
+  gained: Set<CompiledSpec>;
+  /** Specs of `distinct` that do not select it any more. */
+  lost: Set<CompiledSpec>;
   /** As last given out in a commit; undefined before the first. */
   policyId: number | undefined;
 }
 
-type Group = { membership: Membership; states: EndpointState[] };
+interface Group {
+  membership: Membership;
+  states: EndpointState[];
+}
 
 /** Local endpoints, and the distinct policies they share. */
 export class EndpointTable {
   readonly #indexes: Indexes;
+  readonly #subjects: Subjects;
   readonly #grouping: Grouping;
   readonly #touched: Set<Distinct>;
   readonly #endpoints = new Map<number, EndpointState>();
@@ -22,11 +35,18 @@ export class EndpointTable {
   readonly #byPolicyId = new Map<number, Distinct>();
   #nextPolicyId: number;
   /** Endpoints that may belong to another distinct policy now. */
-  readonly dirty = new Set<number>();
+  readonly #dirty = new Set<EndpointState>();
 
   /** @param touched collects the distinct policies whose rows or endpoints changed. */
-  constructor(indexes: Indexes, grouping: Grouping, touched: Set<Distinct>, firstPolicyId: number) {
+  constructor(
+    indexes: Indexes,
+    subjects: Subjects,
+    grouping: Grouping,
+    touched: Set<Distinct>,
+    firstPolicyId: number,
+  ) {
     this.#indexes = indexes;
+    this.#subjects = subjects;
     this.#grouping = grouping;
     this.#touched = touched;
     this.#nextPolicyId = firstPolicyId;
@@ -34,12 +54,17 @@ export class EndpointTable {
 
   /** Adds an endpoint, or updates it. */
   upsert(endpoint: PolicyEndpoint): void {
-    const { id, labels } = endpoint;
-    const old = this.#endpoints.get(id);
-    if (old !== undefined) this.#indexes.subjects.remove(id);
-    this.#indexes.subjects.add(id, labels);
-    this.#endpoints.set(id, { endpoint, distinct: old?.distinct, policyId: old?.policyId });
-    this.dirty.add(id);
+    const { id } = endpoint;
+    const labels = identityKey(endpoint.labels);
+    const state = this.#endpoints.get(id) ?? newState(endpoint);
+    this.#endpoints.set(id, state);
+    state.endpoint = endpoint;
+    this.#dirty.add(state);
+    if (state.labels === labels) return;
+    state.labels = labels;
+    const { gained, lost } = this.#subjects.place(id, endpoint.labels);
+    for (const spec of lost) this.lose(id, spec);
+    for (const spec of gained) this.gain(id, spec);
   }
 
   /** Removes an endpoint; false when it was not there. */
@@ -47,11 +72,32 @@ export class EndpointTable {
     const state = this.#endpoints.get(id);
     if (state === undefined) return false;
     this.#endpoints.delete(id);
-    this.dirty.delete(id);
-    this.#indexes.subjects.remove(id);
+    this.#dirty.delete(state);
+    this.#subjects.forget(id);
     state.distinct?.endpoints.delete(id);
     if (state.distinct !== undefined) this.#touched.add(state.distinct);
     return true;
+  }
+
+  /** A spec selects an endpoint from now on. */
+  gain(id: number, spec: CompiledSpec): void {
+    const state = this.#endpoints.get(id);
+    if (state === undefined) return;
+    if (!state.lost.delete(spec)) state.gained.add(spec);
+    this.#dirty.add(state);
+  }
+
+  /** A spec selects an endpoint no longer. */
+  lose(id: number, spec: CompiledSpec): void {
+    const state = this.#endpoints.get(id);
+    if (state === undefined) return;
+    if (!state.gained.delete(spec)) state.lost.add(spec);
+    this.#dirty.add(state);
+  }
+
+  /** Specs that select endpoints since the last commit. */
+  *gained(): Generator<CompiledSpec> {
+    for (const { gained } of this.#dirty) yield* gained;
   }
 
   /** The endpoint's distinct policy as of the last commit; 0 = nothing selects it. */
@@ -78,40 +124,50 @@ export class EndpointTable {
 
   /** Writes that remove a distinct policy nobody uses. */
   discard(distinct: Distinct): PolicyChange[] {
-    if (this.#distincts.get(distinct.key) === distinct) this.#distincts.delete(distinct.key);
+    this.#unkey(distinct);
     this.#byPolicyId.delete(distinct.rows.policyId);
     this.#grouping.discard(distinct);
     return distinct.rows.removal();
   }
 
+  #unkey(distinct: Distinct): void {
+    if (this.#distincts.get(distinct.key) === distinct) this.#distincts.delete(distinct.key);
+  }
+
   /** Puts every dirty endpoint where it belongs now; returns the endpoints' new assignments. */
-  regroup(membershipOf: (endpoint: PolicyEndpoint) => Membership): PolicyChange[] {
-    const leaving = this.#leaving(membershipOf);
-    this.dirty.clear();
+  regroup(): PolicyChange[] {
+    const leaving = this.#leaving();
+    this.#dirty.clear();
     const flips: PolicyChange[] = [];
     for (const [from, groups] of leaving) {
       // Decided before anybody moves: a policy that some endpoints leave must not change under them.
       const together = groups.size === 1 ? from?.endpoints.size : undefined;
       for (const group of groups.values()) {
         this.#move(from, group, group.states.length === together);
-        for (const state of group.states) flips.push(...this.#flip(state));
+        for (const state of group.states) flips.push(...this.#settle(state));
       }
     }
     return flips;
   }
 
-  #leaving(
-    membershipOf: (endpoint: PolicyEndpoint) => Membership,
-  ): Map<Distinct | undefined, Map<string, Group>> {
+  /** Dirty endpoints by where they are and what they become. */
+  #leaving(): Map<Distinct | undefined, Map<string, Group>> {
     const leaving = new Map<Distinct | undefined, Map<string, Group>>();
-    for (const id of this.dirty) {
-      const state = this.#endpoints.get(id);
-      if (state === undefined) continue;
-      const membership = membershipOf(state.endpoint);
-      const groups = leaving.get(state.distinct) ?? new Map<string, Group>();
-      leaving.set(state.distinct, groups);
-      const group = groups.get(membership.key) ?? { membership, states: [] };
-      groups.set(membership.key, group);
+    for (const state of this.#dirty) {
+      const { endpoint, distinct, gained, lost } = state;
+      this.#indexes.effort.placements++;
+      const groups = leaving.get(distinct) ?? new Map<string, Group>();
+      leaving.set(distinct, groups);
+      const init = endpoint.labels["reserved:init"] !== undefined;
+      const membership = this.#grouping.membership(
+        distinct,
+        { gained, lost },
+        init,
+        endpoint.namedPorts ?? [],
+      );
+      const text = `${deltaText(membership)}|${membership.key}`;
+      const group = groups.get(text) ?? { membership, states: [] };
+      groups.set(text, group);
       group.states.push(state);
     }
     return leaving;
@@ -119,15 +175,16 @@ export class EndpointTable {
 
   /** `together`: these are all endpoints of `from`, so that it can be changed in place. */
   #move(from: Distinct | undefined, { membership: to, states }: Group, together: boolean): void {
-    if (from !== undefined && together && this.#evolves(from, to)) {
-      this.#distincts.delete(from.key);
+    if ((from?.key ?? "") === to.key && to.gained.size + to.lost.size === 0) return;
+    const known = this.#known(from, to);
+    if (from !== undefined && together && known === undefined && this.#evolves(from, to)) {
+      this.#unkey(from);
       this.#grouping.evolve(from, to);
       this.#distincts.set(from.key, from);
       this.#touched.add(from);
       return;
     }
-    if (from !== undefined && from.key === to.key) return;
-    const target = to.key === "" ? undefined : this.#distinctFor(to);
+    const target = to.key === "" ? undefined : (known ?? this.#create(from, to));
     for (const state of states) {
       from?.endpoints.delete(state.endpoint.id);
       target?.endpoints.add(state.endpoint.id);
@@ -136,25 +193,42 @@ export class EndpointTable {
     if (from !== undefined) this.#touched.add(from);
   }
 
-  #flip(state: EndpointState): PolicyChange[] {
+  /** An endpoint is where it belongs. */
+  #settle(state: EndpointState): PolicyChange[] {
+    state.gained = new Set();
+    state.lost = new Set();
     const policyId = state.distinct?.rows.policyId ?? 0;
     if (policyId === state.policyId) return [];
     state.policyId = policyId;
     return [{ op: "setEndpoint", endpointId: state.endpoint.id, policyId }];
   }
 
-  #evolves(from: Distinct, to: Membership): boolean {
-    if (from.key === to.key || to.key === "") return false;
-    return !this.#distincts.has(to.key) && this.#grouping.canEvolve(from, to);
+  /** The distinct policy of a membership, when there is one. */
+  #known(from: Distinct | undefined, to: Membership): Distinct | undefined {
+    const known = this.#distincts.get(to.key);
+    return known !== undefined && isAfter(known.specs, from?.specs ?? new Set(), to) ? known : undefined;
   }
 
-  #distinctFor(membership: Membership): Distinct {
-    const known = this.#distincts.get(membership.key);
-    if (known !== undefined) return known;
-    const distinct = this.#grouping.create(this.#nextPolicyId++, membership);
+  #evolves(from: Distinct, to: Membership): boolean {
+    return to.key !== "" && this.#grouping.canEvolve(from, to);
+  }
+
+  #create(from: Distinct | undefined, to: Membership): Distinct {
+    const distinct = this.#grouping.create(this.#nextPolicyId++, from, to);
     this.#distincts.set(distinct.key, distinct);
     this.#byPolicyId.set(distinct.rows.policyId, distinct);
     this.#touched.add(distinct);
     return distinct;
   }
+}
+
+function newState(endpoint: PolicyEndpoint): EndpointState {
+  return {
+    endpoint,
+    labels: undefined,
+    distinct: undefined,
+    gained: new Set(),
+    lost: new Set(),
+    policyId: undefined,
+  };
 }

@@ -1,13 +1,16 @@
 import type { Prefix } from "@axoneme/base";
 import { type Labels, reserved, reservedIdentities } from "@axoneme/identity";
+import { ActiveSpecs } from "./activespecs.ts";
 import { Catalog } from "./catalog.ts";
 import { CidrIndex } from "./cidrindex.ts";
-import type { Distinct, Indexes } from "./compiled.ts";
+import type { Distinct, Indexes } from "./compiledtypes.ts";
+import { Contributor } from "./contribute.ts";
 import { DnsRuleTable } from "./dnsrules.ts";
+import { type Effort, noEffort } from "./effort.ts";
 import { EndpointTable } from "./endpointtable.ts";
 import type { FlowQuery, PolicyCommit, PolicyEndpoint, PolicyEngineOptions } from "./enginetypes.ts";
 import { evaluateFlow, type FlowVerdict } from "./flowverdict.ts";
-import { builtins, type Enforcement, Grouping, type Membership, membershipOf } from "./grouping.ts";
+import { builtins, type Enforcement, Grouping } from "./grouping.ts";
 import { IdentityTable } from "./identitytable.ts";
 import { LabelIndex } from "./labelindex.ts";
 import { PeerLinks } from "./peerlinks.ts";
@@ -35,23 +38,27 @@ import {
 } from "./rows.ts";
 import { Direction, type Policy, type PolicyRef, Verdict } from "./rule.ts";
 import { type RuleInfo, RuleTable } from "./ruletable.ts";
+import { Subjects } from "./subjects.ts";
 
 /**
  * Network policy, compiled to the rows of the datapath and kept so with work in proportion to each change.
  * Feed it policies, identities, endpoints and named ports in any order; `commit()` yields the writes. Pure.
  *
- * To keep order with the ipcache: before `upsertPolicy`, take an identity for each of `missingCidrs(policy)`, add
- * it, commit and write, put it into the ipcache, and only then add the policy. After a commit with
+ * To keep order with the ipcache: call `prepare()` after changes. When it names prefixes, take an identity for each,
+ * add it, `commitRows()` and write, put it into the ipcache, and only then `commit()`. After a commit with
  * `cidrs.removed`: take the prefix out of the ipcache first, then `deleteIdentity`. Likewise for pods: add and
  * commit an identity before an endpoint or the ipcache carries it, delete it after none does any more.
+ *
+ * Only policies that select a local endpoint are compiled; of the others it is known whom they select.
  */
 export class PolicyEngine implements RowSource {
   readonly #enforcement: Enforcement;
   readonly #indexes: Indexes;
-  readonly #grouping: Grouping;
   readonly #ports = new PeerPorts();
   readonly #touched = new Set<Distinct>();
   readonly #links: PeerLinks;
+  readonly #active: ActiveSpecs;
+  readonly #grouping: Grouping;
   /** The sets of DNS rules that rows name. */
   readonly dnsRules = new DnsRuleTable();
   readonly #identities: IdentityTable;
@@ -61,17 +68,21 @@ export class PolicyEngine implements RowSource {
   constructor(options: PolicyEngineOptions = {}) {
     this.#enforcement = options.enforcement ?? "default";
     const rules = new RuleTable(options.firstRuleId ?? 1);
+    const effort = noEffort();
     const { dnsRules } = this;
     this.#indexes = {
-      subjects: new LabelIndex(),
-      peers: new LabelIndex(),
+      subjects: new LabelIndex(effort),
+      peers: new LabelIndex(effort),
       cidrs: new CidrIndex(),
       rules,
-      groups: new Catalog(),
-      services: new Catalog(),
+      groups: new Catalog(effort),
+      services: new Catalog(effort),
+      effort,
     };
-    this.#links = new PeerLinks(this.#indexes, this.#ports, this.#touched);
-    this.#grouping = new Grouping(this.#ports, builtins(rules), {
+    const contributor = new Contributor(this.#ports, effort);
+    this.#links = new PeerLinks(this.#indexes, contributor, this.#touched);
+    this.#active = new ActiveSpecs(this.#indexes, this.#links);
+    this.#grouping = new Grouping(contributor, this.#active, builtins(rules), {
       enforcement: this.#enforcement,
       allowLocalhost: (options.allowLocalhost ?? "auto") === "auto",
       hostIdentity: reserved.host,
@@ -80,13 +91,16 @@ export class PolicyEngine implements RowSource {
     });
     const families = options.families ?? { ipv4: true, ipv6: true };
     this.#identities = new IdentityTable(this.#indexes, this.#links, families);
+    const subjects = new Subjects(this.#indexes.subjects);
+    const { firstPolicyId = 1 } = options;
     this.#endpoints = new EndpointTable(
       this.#indexes,
+      subjects,
       this.#grouping,
       this.#touched,
-      options.firstPolicyId ?? 1,
+      firstPolicyId,
     );
-    this.#policies = new PolicyTable(this.#indexes, this.#links, this.#endpoints.dirty);
+    this.#policies = new PolicyTable(this.#indexes, subjects, this.#endpoints);
     for (const { id, labels } of reservedIdentities()) this.addIdentity(id, labels);
   }
 
@@ -107,12 +121,7 @@ export class PolicyEngine implements RowSource {
     return this.#policies.all();
   }
 
-  /** Prefixes the policy needs identities for, that have none yet. */
-  missingCidrs(policy: Policy): Prefix[] {
-    return this.#policies.cidrsOf(policy).filter((prefix) => !this.#identities.hasPrefix(prefix));
-  }
-
-  /** Every prefix that policies in force need an identity for. */
+  /** Every prefix that policies of local endpoints need an identity for. */
   neededCidrs(): Prefix[] {
     return [...this.#links.needs.all()];
   }
@@ -129,7 +138,7 @@ export class PolicyEngine implements RowSource {
     this.#links.turn(this.#indexes.groups.delete(name));
   }
 
-  /** Whether a rule names Services: only then they have to be told. */
+  /** Whether a rule of a local endpoint names Services: only then they have to be told. */
   get namesServices(): boolean {
     return this.#indexes.services.isNamed;
   }
@@ -211,30 +220,52 @@ export class PolicyEngine implements RowSource {
     return [...ids].sort((a, b) => a - b);
   }
 
-  #membership({ id, labels, namedPorts }: PolicyEndpoint): Membership {
-    return membershipOf(this.#policies.specsFor(id), labels, namedPorts ?? [], this.#enforcement);
+  // --- commit -----------------------------------------------------------------------------------------------
+
+  /**
+   * Looks up what the next commit will bring into force. Returns the prefixes that it names and that have no identity
+   * yet; `commit` names them among the added if they are not asked for here.
+   */
+  prepare(): Prefix[] {
+    if (this.#enforcement === "never") return [];
+    for (const spec of this.#endpoints.gained()) this.#active.need(spec);
+    return this.#withoutIdentity(this.#links.needs.takeAdded());
   }
 
-  // --- commit -----------------------------------------------------------------------------------------------
+  /** The writes for changed identities and named objects alone: each endpoint keeps the rules it has. */
+  commitRows(): Omit<PolicyCommit, "cidrs"> {
+    return { changes: this.#rowChanges(), dns: this.dnsRules.take() };
+  }
+
+  #rowChanges(): PolicyChange[] {
+    const phases = emptyPhases();
+    for (const distinct of this.#touched) {
+      // Those without endpoints go with the next commit.
+      if (distinct.endpoints.size === 0) continue;
+      distinct.rows.commit(this.#grouping.defaults(distinct), phases);
+      this.#touched.delete(distinct);
+    }
+    return Object.values(phases).flat() as PolicyChange[];
+  }
 
   /** The writes that bring the maps from the last commit to what is known now. */
   commit(): PolicyCommit {
-    const flips = this.#endpoints.regroup((endpoint) => this.#membership(endpoint));
-    const phases = emptyPhases();
-    const removals: PolicyChange[] = [];
-    for (const distinct of this.#touched) {
-      if (distinct.endpoints.size > 0) distinct.rows.commit(this.#grouping.defaults(distinct), phases);
-      else removals.push(...this.#endpoints.discard(distinct));
-    }
+    const flips = this.#endpoints.regroup();
+    const changes = this.#rowChanges();
+    const removals = [...this.#touched].flatMap((distinct) => this.#endpoints.discard(distinct));
     this.#touched.clear();
+    this.#active.rest();
     this.#policies.dropRetired();
-    const changes = [...Object.values(phases), flips, removals].flat() as PolicyChange[];
     const { added, removed } = this.#links.needs.take();
     return {
-      changes,
-      cidrs: { added: added.filter((prefix) => !this.#identities.hasPrefix(prefix)), removed },
+      changes: [...changes, ...flips, ...removals],
+      cidrs: { added: this.#withoutIdentity(added), removed },
       dns: this.dnsRules.take(),
     };
+  }
+
+  #withoutIdentity(prefixes: readonly Prefix[]): Prefix[] {
+    return prefixes.filter((prefix) => !this.#identities.hasPrefix(prefix));
   }
 
   /**
@@ -256,6 +287,11 @@ export class PolicyEngine implements RowSource {
       }
     }
     return [...denies, ...allows, ...heads, ...this.#endpoints.assignments()];
+  }
+
+  /** What has been done so far. */
+  get effort(): Readonly<Effort> {
+    return { ...this.#indexes.effort };
   }
 
   // --- questions --------------------------------------------------------------------------------------------

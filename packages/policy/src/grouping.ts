@@ -1,26 +1,29 @@
-import type { Labels } from "@axoneme/identity";
-import { type CompiledSpec, contributeRule, type Distinct } from "./compiled.ts";
+import type { ActiveSpecs } from "./activespecs.ts";
+import type { CompiledSpec, Distinct } from "./compiledtypes.ts";
+import type { Contributor } from "./contribute.ts";
+import { denyJoined, denyLeft, firstDeny, noDenies } from "./denies.ts";
 import { type Defaults, DistinctRows } from "./distinct.ts";
 import type { DnsRuleTable } from "./dnsrules.ts";
 import { type Default, isLayered } from "./judge.ts";
 import { anyL4, l4Code } from "./l4.ts";
 import { LayeredRows } from "./layered.ts";
-import { type ContainerPort, namedKey, type PeerPorts } from "./peerports.ts";
+import { type ContainerPort, namedKey } from "./peerports.ts";
 import { Direction, type PolicyRef, precedence, TIER_NORMAL, Verdict } from "./rule.ts";
 import type { RuleInfo, RuleTable } from "./ruletable.ts";
+import { NO_SPECS, type SpecDelta, type SpecSum, sumAfter } from "./specset.ts";
 
 /** When endpoints are default deny: when a policy says so, always, or never. */
 export type Enforcement = "default" | "always" | "never";
 
-/** What decides to which distinct policy an endpoint belongs. */
-export interface Membership {
+/** What decides to which distinct policy an endpoint belongs: the one it has, and what is different. */
+export interface Membership extends SpecDelta {
+  readonly sum: SpecSum;
+  readonly resolution: ReadonlyMap<string, readonly number[]>;
+  readonly init: boolean;
+  /** How many specs know tiers, Pass, trial or DNS rules. */
+  readonly layered: number;
   /** Equal for equal memberships; empty = no policy. */
-  key: string;
-  specs: readonly CompiledSpec[];
-  resolution: ReadonlyMap<string, readonly number[]>;
-  init: boolean;
-  /** Tiers, Pass, policies on trial or DNS rules are involved. */
-  layered: boolean;
+  readonly key: string;
 }
 
 /** Rules the engine adds by itself. */
@@ -44,84 +47,75 @@ export function builtins(rules: RuleTable): Builtins {
   };
 }
 
-/** The membership of an endpoint that these specs select. */
-export function membershipOf(
-  specs: Iterable<CompiledSpec>,
-  labels: Labels,
-  ports: readonly ContainerPort[],
-  enforcement: Enforcement,
-): Membership {
-  const none: Membership = { key: "", specs: [], resolution: new Map(), init: false, layered: false };
-  if (enforcement === "never") return none;
-  const sorted = [...specs].sort((a, b) => a.id - b.id);
-  const init = labels["reserved:init"] !== undefined;
-  if (sorted.length === 0 && !init && enforcement !== "always") return none;
-  const resolution = resolve(sorted, ports);
-  const names = [...resolution].map(([name, numbers]) => `${name}=${numbers.join(",")}`).sort();
-  const key = `${init ? "init" : ""}|${sorted.map(({ id }) => id).join()}|${names.join(";")}`;
-  return { key, specs: sorted, resolution, init, layered: sorted.some(({ spec }) => isLayered(spec)) };
-}
-
-function resolve(specs: readonly CompiledSpec[], ports: readonly ContainerPort[]): Map<string, number[]> {
-  const resolution = new Map<string, number[]>();
-  for (const spec of specs) for (const name of spec.ingressNames) resolution.set(name, []);
-  if (resolution.size === 0) return resolution;
-  for (const port of ports) resolution.get(namedKey(port))?.push(port.port);
-  for (const numbers of resolution.values()) numbers.sort((a, b) => a - b);
-  return resolution;
-}
-
 const LOCALHOST_CODE = l4Code(Direction.INGRESS, anyL4);
+const UNRESOLVED: ReadonlyMap<string, readonly number[]> = new Map();
+
+/** What a grouping is told. */
+export interface GroupingOptions {
+  enforcement: Enforcement;
+  allowLocalhost: boolean;
+  hostIdentity: number;
+  audit: boolean;
+  dns: DnsRuleTable;
+}
 
 /** Makes distinct policies and changes them in place. */
 export class Grouping {
-  readonly #ports: PeerPorts;
+  readonly #contributor: Contributor;
+  readonly #active: ActiveSpecs;
   readonly #builtins: Builtins;
-  readonly #options: {
-    enforcement: Enforcement;
-    allowLocalhost: boolean;
-    hostIdentity: number;
-    audit: boolean;
-    dns: DnsRuleTable;
-  };
+  readonly #options: GroupingOptions;
 
-  constructor(
-    ports: PeerPorts,
-    own: Builtins,
-    options: {
-      enforcement: Enforcement;
-      allowLocalhost: boolean;
-      hostIdentity: number;
-      audit: boolean;
-      dns: DnsRuleTable;
-    },
-  ) {
-    this.#ports = ports;
+  constructor(contributor: Contributor, active: ActiveSpecs, own: Builtins, options: GroupingOptions) {
+    this.#contributor = contributor;
+    this.#active = active;
     this.#builtins = own;
     this.#options = options;
   }
 
+  /** The membership of an endpoint with these ports after a change of the specs that select it. */
+  membership(
+    from: Distinct | undefined,
+    delta: SpecDelta,
+    init: boolean,
+    ports: readonly ContainerPort[],
+  ): Membership {
+    const { enforcement } = this.#options;
+    const { gained, lost } = delta;
+    const sum = sumAfter(from?.sum ?? NO_SPECS, delta);
+    const resolution = resolve(namesAfter(from, delta), ports);
+    const layered = (from?.layered ?? 0) + count(gained, isLayeredSpec) - count(lost, isLayeredSpec);
+    const none = enforcement === "never" || (sum.size === 0 && !init && enforcement !== "always");
+    const key = none ? "" : keyOf(sum, init, resolution);
+    return { gained, lost, sum, resolution, init, layered, key };
+  }
+
   /** A new distinct policy with all its rows, and no endpoint yet. */
-  create(policyId: number, membership: Membership): Distinct {
-    const { audit } = this.#options;
-    const { layered } = membership;
+  create(policyId: number, from: Distinct | undefined, membership: Membership): Distinct {
+    const { audit, dns } = this.#options;
+    const { gained, lost, layered, init, key, sum, resolution } = membership;
     const distinct: Distinct = {
-      key: membership.key,
-      rows: layered ? new LayeredRows(policyId, audit, this.#options.dns) : new DistinctRows(policyId, audit),
-      layered,
+      key,
+      sum: NO_SPECS,
+      rows: layered > 0 ? new LayeredRows(policyId, audit, dns) : new DistinctRows(policyId, audit),
+      layered: 0,
       specs: new Set(),
       endpoints: new Set(),
-      resolution: membership.resolution,
-      init: membership.init,
+      names: new Map(),
+      resolution,
+      init,
       localhost: false,
+      ingressDenies: 0,
+      firstDenies: noDenies(),
     };
-    this.evolve(distinct, membership);
+    const kept = [...(from?.specs ?? [])].filter((spec) => !lost.has(spec));
+    this.evolve(distinct, { ...membership, sum, gained: new Set([...kept, ...gained]), lost: new Set() });
     return distinct;
   }
 
   /** Whether `evolve` may turn one into the other: names that stay in use must mean the same ports. */
   canEvolve(distinct: Distinct, to: Membership): boolean {
-    if (distinct.init !== to.init || distinct.layered !== to.layered) return false;
+    if (distinct.init !== to.init || distinct.layered > 0 !== to.layered > 0) return false;
     for (const [name, ports] of distinct.resolution) {
       const next = to.resolution.get(name);
       if (next !== undefined && next.join() !== ports.join()) return false;
@@ -130,30 +124,42 @@ export class Grouping {
   }
 
   /** Takes out the specs that no longer apply and adds those that newly do. */
-  evolve(distinct: Distinct, to: Membership): void {
-    const wanted = new Set(to.specs);
-    for (const spec of [...distinct.specs]) if (!wanted.has(spec)) this.#detach(distinct, spec);
-    distinct.key = to.key;
-    distinct.resolution = to.resolution;
-    for (const spec of to.specs) {
-      if (distinct.specs.has(spec)) continue;
-      distinct.specs.add(spec);
-      spec.distincts.add(distinct);
-      for (const rule of spec.rules) contributeRule(rule, distinct, this.#ports, 1);
-    }
+  evolve(distinct: Distinct, { lost, gained, key, sum, resolution }: Membership): void {
+    for (const spec of lost) this.#detach(distinct, spec);
+    distinct.key = key;
+    distinct.sum = sum;
+    distinct.resolution = resolution;
+    for (const spec of gained) this.#attach(distinct, spec);
     this.#placeLocalhost(distinct);
   }
 
+  #attach(distinct: Distinct, spec: CompiledSpec): void {
+    this.#active.need(spec);
+    distinct.specs.add(spec);
+    spec.distincts.add(distinct);
+    this.#counted(distinct, spec, 1);
+    denyJoined(distinct, spec);
+    for (const rule of spec.rules) this.#contributor.rule(rule, distinct, 1);
+  }
+
   #detach(distinct: Distinct, spec: CompiledSpec): void {
-    for (const rule of spec.rules) contributeRule(rule, distinct, this.#ports, -1);
+    for (const rule of spec.rules) this.#contributor.rule(rule, distinct, -1);
     distinct.specs.delete(spec);
     spec.distincts.delete(distinct);
+    this.#counted(distinct, spec, -1);
+    denyLeft(distinct, spec);
+    this.#active.leave(spec);
+  }
+
+  #counted(distinct: Distinct, spec: CompiledSpec, by: 1 | -1): void {
+    if (isLayeredSpec(spec)) distinct.layered += by;
+    if (spec.deny[0] !== undefined) distinct.ingressDenies += by;
+    for (const name of spec.ingressNames) countName(distinct.names, name, by);
   }
 
   /** The node may always reach its pods (probes), unless told otherwise: a row where ingress is enforced. */
   #placeLocalhost(distinct: Distinct): void {
-    const wanted =
-      this.#options.allowLocalhost && [...distinct.specs].some(({ deny }) => deny[0] !== undefined);
+    const wanted = this.#options.allowLocalhost && distinct.ingressDenies > 0;
     if (wanted === distinct.localhost) return;
     distinct.localhost = wanted;
     const { hostIdentity } = this.#options;
@@ -167,7 +173,7 @@ export class Grouping {
   }
 
   #default(distinct: Distinct, direction: 0 | 1): Default {
-    const { audited, enforced } = firstOf(distinct, direction);
+    const { audited, enforced } = firstDeny(distinct, direction);
     const { init, always } = this.#builtins;
     const builtin = distinct.init ? init : this.#options.enforcement === "always" ? always : undefined;
     return { enforced: enforced ?? builtin, audited };
@@ -175,21 +181,48 @@ export class Grouping {
 
   /** Unlinks a distinct policy nobody uses from its specs. */
   discard(distinct: Distinct): void {
-    for (const spec of distinct.specs) spec.distincts.delete(distinct);
+    for (const spec of distinct.specs) {
+      spec.distincts.delete(distinct);
+      this.#active.leave(spec);
+    }
   }
 }
 
-function firstOf({ specs }: Distinct, direction: 0 | 1): Default {
-  const first: { enforced: RuleInfo | undefined; audited: RuleInfo | undefined } = {
-    enforced: undefined,
-    audited: undefined,
-  };
-  for (const { deny } of specs) {
-    const info = deny[direction];
-    if (info === undefined) continue;
-    const kind = info.audited ? "audited" : "enforced";
-    const other = first[kind];
-    if (other === undefined || info.name < other.name) first[kind] = info;
-  }
-  return first;
+function isLayeredSpec({ spec }: CompiledSpec): boolean {
+  return isLayered(spec);
+}
+
+function count(specs: Iterable<CompiledSpec>, holds: (spec: CompiledSpec) => boolean): number {
+  let number = 0;
+  for (const spec of specs) if (holds(spec)) number++;
+  return number;
+}
+
+function countName(names: Map<string, number>, name: string, by: 1 | -1): void {
+  const users = (names.get(name) ?? 0) + by;
+  if (users > 0) names.set(name, users);
+  else names.delete(name);
+}
+
+function namesAfter(from: Distinct | undefined, { gained, lost }: SpecDelta): ReadonlyMap<string, number> {
+  const names = new Map(from?.names);
+  for (const spec of lost) for (const name of spec.ingressNames) countName(names, name, -1);
+  for (const spec of gained) for (const name of spec.ingressNames) countName(names, name, 1);
+  return names;
+}
+
+function resolve(
+  names: ReadonlyMap<string, number>,
+  ports: readonly ContainerPort[],
+): Membership["resolution"] {
+  if (names.size === 0) return UNRESOLVED;
+  const resolution = new Map<string, number[]>([...names.keys()].map((name) => [name, []]));
+  for (const port of ports) resolution.get(namedKey(port))?.push(port.port);
+  for (const numbers of resolution.values()) numbers.sort((a, b) => a - b);
+  return resolution;
+}
+
+function keyOf({ a, b, size }: SpecSum, init: boolean, resolution: Membership["resolution"]): string {
+  const names = [...resolution].map(([name, numbers]) => `${name}=${numbers.join(",")}`).sort();
+  return `${init ? "init" : ""}|${size}.${a}.${b}|${names.join(";")}`;
 }

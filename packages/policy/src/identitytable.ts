@@ -1,6 +1,6 @@
 import { type Prefix, parsePrefix, prefixKey } from "@axoneme/base";
 import { identityKey, type Labels, reserved } from "@axoneme/identity";
-import type { Indexes, PeerNode } from "./compiled.ts";
+import type { Indexes, PeerNode } from "./compiledtypes.ts";
 import type { PeerLinks } from "./peerlinks.ts";
 
 const WORLD4 = parsePrefix("0.0.0.0/0");

@@ -1,5 +1,6 @@
 import type { Labels } from "@axoneme/identity";
 import { file, unfile } from "./buckets.ts";
+import type { Effort } from "./effort.ts";
 import {
   type LabelMap,
   labelMap,
@@ -30,11 +31,16 @@ interface Item {
  * of its labels, adding a selector tries only items that have one of its labels.
  */
 export class LabelIndex {
+  readonly #effort: Effort;
   readonly #items = new Map<number, Item>();
   readonly #itemsByTerm = new Map<string, Set<number>>();
   readonly #nodes = new Map<string, SelectorNode>();
   readonly #nodesByTerm = new Map<string, Set<SelectorNode>>();
   readonly #unanchored = new Set<SelectorNode>();
+
+  constructor(effort: Effort) {
+    this.#effort = effort;
+  }
 
   /** The node of a selector, made when new; counts a user. */
   acquire(selector: Selector): SelectorNode {
@@ -96,7 +102,9 @@ export class LabelIndex {
   }
 
   #link(node: SelectorNode, id: number, item: Item | undefined): void {
-    if (item === undefined || item.nodes.has(node) || !selects(node.selector, item.labels)) return;
+    if (item === undefined || item.nodes.has(node)) return;
+    this.#effort.trials++;
+    if (!selects(node.selector, item.labels)) return;
     item.nodes.add(node);
     node.items.add(id);
   }

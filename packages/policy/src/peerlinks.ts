@@ -1,27 +1,23 @@
 import { file, unfile } from "./buckets.ts";
 import type { PeerRef, PeerTurn } from "./catalog.ts";
 import { CidrNeeds } from "./cidrindex.ts";
+import { addPeer, releaseNode, removePeer } from "./compiled.ts";
 import {
-  addPeer,
   type CompiledRule,
-  contribute,
-  contributePeer,
   type Distinct,
   type Indexes,
   isCidrNode,
   type PeerNode,
-  reachCount,
-  releaseNode,
-  removePeer,
-} from "./compiled.ts";
+} from "./compiledtypes.ts";
+import { type Contributor, reachCount } from "./contribute.ts";
 import { l4Code, onePort } from "./l4.ts";
-import { namedKey, type PeerPortChange, type PeerPorts } from "./peerports.ts";
+import { namedKey, type PeerPortChange } from "./peerports.ts";
 import { type ConcretePeer, Direction } from "./rule.ts";
 
 /** Which rules name which peers: what a change of an identity or of a named object has to touch. */
 export class PeerLinks {
   readonly #indexes: Indexes;
-  readonly #ports: PeerPorts;
+  readonly #contributor: Contributor;
   readonly #touched: Set<Distinct>;
   readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
   readonly #rulesByRef = new Map<PeerRef, Set<CompiledRule>>();
@@ -30,13 +26,13 @@ export class PeerLinks {
   readonly needs = new CidrNeeds();
 
   /** @param touched collects the distinct policies whose rows changed. */
-  constructor(indexes: Indexes, ports: PeerPorts, touched: Set<Distinct>) {
+  constructor(indexes: Indexes, contributor: Contributor, touched: Set<Distinct>) {
     this.#indexes = indexes;
-    this.#ports = ports;
+    this.#contributor = contributor;
     this.#touched = touched;
   }
 
-  /** A rule comes into force. */
+  /** A rule comes into force: from now on it follows its peers. */
   install(rule: CompiledRule): void {
     for (const node of rule.nodes.keys()) this.#link(rule, node);
     for (const ref of rule.refs) {
@@ -47,18 +43,13 @@ export class PeerLinks {
     for (const port of rule.named) file(this.#rulesByName, namedKey(port), rule);
   }
 
-  /** A rule goes out of force: from here on it reaches what it reaches now, until it is dropped. */
-  retire(rule: CompiledRule): void {
-    for (const node of rule.nodes.keys()) if (isCidrNode(node)) this.needs.countNode(node, -1);
+  /** A rule is out of force: nothing it contributed is left. */
+  remove(rule: CompiledRule): void {
+    for (const node of rule.nodes.keys()) this.#unlink(rule, node);
     for (const ref of rule.refs) {
       unfile(this.#rulesByRef, ref, rule);
       this.needs.count(ref.except, -1);
     }
-  }
-
-  /** Forgets a retired rule. */
-  drop(rule: CompiledRule): void {
-    for (const node of rule.nodes.keys()) unfile(this.#rulesByPeer, node, rule);
     for (const port of rule.named) unfile(this.#rulesByName, namedKey(port), rule);
   }
 
@@ -87,7 +78,7 @@ export class PeerLinks {
       for (const rule of this.#rulesByName.get(named) ?? []) {
         const times = reachCount(rule, identity);
         for (const distinct of rule.spec.distincts) {
-          for (let i = 0; i < times; i++) contribute(rule, distinct, code, identity, by);
+          for (let i = 0; i < times; i++) this.#contributor.row(rule, distinct, code, identity, by);
           if (times > 0) this.#touched.add(distinct);
         }
       }
@@ -105,8 +96,7 @@ export class PeerLinks {
     const node = removePeer(rule, peer, this.#indexes);
     if (node === undefined) return;
     this.#contribute(rule, node.items, -1);
-    unfile(this.#rulesByPeer, node, rule);
-    if (isCidrNode(node)) this.needs.countNode(node, -1);
+    this.#unlink(rule, node);
     releaseNode(node, this.#indexes);
   }
 
@@ -115,12 +105,15 @@ export class PeerLinks {
     if (isCidrNode(node)) this.needs.countNode(node, 1);
   }
 
+  #unlink(rule: CompiledRule, node: PeerNode): void {
+    unfile(this.#rulesByPeer, node, rule);
+    if (isCidrNode(node)) this.needs.countNode(node, -1);
+  }
+
   #contribute(rule: CompiledRule, identities: Iterable<number>, by: 1 | -1): void {
-    for (const identity of identities) {
-      for (const distinct of rule.spec.distincts) {
-        contributePeer(rule, distinct, identity, this.#ports, by);
-        this.#touched.add(distinct);
-      }
+    for (const distinct of rule.spec.distincts) {
+      this.#contributor.peers(rule, distinct, identities, by);
+      this.#touched.add(distinct);
     }
   }
 }

@@ -239,12 +239,35 @@ describe("CIDRs", () => {
 
   it("are asked for, exceptions included, a /0 not", () => {
     const engine = new PolicyEngine();
-    expect(engine.missingCidrs(parse(policy))).toEqual([parsePrefix("10.0.0.0/8")]);
     engine.upsertPolicy(parse(policy));
+    expect(engine.commit().cidrs).toEqual({ added: [], removed: [] }); // it selects nobody here
+    engine.upsertEndpoint({ id: 1, identity: 300, labels: { "k8s:io.kubernetes.pod.namespace": "red" } });
     expect(engine.commit().cidrs).toEqual({ added: [parsePrefix("10.0.0.0/8")], removed: [] });
     expect(engine.neededCidrs()).toEqual([parsePrefix("10.0.0.0/8")]);
     engine.deletePolicy(parse(policy).ref);
     expect(engine.commit().cidrs).toEqual({ added: [], removed: [parsePrefix("10.0.0.0/8")] });
+  });
+
+  it("are told before they are needed, and once", () => {
+    const engine = new PolicyEngine();
+    engine.upsertEndpoint({ id: 1, identity: 300, labels: { "k8s:io.kubernetes.pod.namespace": "red" } });
+    engine.commit();
+    engine.upsertPolicy(parse(policy));
+    expect(engine.prepare()).toEqual([parsePrefix("10.0.0.0/8")]);
+    expect(engine.prepare()).toEqual([]);
+    engine.addIdentity(900, {}, parsePrefix("10.0.0.0/8"));
+    expect(engine.commitRows().changes).toEqual([]); // nothing of the new policy
+    expect(engine.commit().cidrs).toEqual({ added: [], removed: [] });
+  });
+
+  it("that were told and are not needed after all are given back", () => {
+    const engine = new PolicyEngine();
+    engine.upsertEndpoint({ id: 1, identity: 300, labels: { "k8s:io.kubernetes.pod.namespace": "red" } });
+    engine.upsertPolicy(parse(policy));
+    expect(engine.prepare().length).toBe(1);
+    engine.deletePolicy(parse(policy).ref);
+    expect(engine.commit().cidrs).toEqual({ added: [], removed: [parsePrefix("10.0.0.0/8")] });
+    expect(engine.neededCidrs()).toEqual([]);
   });
 
   it("0.0.0.0/0 is all of the IPv4 world and none of IPv6, of the nodes or of the pods", () => {

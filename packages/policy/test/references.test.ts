@@ -20,7 +20,9 @@ describe("CIDR groups", () => {
 
   it("cannot pass for another group by a label", () => {
     const engine = new PolicyEngine();
+    engine.upsertEndpoint({ id: 1, identity: 300, labels: { "k8s:io.kubernetes.pod.namespace": "red" } });
     engine.upsertPolicy(policy("p", "office"));
+    engine.commit();
     const label = { "io.cilium.policy.cidrgroupname/office": "" };
     engine.upsertCidrGroup(group("mine", ["0.0.0.0/0", "192.0.2.0/24"], label).group);
     expect(engine.neededCidrs()).toEqual([]);

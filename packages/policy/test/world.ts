@@ -1,5 +1,5 @@
 /** The engine with what stands around it: identities of pods and CIDRs, an ipcache, a copy of the maps. */
-import { isV4, Lpm, type Prefix, parseIp } from "@axoneme/base";
+import { isV4, Lpm, parseIp } from "@axoneme/base";
 import { identityKey, LocalIdentities, podLabels, reserved } from "@axoneme/identity";
 import {
   type Decision,
@@ -92,8 +92,6 @@ export class World {
 
   setPolicy(raw: RawPolicy, commit = true): void {
     const policy = parse(raw, { isAudited: (namespace) => this.auditedNamespaces.has(namespace) });
-    for (const prefix of this.engine.missingCidrs(policy)) this.#acquire(prefix);
-    if (commit) this.commit();
     this.policies.set(keyOf(raw), raw);
     this.engine.upsertPolicy(policy);
     if (commit) this.commit();
@@ -148,21 +146,28 @@ export class World {
     };
   }
 
-  #acquire(prefix: Prefix): void {
-    if (this.ipcache.get(prefix) !== undefined) return;
-    const { id, labels } = this.#local.acquire(prefix);
-    this.engine.addIdentity(id, labels, prefix);
-    this.ipcache.set(prefix, id);
+  /** What rules will name is told apart before they rely on it. */
+  #prepare(): void {
+    const identities = this.engine.prepare().map((prefix) => ({ prefix, ...this.#local.acquire(prefix) }));
+    if (identities.length === 0) return;
+    for (const { prefix, id, labels } of identities) this.engine.addIdentity(id, labels, prefix);
+    this.#write(this.engine.commitRows().changes);
+    for (const { prefix, id } of identities) this.ipcache.set(prefix, id);
   }
 
-  commit(): void {
+  #write(changes: readonly PolicyChange[]): void {
     this.onCommit?.before();
-    const { changes, cidrs } = this.engine.commit();
     for (const change of changes) {
       this.maps.apply(change);
       this.onChange?.(change);
     }
     this.onCommit?.after();
+  }
+
+  commit(): void {
+    this.#prepare();
+    const { changes, cidrs } = this.engine.commit();
+    this.#write(changes);
     // A new identity has its rows before the ipcache gives it to packets.
     const fresh = cidrs.added.filter((prefix) => this.ipcache.get(prefix) === undefined);
     const identities = fresh.map((prefix) => ({ prefix, ...this.#local.acquire(prefix) }));

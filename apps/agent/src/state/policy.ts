@@ -67,6 +67,8 @@ export class PolicyModule {
   readonly #known = new Map<string, KnownPolicy & { readonly parse: Parse }>();
   readonly #auditedNamespaces = new Set<string>();
   #open = false;
+  /** Several things are being taken in that belong together: nothing is written meanwhile. */
+  #held = false;
   readonly #retry = backoff({ baseMs: 100, maxMs: 10_000 });
   #retryTimer: NodeJS.Timeout | undefined;
   /** The last write that failed; rows are then written again as a whole. */
@@ -130,7 +132,6 @@ export class PolicyModule {
     }
   }
 
-  /** CIDRs get their identity first: a row must not name what the ipcache does not know, nor the other way round. */
   #upsert(object: KubeObject, parse: Parse): void {
     const { engine, log } = this.#deps;
     const policy = parse(object);
@@ -140,11 +141,6 @@ export class PolicyModule {
     for (const problem of policy.problems) {
       log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
     }
-    const missing = engine.missingCidrs(policy);
-    for (const prefix of missing) this.#learnCidr(prefix);
-    if (missing.length > 0) this.#commit();
-    for (const prefix of missing) this.#announceCidr(prefix);
-    if (missing.length > 0) this.#deps.ipcacheWriter.flush();
     engine.upsertPolicy(policy);
     this.#commit();
     if (before) this.nodes?.gone(before.policy);
@@ -288,30 +284,49 @@ export class PolicyModule {
   }
 
   #commit(): void {
-    if (this.#deps.engine.namesServices && !this.#servicesNamed) {
-      this.#servicesNamed = true;
-      this.onServicesNamed();
-    }
-    if (!this.#open) return;
+    if (!this.#open || this.#held) return;
+    this.#prepare();
     for (;;) {
       const { added, removed } = this.#commitOnce();
-      if (added.length > 0) {
-        for (const prefix of added) this.#learnCidr(prefix);
-        this.#commitOnce();
-        // Its rows are there: packets may carry it now.
-        for (const prefix of added) this.#announceCidr(prefix);
-        this.#deps.ipcacheWriter.flush();
-      }
+      if (added.length > 0) this.#introduce(added);
       if (removed.length === 0) return;
       for (const prefix of removed) this.#forgetCidr(prefix);
     }
   }
 
+  /** What rules will name has its identity first, and Services are known before a rule relies on them. */
+  #prepare(): void {
+    const { engine } = this.#deps;
+    const missing = engine.prepare();
+    if (engine.namesServices && !this.#servicesNamed) {
+      this.#servicesNamed = true;
+      this.#held = true;
+      try {
+        this.onServicesNamed();
+      } finally {
+        this.#held = false;
+      }
+    }
+    if (missing.length > 0) this.#introduce(missing);
+  }
+
+  /** Prefixes become identities: rows that match them first, then packets that carry them. */
+  #introduce(prefixes: readonly Prefix[]): void {
+    for (const prefix of prefixes) this.#learnCidr(prefix);
+    this.#apply(this.#deps.engine.commitRows().changes);
+    for (const prefix of prefixes) this.#announceCidr(prefix);
+    this.#deps.ipcacheWriter.flush();
+  }
+
   #commitOnce(): PolicyCommit["cidrs"] {
     const { changes, cidrs } = this.#deps.engine.commit();
+    this.#apply(changes);
+    return cidrs;
+  }
+
+  #apply(changes: readonly PolicyChange[]): void {
     if (this.problem !== undefined) this.#repair();
     else this.#write(changes);
-    return cidrs;
   }
 
   #write(changes: readonly PolicyChange[]): void {
