@@ -16,7 +16,7 @@ import { NO_SPECS, type SpecDelta, type SpecSum, sumAfter } from "./specset.ts";
 export type Enforcement = "default" | "always" | "never";
 
 /** What decides to which distinct policy an endpoint belongs: the one it has, and what is different. */
-export interface Membership extends SpecDelta {
+export interface Membership extends SpecDelta<CompiledSpec> {
   readonly sum: SpecSum;
   readonly resolution: ReadonlyMap<string, readonly number[]>;
   readonly init: boolean;
@@ -76,7 +76,7 @@ export class Grouping {
   /** The membership of an endpoint with these ports after a change of the specs that select it. */
   membership(
     from: Distinct | undefined,
-    delta: SpecDelta,
+    delta: SpecDelta<CompiledSpec>,
     init: boolean,
     ports: readonly ContainerPort[],
   ): Membership {
@@ -204,7 +204,10 @@ function countName(names: Map<string, number>, name: string, by: 1 | -1): void {
   else names.delete(name);
 }
 
-function namesAfter(from: Distinct | undefined, { gained, lost }: SpecDelta): ReadonlyMap<string, number> {
+function namesAfter(
+  from: Distinct | undefined,
+  { gained, lost }: SpecDelta<CompiledSpec>,
+): ReadonlyMap<string, number> {
   const names = new Map(from?.names);
   for (const spec of lost) for (const name of spec.ingressNames) countName(names, name, -1);
   for (const spec of gained) for (const name of spec.ingressNames) countName(names, name, 1);

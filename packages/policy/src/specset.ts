@@ -1,9 +1,12 @@
-import type { CompiledSpec } from "./compiledtypes.ts";
+/** Specs here are their numbers. */
+interface Numbered {
+  readonly id: number;
+}
 
 /** A set of specs that is another one with some added and some taken away. */
-export interface SpecDelta {
-  readonly gained: ReadonlySet<CompiledSpec>;
-  readonly lost: ReadonlySet<CompiledSpec>;
+export interface SpecDelta<S extends Numbered> {
+  readonly gained: ReadonlySet<S>;
+  readonly lost: ReadonlySet<S>;
 }
 
 /** Equal for equal sets, whatever order they were made in; different ones may share it. */
@@ -17,7 +20,7 @@ export interface SpecSum {
 export const NO_SPECS: SpecSum = { a: 0, b: 0, size: 0 };
 
 /** The sum of a set after a change of it: takes as long as the change is, not as the set. */
-export function sumAfter(sum: SpecSum, { gained, lost }: SpecDelta): SpecSum {
+export function sumAfter(sum: SpecSum, { gained, lost }: SpecDelta<Numbered>): SpecSum {
   let { a, b } = sum;
   for (const { id } of gained) {
     a = (a + mixed(id, 0x9e37_79b9)) >>> 0;
@@ -41,10 +44,10 @@ function mixed(id: number, seed: number): number {
 }
 
 /** Whether a set is another one after a change. */
-export function isAfter(
-  set: ReadonlySet<CompiledSpec>,
-  before: ReadonlySet<CompiledSpec>,
-  { gained, lost }: SpecDelta,
+export function isAfter<S extends Numbered>(
+  set: ReadonlySet<S>,
+  before: ReadonlySet<S>,
+  { gained, lost }: SpecDelta<S>,
 ): boolean {
   if (set.size !== before.size + gained.size - lost.size) return false;
   for (const spec of gained) if (!set.has(spec)) return false;
@@ -54,17 +57,17 @@ export function isAfter(
 }
 
 /** Text that is equal for equal changes. */
-export function deltaText({ gained, lost }: SpecDelta): string {
+export function deltaText({ gained, lost }: SpecDelta<Numbered>): string {
   if (gained.size + lost.size === 1) return gained.size > 0 ? `+${first(gained)}` : `-${first(lost)}`;
   return `+${ids(gained)}-${ids(lost)}`;
 }
 
-function first(specs: ReadonlySet<CompiledSpec>): number {
+function first(specs: ReadonlySet<Numbered>): number {
   for (const { id } of specs) return id;
   return 0;
 }
 
-function ids(specs: ReadonlySet<CompiledSpec>): string {
+function ids(specs: ReadonlySet<Numbered>): string {
   return Uint32Array.from(specs, ({ id }) => id)
     .sort()
     .join();
