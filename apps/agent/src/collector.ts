@@ -59,9 +59,13 @@ export class ConntrackCollector implements Module {
     return this.#last;
   }
 
+  /** Told after each sweep. */
+  onSwept: () => void = () => undefined;
+
   start(health: HealthReporter): void {
     const sweep = () => {
       this.#sweep(health);
+      this.onSwept();
       const pressed = this.#fills().some(({ rows, limit }) => rows > limit * pressureShare);
       const next = pressed ? Math.min(fastSweepMs, this.#intervalMs) : this.#intervalMs;
       this.#timer = setTimeout(sweep, next);

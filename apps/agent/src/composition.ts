@@ -33,6 +33,7 @@ import { PolicyEngine } from "@axoneme/policy";
 import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
+import { Dns } from "./dns/dns.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
@@ -127,6 +128,7 @@ export class Composition {
   readonly #localIdentities: LocalIdentities;
   readonly #ipcacheWriter: IpcacheWriter;
   readonly #policy: PolicyModule;
+  readonly #dns: Dns;
   readonly #allocator: IdentityAllocator;
   readonly #namespaces: PodNamespaces;
   readonly #endpoints: EndpointManager;
@@ -173,7 +175,7 @@ export class Composition {
       ready: this.ready,
       log,
     });
-    this.#policy = this.#createPolicy();
+    [this.#policy, this.#dns] = this.#createPolicy();
     this.#nodeClasses = this.#createNodeClasses();
     this.#apiServer = this.#createApiServer();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
@@ -194,7 +196,7 @@ export class Composition {
     return this.#ready.promise;
   }
 
-  #createPolicy(): PolicyModule {
+  #createPolicy(): [PolicyModule, Dns] {
     const { policyId, ruleId } = nextPolicyIds(this.#kernel.maps);
     const engine = new PolicyEngine({
       enforcement: this.#config.policyEnforcement,
@@ -203,16 +205,23 @@ export class Composition {
       firstPolicyId: policyId,
       firstRuleId: ruleId,
     });
-    return new PolicyModule({
+    const shared = {
       engine,
       kernel: this.#kernel,
-      identities: this.#identities,
       localIdentities: this.#localIdentities,
       ipcache: this.#ipcache,
-      ipcacheWriter: this.#ipcacheWriter,
-      cluster: this.#config.clusterName,
       log: this.#log,
+    };
+    const { registry } = this.#meters;
+    const dns = new Dns({ ...shared, config: this.#config, dualStack: this.#dualStack, registry });
+    const policy = new PolicyModule({
+      ...shared,
+      identities: this.#identities,
+      ipcacheWriter: this.#ipcacheWriter,
+      names: dns.names,
+      cluster: this.#config.clusterName,
     });
+    return [policy, dns];
   }
 
   #createNodeClasses(): NodeClasses {
@@ -311,6 +320,7 @@ export class Composition {
       nodeIdentities: this.#nodeClasses.identities,
       ipcache: this.#ipcache,
     });
+    this.#dns.restore();
     this.#restoreIdentities();
     this.#announceWorld();
     this.#watchCluster();
@@ -359,6 +369,8 @@ export class Composition {
         },
       });
     this.#loadBalancing.addTo(lifecycle);
+    this.#dns.addTo(lifecycle, this.#policy, () => this.#endpoints.endpoints().map(({ record }) => record));
+    this.#collector.onSwept = () => void this.#dns.sweep();
     if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
     const { clusterName } = this.#config;
     const tls = () => hubbleTls(this.#config, this.#nodeName, this.#client, this.#log);
@@ -400,7 +412,9 @@ export class Composition {
       this.#nodeClasses.open(() => this.#policy.open());
       await this.#endpoints.restore();
       this.#endpoints.reconcilePublished(this.#remote.own());
+      this.#dns.open();
       this.#policy.prune();
+      this.#dns.settled();
       this.#loadBalancing.prune();
       this.#ipcacheWriter.prune();
       const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? [])];
@@ -556,6 +570,7 @@ export class Composition {
       servesNodePorts: (ip) => this.#loadBalancing.addresses.serves(ip),
       ruleById: (id) => flowRule(this.#policy, id),
       interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
+      namesOf: (ip, endpoint) => this.#dns.namesOf(ip, endpoint),
     });
   }
 

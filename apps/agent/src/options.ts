@@ -1,4 +1,5 @@
 import { logLevels, type OptionSet, type Values } from "@axoneme/app";
+import { dnsOptions } from "./dns/options.ts";
 import { hubbleOptions } from "./hubble-options.ts";
 import { serviceOptions } from "./lb/options.ts";
 
@@ -76,6 +77,7 @@ export const agentOptions = {
     doc: "report what policy would drop, drop nothing",
     liveness: "restart",
   },
+  ...dnsOptions,
   monitorAggregation: {
     default: "medium",
     doc: "how many trace events a connection makes",

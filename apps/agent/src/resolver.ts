@@ -28,6 +28,7 @@ export interface ResolverSources {
   readonly servesNodePorts: (ip: Ip) => boolean;
   readonly ruleById: (id: number) => RuleInfo | undefined;
   readonly interfaceName: (ifindex: number) => string | undefined;
+  readonly namesOf: NonNullable<FlowResolver["namesOf"]>;
 }
 
 /** Under which a port that is served on all of the node's addresses is found. */
@@ -60,6 +61,7 @@ export function createResolver(sources: ResolverSources): FlowResolver {
     },
     ruleById: sources.ruleById,
     interfaceName: sources.interfaceName,
+    namesOf: sources.namesOf,
   };
 }
 
@@ -110,7 +112,6 @@ class IdentityInfos {
 
   #localLabels(id: number) {
     if (isNodeIdentity(id)) return this.#sources.nodeIdentities.get(id)?.labels;
-    const prefix = this.#sources.localIdentities.prefixOf(id);
-    return prefix && this.#sources.localIdentities.get(prefix)?.labels;
+    return this.#sources.localIdentities.labelsOf(id);
   }
 }

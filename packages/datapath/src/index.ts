@@ -1,4 +1,5 @@
 export { Attachments, type Hook, hooks } from "./attachments.ts";
+export { type AddressPair, connectedPairs, pairKey } from "./connections.ts";
 export { GrowingMap, type GrowingShape } from "./growing-map.ts";
 export { Kernel, type NodeConfig } from "./kernel.ts";
 export { type DatapathMaps, openMaps } from "./maps.ts";

@@ -24,6 +24,8 @@ export interface DatapathMaps {
   readonly l2: TypedMap<abi.L2Key, abi.L2>;
   readonly deny: TypedMap<abi.IpcacheKey, number>;
   readonly ct: TypedMap<abi.CtKey, abi.Ct>;
+  /** The rows of `ct` as bytes. */
+  readonly connections: BpfMap;
   readonly nat: TypedMap<abi.NatKey, abi.Nat>;
   readonly frags: TypedMap<abi.FragKey, abi.FragPorts>;
   readonly natStats: BpfMap;
@@ -61,6 +63,7 @@ export function openMaps(dir: string): {
     opened.push(map);
     return map;
   };
+  const connections = open("ax_ct");
   const maps: DatapathMaps = {
     config: new TypedMap(open("ax_config"), u32, codec(abi.configSize, abi.encodeConfig, abi.decodeConfig)),
     endpoints: new TypedMap(
@@ -135,10 +138,11 @@ export function openMaps(dir: string): {
     ),
     deny: new TypedMap(open("ax_deny"), ipcacheKey, u32),
     ct: new TypedMap(
-      open("ax_ct"),
+      connections,
       codec(abi.ctKeySize, abi.encodeCtKey, abi.decodeCtKey),
       codec(abi.ctSize, abi.encodeCt, abi.decodeCt),
     ),
+    connections,
     nat: new TypedMap(
       open("ax_nat"),
       codec(abi.natKeySize, abi.encodeNatKey, abi.decodeNatKey),

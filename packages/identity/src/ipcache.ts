@@ -10,6 +10,7 @@ export const ipcacheSources = [
   "clustermesh",
   "directory",
   "api",
+  "fqdn",
   "generated",
   "restored",
   "unspec",

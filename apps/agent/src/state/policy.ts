@@ -26,6 +26,7 @@ import {
   parseTierPolicy,
   policyKey,
 } from "@axoneme/policy";
+import { noNames, type PolicyNames } from "../dns/policy-names.ts";
 import type { NamedPort } from "../endpoint/pods.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
 
@@ -49,6 +50,8 @@ export interface PolicyDeps {
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
   readonly ipcacheWriter: IpcacheWriter;
+  /** DNS names in policies; default none. */
+  readonly names?: PolicyNames;
   readonly cluster: string;
   readonly log: Logger;
 }
@@ -64,11 +67,13 @@ const protocolNumbers: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCT
  */
 export class PolicyModule {
   readonly #deps: PolicyDeps;
+  readonly #names: PolicyNames;
   readonly #known = new Map<string, KnownPolicy & { readonly parse: Parse }>();
   readonly #auditedNamespaces = new Set<string>();
   #open = false;
   /** Several things are being taken in that belong together: nothing is written meanwhile. */
   #held = false;
+  #namesOpen = false;
   readonly #retry = backoff({ baseMs: 100, maxMs: 10_000 });
   #retryTimer: NodeJS.Timeout | undefined;
   /** The last write that failed; rows are then written again as a whole. */
@@ -84,6 +89,7 @@ export class PolicyModule {
 
   constructor(deps: PolicyDeps) {
     this.#deps = deps;
+    this.#names = deps.names ?? noNames;
     deps.identities.changes.on(({ id, labels }) => {
       if (labels) deps.engine.addIdentity(id, labels);
       else deps.engine.deleteIdentity(id);
@@ -141,9 +147,26 @@ export class PolicyModule {
     for (const problem of policy.problems) {
       log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
     }
+    this.#names.hold(policyKey(policy.ref), policy);
+    this.settleNames();
     engine.upsertPolicy(policy);
     this.#commit();
     if (before) this.nodes?.gone(before.policy);
+    this.#names.keepOnly(policyKey(policy.ref), policy);
+    this.settleNames();
+  }
+
+  /** Gives learned addresses the identities they are to have: their rows first, then the ipcache. */
+  settleNames(): void {
+    if (!this.#namesOpen || !this.#names.plan()) return;
+    this.#apply(this.#deps.engine.commitRows());
+    this.#names.publish();
+    this.#deps.ipcacheWriter.flush();
+  }
+
+  /** Identities that nobody carries any more were deleted. */
+  identitiesGone(): void {
+    this.#commit();
   }
 
   // ---- what policies name ---------------------------------------------------------------------------------------
@@ -209,12 +232,15 @@ export class PolicyModule {
     this.#deps.engine.deletePolicy(policy.ref);
     this.#commit();
     if (before) this.nodes?.gone(before.policy);
+    this.#names.keepOnly(policyKey(policy.ref), undefined);
+    this.settleNames();
   }
 
   #learnCidr(prefix: Prefix): void {
     const { engine, localIdentities } = this.#deps;
     const { id, labels } = localIdentities.acquire(prefix);
     if (isLocalIdentity(id)) engine.addIdentity(id, labels, prefix);
+    this.#names.prefixAdded(prefix);
   }
 
   #announceCidr(prefix: Prefix): void {
@@ -228,6 +254,7 @@ export class PolicyModule {
     ipcacheWriter.flush();
     const gone = localIdentities.release(prefix);
     if (gone) engine.deleteIdentity(gone.id);
+    this.#names.prefixRemoved(prefix);
   }
 
   // ---- endpoints ------------------------------------------------------------------------------------------------
@@ -248,6 +275,8 @@ export class PolicyModule {
   removeEndpoint(id: number): void {
     this.#deps.engine.deleteEndpoint(id);
     this.#commit();
+    this.#names.endpointGone(id);
+    this.settleNames();
   }
 
   /** States the named ports of a pod on another node, for egress rules that name ports. */
@@ -273,6 +302,12 @@ export class PolicyModule {
   open(): void {
     this.#open = true;
     this.#commit();
+  }
+
+  /** All endpoints are adopted: learned addresses may get other identities than an earlier agent gave them. */
+  openNames(): void {
+    this.#namesOpen = true;
+    this.settleNames();
   }
 
   /** Removes rows that no policy of this agent has: those of an earlier one. Call when all endpoints were adopted. */
@@ -313,20 +348,25 @@ export class PolicyModule {
   /** Prefixes become identities: rows that match them first, then packets that carry them. */
   #introduce(prefixes: readonly Prefix[]): void {
     for (const prefix of prefixes) this.#learnCidr(prefix);
-    this.#apply(this.#deps.engine.commitRows().changes);
+    const moves = this.#namesOpen && this.#names.plan();
+    this.#apply(this.#deps.engine.commitRows());
     for (const prefix of prefixes) this.#announceCidr(prefix);
+    if (moves) this.#names.publish();
     this.#deps.ipcacheWriter.flush();
   }
 
   #commitOnce(): PolicyCommit["cidrs"] {
-    const { changes, cidrs } = this.#deps.engine.commit();
-    this.#apply(changes);
+    const { cidrs, ...rows } = this.#deps.engine.commit();
+    this.#apply(rows);
     return cidrs;
   }
 
-  #apply(changes: readonly PolicyChange[]): void {
+  /** The proxy knows a set of rules before a row names it, and as long as one does. */
+  #apply({ changes, dns }: Omit<PolicyCommit, "cidrs">): void {
+    this.#names.rulesAdded(dns.added);
     if (this.problem !== undefined) this.#repair();
     else this.#write(changes);
+    this.#names.rulesRemoved(dns.removed);
   }
 
   #write(changes: readonly PolicyChange[]): void {

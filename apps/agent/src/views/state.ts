@@ -37,6 +37,7 @@ const sourceNames: Readonly<Record<string, string>> = {
   "custom-resource": "ciliumendpoint",
   k8s: "node",
   generated: "policy",
+  fqdn: "dns",
   unspec: "reserved",
 };
 

@@ -1,0 +1,215 @@
+import { join } from "node:path";
+import type { Lifecycle } from "@axoneme/app";
+import { formatIp, type Ip, type Logger, parseIp, tryParseIp } from "@axoneme/base";
+import { connectedPairs, type Kernel, pairKey } from "@axoneme/datapath";
+import type { AnswerMessage, CacheEntry, QueryMessage } from "@axoneme/dns";
+import type { Ipcache, LocalIdentities } from "@axoneme/identity";
+import type { PolicyEngine } from "@axoneme/policy";
+import type { Registry } from "prom-client";
+import type { PolicyModule } from "../state/policy.ts";
+import { NameJournal } from "./journal.ts";
+import { LearnedNames } from "./learned-names.ts";
+import { DnsMeters } from "./meters.ts";
+import { type CacheConfig, cacheLimits } from "./options.ts";
+import { ProxyClient } from "./proxy-client.ts";
+
+/** How often what was learned is written to disk as a whole, if it changed. */
+const saveEveryMs = 60_000;
+
+/** The part of the configuration that DNS needs. */
+export interface DnsConfig extends CacheConfig {
+  readonly runDir: string;
+  readonly tofqdnsDNSRejectResponseCode: "refused" | "nameError";
+  readonly tofqdnsProxyResponseMaxDelay: number;
+}
+
+/** What DNS is composed of. */
+export interface DnsDeps {
+  readonly config: DnsConfig;
+  readonly dualStack: boolean;
+  readonly engine: PolicyEngine;
+  readonly localIdentities: LocalIdentities;
+  readonly ipcache: Ipcache;
+  readonly kernel: Kernel;
+  readonly registry: Registry;
+  readonly log: Logger;
+}
+
+/** A DNS message that a pod sent or got, for the flows. */
+export type DnsEvent =
+  | { readonly kind: "query"; readonly message: QueryMessage }
+  | { readonly kind: "answer"; readonly message: AnswerMessage };
+
+/** An endpoint as far as names are concerned. */
+export interface NameUser {
+  readonly id: number;
+  readonly ips: readonly string[];
+}
+
+/**
+ * DNS names on this node: what the proxy tells becomes identities of addresses, written to the kernel before the pod
+ * gets its answer; what policies say of names goes to the proxy.
+ */
+export class Dns {
+  readonly names: LearnedNames;
+  readonly client: ProxyClient;
+  readonly #deps: DnsDeps;
+  readonly #journal: NameJournal;
+  readonly #meters: DnsMeters;
+  #policy: PolicyModule | undefined;
+  #endpoints: () => Iterable<NameUser> = () => [];
+  #saveTimer: NodeJS.Timeout | undefined;
+  #isChanged = false;
+  #sweeping = false;
+  /** Told of every message, in the order of the proxy. */
+  onEvents: (events: readonly DnsEvent[]) => void = () => undefined;
+
+  constructor(deps: DnsDeps) {
+    const { config, engine, log } = deps;
+    this.#deps = deps;
+    this.#journal = new NameJournal(join(config.runDir, "dns-names.json"), log);
+    this.names = new LearnedNames({ ...deps, limits: cacheLimits(config), journal: this.#journal });
+    this.client = new ProxyClient({
+      path: join(config.runDir, "dns.sock"),
+      config: () => ({
+        t: "config",
+        rejectCode: config.tofqdnsDNSRejectResponseCode,
+        budgetMs: config.tofqdnsProxyResponseMaxDelay,
+      }),
+      rules: () => engine.dnsRules.all(),
+      onAnswers: (answers) => this.#answered(answers),
+      onQueries: (queries) => this.onEvents(queries.map((message) => ({ kind: "query", message }))),
+      log,
+    });
+    this.names.onRules = (added, removed) => {
+      if (added.length > 0) this.client.sendRules(added);
+      if (removed.length > 0) this.client.dropRules(removed);
+    };
+    this.#meters = new DnsMeters(deps.registry, this.names);
+  }
+
+  /** Takes in what an earlier agent left: before anything looks at the identities that the kernel has. */
+  restore(): void {
+    const carried: [Ip, number][] = [];
+    for (const [key, { identity }] of this.#deps.kernel.maps.ipcache.entries()) {
+      if (key.prefixlen === 128) carried.push([key.addr.slice(), identity]);
+    }
+    this.names.restore(this.#journal.load(), carried, Date.now());
+  }
+
+  /** @param endpoints the endpoints of this node. */
+  addTo(lifecycle: Lifecycle, policy: PolicyModule, endpoints: () => Iterable<NameUser>): void {
+    this.#policy = policy;
+    this.#endpoints = endpoints;
+    lifecycle.add({
+      name: "dns-names",
+      start: (health) => {
+        health.ok();
+        this.#saveTimer = setInterval(() => this.#save(), saveEveryMs);
+        this.#saveTimer.unref();
+      },
+      stop: () => {
+        clearInterval(this.#saveTimer);
+        this.#isChanged = true;
+        this.#save();
+        this.#journal.close();
+      },
+    });
+    lifecycle.add(this.client);
+  }
+
+  /** Policies and endpoints are known, and their rows are written: names that were restored are put to rights. */
+  open(): void {
+    const known = new Set([...this.#endpoints()].map(({ id }) => id));
+    this.names.keepEndpoints((endpoint) => known.has(endpoint));
+    this.#policy?.openNames();
+  }
+
+  /** Rows of an earlier agent are gone: the proxy may forget the rule sets that only they named. */
+  settled(): void {
+    this.names.dropUnusedRules();
+    this.#isChanged = true;
+    this.#save();
+    this.client.open();
+  }
+
+  // ---- answers ----------------------------------------------------------------------------------------------------
+
+  /** Learns, writes, and only then lets the pods have their answers. */
+  #answered(answers: readonly AnswerMessage[]): void {
+    const started = performance.now();
+    const now = Date.now();
+    const fresh: CacheEntry[] = [];
+    for (const { client, name, addresses } of answers) {
+      const ip = tryParseIp(client);
+      const endpoint = ip && this.#deps.kernel.maps.endpoints.get(ip)?.id;
+      if (endpoint === undefined || addresses.length === 0) continue;
+      fresh.push(...this.names.learn(endpoint, name, addresses.flatMap(canonical), now));
+      this.#isChanged = true;
+    }
+    this.#journal.append({ entries: fresh });
+    this.#policy?.settleNames();
+    this.client.ack(answers);
+    this.#meters.answered(answers.length, (performance.now() - started) / 1000);
+    this.onEvents(answers.map((message) => ({ kind: "answer", message })));
+  }
+
+  // ---- clearing up ------------------------------------------------------------------------------------------------
+
+  /** Removes addresses whose TTL is over and that no connection uses; to be called after each sweep of connections. */
+  async sweep(): Promise<void> {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    try {
+      await this.#sweep();
+    } catch (error) {
+      this.#deps.log.error({ err: error }, "addresses of DNS names whose time is over were not removed");
+    } finally {
+      this.#sweeping = false;
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const dead = this.names.cache.dead(Date.now());
+    if (dead.length > 0) {
+      const ips = new Map([...this.#endpoints()].map(({ id, ips: own }) => [id, own.map(parseIp)]));
+      const pairs = dead.flatMap((entry) =>
+        (ips.get(entry.endpoint) ?? []).map((client) => ({ client, address: parseIp(entry.ip) })),
+      );
+      const found = await connectedPairs(this.#deps.kernel.maps.connections, pairs);
+      const isUsed = ({ endpoint, ip }: CacheEntry) =>
+        (ips.get(endpoint) ?? []).some((client) => found.has(pairKey(client, parseIp(ip))));
+      const removed = this.names.sweep(dead, isUsed, Date.now());
+      this.#meters.removed(removed);
+      this.#isChanged ||= removed > 0;
+      this.#policy?.settleNames();
+    }
+    if (this.#policy && this.names.dropEmptyClasses()) this.#policy.identitiesGone();
+    if (this.#journal.isDue) this.#save();
+  }
+
+  /** Removes what was learned, in use or not; how many entries went. */
+  clean(isMeant: (entry: CacheEntry) => boolean): number {
+    const removed = this.names.remove(isMeant);
+    this.#isChanged ||= removed > 0;
+    this.#policy?.settleNames();
+    return removed;
+  }
+
+  #save(): void {
+    if (!this.#isChanged) return;
+    this.#isChanged = false;
+    this.#journal.rewrite(this.names.saved());
+  }
+
+  /** Names under which an endpoint knows an address. */
+  namesOf(ip: Ip, endpoint: number): readonly string[] {
+    return this.names.cache.namesOf(endpoint, formatIp(ip));
+  }
+}
+
+/** The one text form of an address; none for what is no address. */
+function canonical({ ip, ttl }: { ip: string; ttl: number }): { ip: string; ttl: number }[] {
+  const parsed = tryParseIp(ip);
+  return parsed === undefined ? [] : [{ ip: formatIp(parsed), ttl }];
+}

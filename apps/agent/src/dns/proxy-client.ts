@@ -1,0 +1,182 @@
+import { createConnection, type Socket } from "node:net";
+import type { HealthReporter, Module } from "@axoneme/app";
+import { backoff, errorText, type Logger } from "@axoneme/base";
+import {
+  type AgentMessage,
+  type AnswerMessage,
+  type ConfigMessage,
+  encodeLine,
+  LineReader,
+  PROTOCOL_VERSION,
+  type ProxyMessage,
+  type QueryMessage,
+  type WelcomeMessage,
+} from "@axoneme/dns";
+import type { DnsRuleSet } from "@axoneme/policy";
+
+/** Names in one message: a line has to stay far below its bound. */
+const namesInPart = 200;
+
+/** What the client is told to say, and whom it tells what it hears. */
+export interface ProxyClientDeps {
+  /** The proxy's socket. */
+  readonly path: string;
+  readonly config: () => ConfigMessage;
+  /** All rule sets in force. */
+  readonly rules: () => Iterable<DnsRuleSet>;
+  /** Answers that came together; they wait for `ack`. */
+  readonly onAnswers: (answers: readonly AnswerMessage[]) => void;
+  readonly onQueries: (queries: readonly QueryMessage[]) => void;
+  readonly log: Logger;
+}
+
+/**
+ * The agent's side of the DNS proxy's socket. Connects whenever it can; each time it says everything that is in force,
+ * so that proxy and agent may restart in any order. What is said while there is no connection is said then.
+ */
+export class ProxyClient implements Module {
+  readonly name = "dns-proxy";
+  readonly #deps: ProxyClientDeps;
+  readonly #retry = backoff({ baseMs: 20, maxMs: 2000 });
+  #health: HealthReporter | undefined;
+  #socket: Socket | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isOpen = false;
+  #isStopped = false;
+  /** Of the proxy that answered last. */
+  #welcome: WelcomeMessage | undefined;
+
+  constructor(deps: ProxyClientDeps) {
+    this.#deps = deps;
+  }
+
+  /** Whether a proxy has answered on the connection there is. */
+  get isConnected(): boolean {
+    return this.#welcome !== undefined;
+  }
+
+  start(health: HealthReporter): void {
+    this.#health = health;
+    health.ok("waiting for the policies");
+  }
+
+  /** From now on all rule sets in force are known: only then may the proxy forget others. */
+  open(): void {
+    if (this.#isOpen || this.#isStopped) return;
+    this.#isOpen = true;
+    this.#connect();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    this.#socket?.destroy();
+  }
+
+  /** The proxy is to know these sets before anything refers to them. */
+  sendRules(sets: readonly DnsRuleSet[]): void {
+    for (const set of sets) for (const part of partsOf(set)) this.#send(part);
+    this.#report();
+  }
+
+  /** Nothing refers to these sets any more. */
+  dropRules(ids: readonly number[]): void {
+    for (const id of ids) this.#send({ t: "drop", id });
+    this.#report();
+  }
+
+  /** The addresses of these answers are allowed: their pods may have them. */
+  ack(answers: readonly AnswerMessage[]): void {
+    if (this.#socket === undefined || answers.length === 0) return;
+    this.#socket.write(answers.map(({ seq }) => encodeLine({ t: "ack", seq })).join(""));
+  }
+
+  #send(message: AgentMessage): void {
+    this.#socket?.write(encodeLine(message));
+  }
+
+  #connect(): void {
+    const socket = createConnection({ path: this.#deps.path });
+    const reader = new LineReader();
+    let cause = "";
+    socket.on("connect", () => this.#greet(socket));
+    socket.on("data", (bytes) => {
+      try {
+        this.#read(reader.push(bytes));
+      } catch (error) {
+        socket.destroy(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    socket.on("error", (error) => {
+      cause = errorText(error);
+    });
+    socket.on("close", () => this.#closed(cause));
+    socket.unref();
+  }
+
+  #greet(socket: Socket): void {
+    this.#socket = socket;
+    this.#send({ t: "hello", version: PROTOCOL_VERSION });
+    this.#send(this.#deps.config());
+    for (const set of this.#deps.rules()) for (const part of partsOf(set)) this.#send(part);
+    this.#send({ t: "synced" });
+  }
+
+  #closed(cause: string): void {
+    const was = this.#welcome;
+    this.#socket = undefined;
+    this.#welcome = undefined;
+    if (this.#isStopped) return;
+    if (was !== undefined)
+      this.#deps.log.warn({ pid: was.pid, cause }, "the DNS proxy closed the connection");
+    this.#report(cause);
+    this.#timer = setTimeout(() => this.#connect(), this.#retry.next());
+    this.#timer.unref();
+  }
+
+  #read(lines: readonly string[]): void {
+    const answers: AnswerMessage[] = [];
+    const queries: QueryMessage[] = [];
+    for (const line of lines) {
+      const message = JSON.parse(line) as ProxyMessage;
+      if (message.t === "answer") answers.push(message);
+      else if (message.t === "query") queries.push(message);
+      else if (message.t === "welcome") this.#welcomed(message);
+    }
+    if (answers.length > 0) this.#deps.onAnswers(answers);
+    if (queries.length > 0) this.#deps.onQueries(queries);
+  }
+
+  #welcomed(welcome: WelcomeMessage): void {
+    this.#welcome = welcome;
+    this.#retry.reset();
+    const { pid, build, lost } = welcome;
+    this.#deps.log.info({ pid, build, lost }, "connected to the DNS proxy");
+    this.#report();
+  }
+
+  #report(cause = "it has not answered yet"): void {
+    const sets = [...this.#deps.rules()].length;
+    if (this.#welcome) this.#health?.ok(`proxy ${this.#welcome.pid}, ${sets} sets of DNS rules`);
+    else if (sets === 0) this.#health?.ok("no DNS rules");
+    else this.#health?.degraded(`${sets} sets of DNS rules, and no proxy: ${cause}`);
+  }
+}
+
+/** A set as messages; a long one comes in parts. */
+function* partsOf({ id, names, patterns }: DnsRuleSet): Generator<AgentMessage> {
+  const all = [
+    ...names.map((name) => ({ name, isName: true })),
+    ...patterns.map((name) => ({ name, isName: false })),
+  ];
+  for (let at = 0; at === 0 || at < all.length; at += namesInPart) {
+    const part = all.slice(at, at + namesInPart);
+    yield {
+      t: "rules",
+      id,
+      names: part.filter(({ isName }) => isName).map(({ name }) => name),
+      patterns: part.filter(({ isName }) => !isName).map(({ name }) => name),
+      ...(at > 0 && { more: true }),
+    };
+  }
+}
