@@ -1,5 +1,6 @@
 export { parseCiliumPolicy } from "./ciliumpolicy.ts";
 export type { DnsRuleSet } from "./dnsrules.ts";
+export type { Effort } from "./effort.ts";
 export { PolicyEngine } from "./engine.ts";
 export type {
   FlowQuery,
