@@ -314,6 +314,7 @@ export class Composition {
       podCidrs: () => this.#podCidrs.current,
       endpoints: this.#endpoints,
       policy: this.#policy,
+      dns: this.#dns,
       loadBalancing: this.#loadBalancing,
       identities: this.#identities,
       localIdentities: this.#localIdentities,

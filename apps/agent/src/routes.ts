@@ -14,6 +14,8 @@ import {
 import type { Registry } from "prom-client";
 import { type ApiHandler, type ApiRequest, HttpError } from "./api-server.ts";
 import { monotonicSeconds } from "./collector.ts";
+import type { Dns } from "./dns/dns.ts";
+import { dnsRoutes } from "./dns/routes.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
 import type { LoadBalancing } from "./lb/load-balancing.ts";
 import { loadBalancingStatus, type ServiceRouteSources, serviceRoutes } from "./lb/routes.ts";
@@ -39,6 +41,7 @@ export interface RouteSources {
   readonly endpoints: EndpointManager;
   readonly policy: PolicyModule;
   readonly loadBalancing: LoadBalancing;
+  readonly dns: Dns;
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
   readonly nodeIdentities: NodeIdentities;
@@ -68,6 +71,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
     ...serviceRoutes(serviceSources(sources)),
     [apiPath.policy, ({ query }) => ({ json: policyList(policy, query.get("name")) })],
+    ...dnsRoutes(sources),
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
     [
       apiPath.events,

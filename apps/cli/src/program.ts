@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { bpfCommand } from "./commands/bpf.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { endpointCommand } from "./commands/endpoint.ts";
+import { fqdnCommand } from "./commands/fqdn.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
 import { labCommand } from "./commands/lab.ts";
 import { lbCommand } from "./commands/lb.ts";
@@ -38,6 +39,7 @@ export function buildProgram(context: Context): Command {
         serviceCommand(context),
         lbCommand(context),
         policyCommand(context),
+        fqdnCommand(context),
         identityCommand(context),
         ipCommand(context),
         bpfCommand(context),

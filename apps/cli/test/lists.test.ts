@@ -22,6 +22,8 @@ describe("tables", () => {
     ["bpf nat stat"],
     ["bpf nat flush --yes"],
     ["policy get"],
+    ["fqdn cache list"],
+    ["fqdn names"],
     ["identity list"],
     ["ip list"],
     ["bpf ct list"],
@@ -159,6 +161,29 @@ describe("flush", () => {
     expect(seen).toEqual([]);
     expect((await labs.axon("bpf", "ct", "flush", "--yes")).code).toBe(0);
     expect(seen).toEqual(["POST"]);
+  });
+});
+
+describe("DNS names", () => {
+  const seen: string[] = [];
+  const labs = () =>
+    new FakeLabs().node("default", "node1", {
+      "/v1/fqdn/cache": (req: IncomingMessage, res: ServerResponse) => {
+        seen.push(`${req.method} ${req.url}`);
+        res.writeHead(200).end(req.method === "POST" ? '{"removed":4}' : "[]");
+      },
+    });
+
+  it("filters are the agent's work; cleaning asks first", async () => {
+    const made = await labs();
+    await made.axon("fqdn", "cache", "list", "-m", "*.a.b", "-e", "shop/web");
+    expect(seen.splice(0)).toEqual(["GET /v1/fqdn/cache?match=*.a.b&endpoint=shop%2Fweb"]);
+    const no = await made.run(["fqdn", "cache", "clean", "--ip", "192.0.2.1"], { confirm: () => false });
+    expect([no.code, seen]).toEqual([1, []]);
+    expect((await made.axon("fqdn", "cache", "clean")).code).toBe(2);
+    const yes = await made.axon("fqdn", "cache", "clean", "--ip", "192.0.2.1", "--yes");
+    expect([yes.code, yes.out]).toEqual([0, "node1: removed 4 entries\n"]);
+    expect(seen).toEqual(["POST /v1/fqdn/cache?ip=192.0.2.1"]);
   });
 });
 

@@ -2,6 +2,8 @@
 import type {
   EndpointView,
   FlushView,
+  FqdnCacheView,
+  FqdnSelectorView,
   IdentityView,
   IpcacheEntryView,
   MaglevView,
@@ -255,6 +257,50 @@ const conntrack: MapDumpView = {
   truncated: true,
 };
 
+const learned: FqdnCacheView[] = [
+  {
+    endpoint: 7,
+    pod: "default/web-0",
+    name: "api.example.com",
+    ip: "192.0.2.10",
+    ttl: 30,
+    state: "alive",
+    learned: "2026-01-01T00:00:00.000Z",
+    expires: "2026-01-01T00:00:30.000Z",
+    identity: 16_777_217,
+  },
+  {
+    endpoint: 7,
+    pod: "default/web-0",
+    name: "old.example.com",
+    ip: "2001:db8::1",
+    ttl: 5,
+    state: "kept",
+    learned: "2026-01-01T00:00:00.000Z",
+    expires: "2026-01-01T00:00:05.000Z",
+  },
+];
+
+const named: FqdnSelectorView[] = [
+  {
+    selector: "*.example.com",
+    policies: ["CiliumNetworkPolicy/default/names"],
+    names: ["api.example.com", "old.example.com"],
+    identities: [16_777_217],
+    addresses: ["192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13"].map((ip) => ({
+      ip,
+      identity: 16_777_217,
+    })),
+  },
+  {
+    selector: "nobody.example",
+    policies: ["CiliumNetworkPolicy/default/names"],
+    names: [],
+    identities: [],
+    addresses: [],
+  },
+];
+
 /** All routes of a healthy agent. */
 export function routesOf(node: string): Record<string, unknown> {
   return {
@@ -285,6 +331,8 @@ export function routesOf(node: string): Record<string, unknown> {
     "/v1/stat/nat": natStat,
     "/v1/flush/nat": { name: "nat", removed: { ax_nat: 40, ax_svc_flows: 2 } } satisfies FlushView,
     "/v1/policy": policies,
+    "/v1/fqdn/cache": learned,
+    "/v1/fqdn/names": named,
     "/v1/policy?name=default%2Fnone": [],
     "/v1/maps/ct": conntrack,
   };

@@ -15,6 +15,9 @@
  * | GET /v1/trace?...      | ServiceTraceView; `client`, `address`, `port`, `protocol`   |
  * | GET /v1/maglev[?name=ns/name] | MaglevView[]                                         |
  * | GET /v1/policy[?name=ns/name] | PolicyView[] (an empty list for an unknown name)     |
+ * | GET /v1/fqdn/cache?... | FqdnCacheView[]; `match`, `endpoint`, `ip`                   |
+ * | POST /v1/fqdn/cache?... | FqdnCleanView; the same                                    |
+ * | GET /v1/fqdn/names     | FqdnSelectorView[]                                          |
  * | GET /v1/maps/<name>    | MapDumpView; name of `MapName`                              |
  * | GET /v1/stat/<name>    | MapStatView; name of `StatName`                             |
  * | POST /v1/flush/<name>  | FlushView; name of `StatName`                               |
@@ -38,6 +41,8 @@ export const apiPath = {
   trace: "/v1/trace",
   maglev: "/v1/maglev",
   policy: "/v1/policy",
+  fqdnCache: "/v1/fqdn/cache",
+  fqdnNames: "/v1/fqdn/names",
   maps: "/v1/maps",
   stat: "/v1/stat",
   flush: "/v1/flush",
@@ -325,6 +330,42 @@ export type MapName = (typeof mapNames)[number];
 
 /** One row of a kernel map, decoded to flat texts and numbers: columns in the order of `columns`. */
 export type MapEntryView = Record<string, string | number | boolean>;
+
+/** An address that an endpoint learned under a name. */
+export interface FqdnCacheView {
+  endpoint: number;
+  /** namespace/name */
+  pod?: string;
+  /** Without the final dot. */
+  name: string;
+  ip: string;
+  /** As the answer had it, seconds. */
+  ttl: number;
+  /** `kept`: its TTL is over; it goes once no connection uses it. */
+  state: "alive" | "kept";
+  /** When the latest answer came. */
+  learned: string;
+  expires: string;
+  /** That packets to it carry; absent: no policy names it. */
+  identity?: number;
+}
+
+/** What cleaning the cache did. */
+export interface FqdnCleanView {
+  removed: number;
+}
+
+/** A name or pattern in `toFQDNs` of policies, and what it means now. */
+export interface FqdnSelectorView {
+  selector: string;
+  /** `kind/namespace/name` */
+  policies: string[];
+  /** Names that were asked for and that it matches. */
+  names: string[];
+  /** Of its addresses: one for all that no rule tells apart. */
+  identities: number[];
+  addresses: { ip: string; identity: number }[];
+}
 
 export interface MapDumpView {
   name: MapName;
