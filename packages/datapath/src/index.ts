@@ -10,4 +10,4 @@ export { type LoadedPrograms, loadPrograms, objectNames, type ProgramOptions } f
 export { applyServiceChanges, readServiceRows } from "./services.ts";
 export { SocketCloser, type SocketCloserStatus, type SocketNamespaces } from "./sockets.ts";
 export type { SweepResult } from "./sweep.ts";
-export { type Codec, type RawMap, TypedMap } from "./typed-map.ts";
+export { type Codec, type RawMap, TypedMap, u32 } from "./typed-map.ts";

@@ -2,12 +2,15 @@ import type { PolicyHead as AbiHead, PolicyKey as AbiKey, PolicyRow as AbiRow } 
 import type { PolicyChange, PolicyEngine, PolicyHead, PolicyRow, PolicyRowKey } from "@axoneme/policy";
 import type { DatapathMaps } from "./maps.ts";
 
+/** The maps of policies. */
+export type PolicyTables = Pick<DatapathMaps, "policy" | "policyHeads">;
+
 /**
  * Writes a commit of the policy engine in its order; neighbouring rows of one kind go in one batch.
  * @param onEndpoint writes the endpoint's row, at its place in the order.
  */
 export function applyPolicyChanges(
-  maps: DatapathMaps,
+  maps: PolicyTables,
   changes: readonly PolicyChange[],
   onEndpoint: (endpointId: number) => void,
 ): void {
@@ -32,12 +35,12 @@ export function applyPolicyChanges(
 }
 
 /** Takes a policy's heads away: without one a direction denies everything. */
-export function lockPolicy(maps: DatapathMaps, policyId: number): void {
+export function lockPolicy(maps: PolicyTables, policyId: number): void {
   for (const direction of [0, 1]) maps.policyHeads.delete(headKey(policyId, direction));
 }
 
 /** Removes rows and heads the engine does not have. Returns how many. */
-export function prunePolicy(maps: DatapathMaps, engine: PolicyEngine): number {
+export function prunePolicy(maps: PolicyTables, engine: PolicyEngine): number {
   const live = new Set([...engine.distincts()].map(({ policyId }) => policyId));
   const wanted = new Set([...engine.allRows()].map(({ key }) => keyText(rowKey(key))));
   let removed = 0;
@@ -55,7 +58,7 @@ function keyText({ policyId, identity, port, proto, shape }: AbiKey): string {
 }
 
 /** The first policy and rule ids above all that are in the maps: an agent that starts must not reuse them. */
-export function nextPolicyIds(maps: DatapathMaps): { policyId: number; ruleId: number } {
+export function nextPolicyIds(maps: PolicyTables): { policyId: number; ruleId: number } {
   let policyId = 0;
   let ruleId = 0;
   for (const [key, head] of maps.policyHeads.entries()) {
