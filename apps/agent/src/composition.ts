@@ -1,6 +1,5 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { MetricIndex } from "@axoneme/abi";
 import { Lifecycle, type StructuredLogger } from "@axoneme/app";
 import {
   Deferred,
@@ -10,21 +9,12 @@ import {
   hostPrefix,
   type Ip,
   ipEqual,
-  isV4Prefix,
   type Prefix,
-  parsePrefix,
 } from "@axoneme/base";
-import { type Kernel, nextPolicyIds, readMetrics } from "@axoneme/datapath";
+import { type Kernel, nextPolicyIds } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
-import {
-  IdentityCache,
-  Ipcache,
-  isLocalIdentity,
-  LocalIdentities,
-  reserved,
-  worldOf,
-} from "@axoneme/identity";
+import { IdentityCache, Ipcache, LocalIdentities, reserved } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
@@ -38,7 +28,7 @@ import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
-import { EventPump } from "./events.ts";
+import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
 import { HubbleModule, HubblePeers } from "./hubble.ts";
 import { hubbleTls } from "./hubble-tls.ts";
@@ -47,6 +37,7 @@ import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { createFlowMetrics } from "./metrics/flow-metrics.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { registerState } from "./metrics/registry.ts";
+import { metricsServer } from "./metrics/server.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
 import { identityBefore, NodeClasses } from "./node/node-identities.ts";
 import { Peers } from "./node/peers.ts";
@@ -66,6 +57,7 @@ import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
 import { createResolver } from "./resolver.ts";
 import { createRoutes } from "./routes.ts";
 import { ApiServerAddresses } from "./state/apiserver.ts";
+import { announceWorld, restoreIdentities } from "./state/first-identities.ts";
 import { IdentityAllocator } from "./state/identities.ts";
 import { IpcacheWriter } from "./state/ipcache.ts";
 import {
@@ -322,8 +314,8 @@ export class Composition {
       ipcache: this.#ipcache,
     });
     this.#dns.restore();
-    this.#restoreIdentities();
-    this.#announceWorld();
+    restoreIdentities(this.#kernel, this.#localIdentities);
+    announceWorld(this.#ipcache, this.#dualStack);
     this.#watchCluster();
     this.#endpoints.load();
     this.#endpoints.serveAfter(this.ready);
@@ -345,7 +337,7 @@ export class Composition {
       .add(
         new EventPump(
           () => this.#kernel.events(),
-          () => this.#lostEvents(),
+          () => lostEvents(this.#kernel),
           observer,
           flowMetrics,
           this.#log,
@@ -370,9 +362,15 @@ export class Composition {
         },
       });
     this.#loadBalancing.addTo(lifecycle);
-    this.#dns.addTo(lifecycle, this.#policy, () => this.#endpoints.endpoints().map(({ record }) => record));
-    this.#collector.onSwept = () => void this.#dns.sweep();
-    if (this.#config.metricsAddress !== "") lifecycle.add(this.#metricsServer(routes));
+    this.#dns.addTo(lifecycle, {
+      policy: this.#policy,
+      endpoints: () => this.#endpoints.endpoints().map(({ record }) => record),
+      collector: this.#collector,
+      observer,
+      metrics: flowMetrics,
+    });
+    if (this.#config.metricsAddress !== "")
+      lifecycle.add(metricsServer(this.#config.metricsAddress, routes, this.#meters, this.#log));
     const { clusterName } = this.#config;
     const tls = () => hubbleTls(this.#config, this.#nodeName, this.#client, this.#log);
     const hubble = {
@@ -444,15 +442,6 @@ export class Composition {
 
   // ---- what the ipcache says of this node and the world -----------------------------------------------------------
 
-  #announceWorld(): void {
-    for (const text of ["0.0.0.0/0", "::/0"]) {
-      const prefix = parsePrefix(text);
-      this.#ipcache.upsert(prefix, "unspec", "world", {
-        identity: worldOf(isV4Prefix(prefix), this.#dualStack).id,
-      });
-    }
-  }
-
   /** The node's own addresses are the host, whichever device has them, and as long as it has them. */
   async #followAddresses(): Promise<void> {
     let known: readonly Ip[] = [];
@@ -467,14 +456,6 @@ export class Composition {
       writeHostRows(this.#kernel, addresses);
     };
     await this.#loadBalancing.addresses.start();
-  }
-
-  /** CIDR identities keep their numbers over a restart: rows of live policies name them. */
-  #restoreIdentities(): void {
-    for (const [key, { identity }] of this.#kernel.maps.ipcache.entries()) {
-      if (isLocalIdentity(identity))
-        this.#localIdentities.restore({ ip: key.addr.slice(), length: key.prefixlen }, identity);
-    }
   }
 
   // ---- watches ----------------------------------------------------------------------------------------------------
@@ -593,26 +574,5 @@ export class Composition {
       services: () => this.#loadBalancing.figures(),
       version,
     });
-  }
-
-  #lostEvents(): bigint {
-    const lost = readMetrics(this.#kernel.maps.metrics).filter(
-      ({ reason }) => reason === MetricIndex.EVENTS_LOST >> 2,
-    );
-    return lost.reduce((sum, { packets }) => sum + packets, 0n);
-  }
-
-  /** /healthz and /metrics over TCP, for probes and scrapers; nothing else leaves the socket. */
-  #metricsServer(routes: ReturnType<typeof createRoutes>): ApiServer {
-    const at = this.#config.metricsAddress.lastIndexOf(":");
-    const host = this.#config.metricsAddress.slice(0, at).replace(/^\[|\]$/g, "");
-    const open = new Map([...routes].filter(([path]) => path === "/healthz" || path === "/metrics"));
-    return new ApiServer(
-      "metrics",
-      { host, port: Number(this.#config.metricsAddress.slice(at + 1)) },
-      open,
-      this.#meters,
-      this.#log,
-    );
   }
 }

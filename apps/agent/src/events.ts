@@ -1,7 +1,8 @@
-import { eventSize } from "@axoneme/abi";
+import { eventSize, MetricIndex } from "@axoneme/abi";
 import type { HealthReporter, Module } from "@axoneme/app";
 import type { Logger } from "@axoneme/base";
 import type { RingBuffer } from "@axoneme/bpf";
+import { type Kernel, readMetrics } from "@axoneme/datapath";
 import type { FlowMetrics, Observer } from "@axoneme/observe";
 
 /**
@@ -96,4 +97,12 @@ export class EventPump implements Module {
     this.#observer.ingestLoss(count);
     this.#metrics.countLoss("perf_event_ring_buffer", count);
   }
+}
+
+/** Events that the programs could not put into the ring buffer, since it exists. */
+export function lostEvents(kernel: Kernel): bigint {
+  const lost = readMetrics(kernel.maps.metrics).filter(
+    ({ reason }) => reason === MetricIndex.EVENTS_LOST >> 2,
+  );
+  return lost.reduce((sum, { packets }) => sum + packets, 0n);
 }

@@ -12,6 +12,8 @@ export function directionOf(view: DataView, o: number, part: Part): TrafficDirec
   const srcEp = view.getUint16(o + at.srcEp, true);
   const dstEp = view.getUint16(o + at.dstEp, true);
   if (part.type === eventType.drop) return dropDirection(view.getUint8(o + at.flags), srcEp, dstEp);
+  if (part.type === eventType.l7)
+    return (view.getUint8(o + at.flags) & eventFlag.egress) !== 0 ? "EGRESS" : "INGRESS";
   if (part.type !== eventType.trace) return undefined;
   const reason = view.getUint8(o + at.reason) & ~traceReasonEncrypted;
   if (reason === traceReasonUnknown) return undefined;

@@ -27,6 +27,7 @@ import { formatTimestamp } from "./time.ts";
  */
 export function toFlows(record: RecordRef, resolver: FlowResolver, uuidOf: (part: number) => string): Flow[] {
   const event = readEvent(record);
+  if (event.type === eventType.l7 && resolver.layer7?.(event.len) === undefined) return [];
   const parts = partsOf(event.type, event.subtype, event.flags);
   return parts.map((part, i) => toFlow(event, part, resolver, uuidOf(i)));
 }
@@ -42,6 +43,7 @@ function toFlow(event: RawEvent, part: Part, resolver: FlowResolver, uuid: strin
     flow.node_labels = resolver.nodeLabels;
   setNames(flow, event, resolver);
   if (part.kind === "verdict") setVerdict(flow, event, part, resolver);
+  else if (part.type === eventType.l7) setLayer7(flow, event, part, resolver);
   else setEvent(flow, event, part.type, resolver);
   setServices(flow, event, resolver);
   setInterface(flow, event, resolver);
@@ -177,6 +179,26 @@ function setEvent(flow: Flow, event: RawEvent, type: number, resolver: FlowResol
   if (type === eventType.drop) setDrop(flow, event, resolver);
   else if (type === eventType.trace) setTrace(flow, event);
   else setSock(flow, event);
+}
+
+/** A message that a proxy passed on or refused. */
+function setLayer7(
+  flow: Flow,
+  event: RawEvent,
+  part: Part & { kind: "event" },
+  resolver: FlowResolver,
+): void {
+  const detail = resolver.layer7?.(event.len);
+  flow.Type = "L7";
+  if (detail !== undefined) flow.l7 = detail;
+  flow.event_type = { type: eventType.l7 };
+  flow.traffic_direction = (event.flags & eventFlag.egress) !== 0 ? "EGRESS" : "INGRESS";
+  flow.is_reply = detail?.type === "RESPONSE";
+  if (flow.is_reply) flow.reply = true;
+  if (part.outcome === "denied") {
+    flow.verdict = "DROPPED";
+    setDropReason(flow, policyDenied);
+  } else flow.verdict = part.outcome === "audit" ? "AUDIT" : "FORWARDED";
 }
 
 function setDropReason(flow: Flow, reason: number): void {

@@ -12,6 +12,13 @@ export { compileSelector } from "./filter/selector.ts";
 export type * from "./flow.ts";
 export { icmpText } from "./icmp.ts";
 export {
+  encodeLayer7,
+  Layer7Details,
+  type Layer7Event,
+  type Layer7Side,
+  layer7ProtocolOf,
+} from "./layer7.ts";
+export {
   eventFlag,
   eventType,
   ipProtocol,

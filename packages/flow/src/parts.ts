@@ -9,7 +9,8 @@ export type Outcome = "allowed" | "denied" | "audit";
 /** One flow that a record stands for: a policy verdict in one direction, or the event itself. */
 export type Part =
   | { readonly kind: "verdict"; readonly direction: "EGRESS" | "INGRESS"; readonly outcome: Outcome }
-  | { readonly kind: "event"; readonly type: number };
+  /** `outcome`: of a message of layer 7, what the proxy did with it. */
+  | { readonly kind: "event"; readonly type: number; readonly outcome?: Outcome };
 
 const none: readonly Part[] = [];
 const drop: Part = { kind: "event", type: eventType.drop };
@@ -49,6 +50,12 @@ const isDenied = (part: Part): boolean => part.kind === "verdict" && part.outcom
 const verdictsByFlags = decisionsByFlags.map((parts) => (parts.some(isDenied) ? parts : [...parts, trace]));
 const dropsByFlags = decisionsByFlags.map((parts) => (parts.some(isDenied) ? [...parts, drop] : onlyDrop));
 
+const layer7ByFlags = Array.from({ length: 256 }, (_, flags): readonly Part[] => {
+  const { deniedEgress, deniedIngress, auditEgress, auditIngress } = eventFlag;
+  const decided = outcome(flags, deniedEgress | deniedIngress, auditEgress | auditIngress);
+  return [{ kind: "event", type: eventType.l7, outcome: decided }];
+});
+
 /**
  * The flows that a record stands for, in the order in which the field emits them: egress verdict, ingress verdict,
  * the event. Where the field sends several messages for a packet, the datapath writes one record and we say them all:
@@ -67,6 +74,8 @@ export function partsOf(type: number, subtype: number, flags: number): readonly 
       return onlyTrace;
     case eventType.traceSock:
       return onlySock;
+    case eventType.l7:
+      return layer7ByFlags[flags] ?? none;
     default:
       return none;
   }

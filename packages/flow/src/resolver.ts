@@ -1,5 +1,5 @@
 import type { Ip } from "@axoneme/base";
-import type { FlowPolicy, FlowWorkload } from "./flow.ts";
+import type { FlowLayer7, FlowPolicy, FlowWorkload } from "./flow.ts";
 
 /** What is known of a pod (or node) behind an address or a local endpoint id. */
 export interface PeerInfo {
@@ -48,6 +48,8 @@ export interface FlowResolver {
   serviceByAddr(ip: Ip, port: number, proto: number): { name: string; namespace: string } | undefined;
   ruleById(rule: number): RuleInfo | undefined;
   interfaceName(ifindex: number): string | undefined;
+  /** What a record of layer 7 is about, by the number in it; undefined: nobody knows any more. */
+  layer7?(number: number): FlowLayer7 | undefined;
   /** DNS names under which the endpoint has learnt the address. */
   namesOf?(ip: Ip, endpoint: number): readonly string[] | undefined;
 }

@@ -34,6 +34,7 @@ export function monitorTest(query: MonitorQuery): (record: RecordRef) => boolean
   return ({ view, offset }) => {
     const type = view.getUint8(offset + at.type);
     if (type === eventType.lost) return true;
+    if (type === eventType.l7) return false; // not of the datapath
     if (types.size > 0 && !types.has(typeNames[type] ?? "unknown")) return false;
     if (from.size > 0 && !from.has(view.getUint16(offset + at.srcEp, true))) return false;
     return to.size === 0 || to.has(view.getUint16(offset + at.dstEp, true));

@@ -3,6 +3,7 @@ import { type Clock, Emitter, systemClock } from "@axoneme/base";
 import {
   at,
   compileFilter,
+  encodeLayer7,
   eventType,
   type Flow,
   FlowIds,
@@ -11,9 +12,12 @@ import {
   formatTimestamp,
   type GetFlowsRequest,
   type GetFlowsResponse,
+  Layer7Details,
+  type Layer7Event,
   type LostEventSource,
   parseTimestamp,
   type RawStore,
+  recordSize,
   toFlows,
 } from "@axoneme/flow";
 import type { MonitorLine, MonitorQuery, ServerStatus } from "./api.ts";
@@ -63,6 +67,7 @@ export class Observer {
   /** Fires with the number of records that a reader was too slow for. */
   readonly readerLost = new Emitter<number>();
   readonly #resolver: FlowResolver;
+  readonly #details = new Layer7Details();
   readonly #version: string;
   readonly #clock: Clock;
   readonly #ids: FlowIds;
@@ -71,7 +76,7 @@ export class Observer {
 
   constructor(options: ObserverOptions) {
     this.store = options.store;
-    this.#resolver = options.resolver;
+    this.#resolver = { ...options.resolver, layer7: (number) => this.#details.get(number) };
     this.#version = options.version;
     this.#clock = options.clock ?? systemClock;
     this.#ids = new FlowIds(options.seed ?? crypto.getRandomValues(new Uint8Array(8)));
@@ -82,6 +87,22 @@ export class Observer {
   /** Adds records of the kernel's ring buffer (see RawStore.append), which carry CLOCK_MONOTONIC. */
   ingest(source: Uint8Array, count: number, offset?: number, stride?: number): void {
     this.store.append(source, count, this.#wall.now(), offset, stride);
+  }
+
+  /** Adds messages that a proxy saw; their records, and their flows when asked for. */
+  ingestLayer7(events: readonly Layer7Event[]): { records: Uint8Array; flows: () => Flow[] } {
+    const records = new Uint8Array(events.length * recordSize);
+    const view = new DataView(records.buffer);
+    for (const [i, event] of events.entries())
+      encodeLayer7(event, this.#details.put(event.detail), view, i * recordSize);
+    this.store.append(records, events.length, 0n);
+    const first = this.store.nextSeq - events.length;
+    const flows = (): Flow[] =>
+      events.flatMap((_, i) => {
+        const record = this.store.at(first + i);
+        return record ? toFlows(record, this.#resolver, (part) => this.#ids.of(first + i, part)) : [];
+      });
+    return { records, flows };
   }
 
   /** Counts events that the kernel could not put into the ring buffer. */

@@ -2,11 +2,14 @@ import { join } from "node:path";
 import type { Lifecycle } from "@axoneme/app";
 import { formatIp, type Ip, type Logger, parseIp, tryParseIp } from "@axoneme/base";
 import { connectedPairs, type Kernel, pairKey } from "@axoneme/datapath";
-import type { AnswerMessage, CacheEntry, QueryMessage } from "@axoneme/dns";
+import type { AnswerMessage, CacheEntry } from "@axoneme/dns";
 import type { Ipcache, LocalIdentities } from "@axoneme/identity";
+import type { FlowMetrics, Observer } from "@axoneme/observe";
 import type { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
+import type { ConntrackCollector } from "../collector.ts";
 import type { PolicyModule } from "../state/policy.ts";
+import { type DnsEvent, dnsFlows } from "./flows.ts";
 import { NameJournal } from "./journal.ts";
 import { LearnedNames } from "./learned-names.ts";
 import { DnsMeters } from "./meters.ts";
@@ -35,10 +38,15 @@ export interface DnsDeps {
   readonly log: Logger;
 }
 
-/** A DNS message that a pod sent or got, for the flows. */
-export type DnsEvent =
-  | { readonly kind: "query"; readonly message: QueryMessage }
-  | { readonly kind: "answer"; readonly message: AnswerMessage };
+/** What else of the agent it works with. */
+export interface DnsSurroundings {
+  readonly policy: PolicyModule;
+  /** The endpoints of this node. */
+  readonly endpoints: () => Iterable<NameUser>;
+  readonly collector: Pick<ConntrackCollector, "onSwept">;
+  readonly observer: Observer;
+  readonly metrics: FlowMetrics;
+}
 
 /** An endpoint as far as names are concerned. */
 export interface NameUser {
@@ -61,8 +69,7 @@ export class Dns {
   #saveTimer: NodeJS.Timeout | undefined;
   #isChanged = false;
   #sweeping = false;
-  /** Told of every message, in the order of the proxy. */
-  onEvents: (events: readonly DnsEvent[]) => void = () => undefined;
+  #tell: (events: readonly DnsEvent[]) => void = () => undefined;
 
   constructor(deps: DnsDeps) {
     const { config, engine, log } = deps;
@@ -78,7 +85,7 @@ export class Dns {
       }),
       rules: () => engine.dnsRules.all(),
       onAnswers: (answers) => this.#answered(answers),
-      onQueries: (queries) => this.onEvents(queries.map((message) => ({ kind: "query", message }))),
+      onQueries: (queries) => this.#tell(queries.map((message) => ({ kind: "query", message }))),
       log,
     });
     this.names.onRules = (added, removed) => {
@@ -97,10 +104,14 @@ export class Dns {
     this.names.restore(this.#journal.load(), carried, Date.now());
   }
 
-  /** @param endpoints the endpoints of this node. */
-  addTo(lifecycle: Lifecycle, policy: PolicyModule, endpoints: () => Iterable<NameUser>): void {
+  /** Takes its place among the agent's modules. */
+  addTo(lifecycle: Lifecycle, { policy, endpoints, collector, observer, metrics }: DnsSurroundings): void {
     this.#policy = policy;
     this.#endpoints = endpoints;
+    collector.onSwept = () => void this.#afterSweep();
+    const { ipcache, kernel } = this.#deps;
+    const endpointAt = (ip: Ip) => kernel.maps.endpoints.get(ip);
+    this.#tell = dnsFlows({ observer, metrics, ipcache, endpointAt });
     lifecycle.add({
       name: "dns-names",
       start: (health) => {
@@ -151,13 +162,13 @@ export class Dns {
     this.#policy?.settleNames();
     this.client.ack(answers);
     this.#meters.answered(answers.length, (performance.now() - started) / 1000);
-    this.onEvents(answers.map((message) => ({ kind: "answer", message })));
+    this.#tell(answers.map((message) => ({ kind: "answer", message })));
   }
 
   // ---- clearing up ------------------------------------------------------------------------------------------------
 
-  /** Removes addresses whose TTL is over and that no connection uses; to be called after each sweep of connections. */
-  async sweep(): Promise<void> {
+  /** Connections that are over were removed: addresses whose TTL is over and that no connection uses go, too. */
+  async #afterSweep(): Promise<void> {
     if (this.#sweeping) return;
     this.#sweeping = true;
     try {

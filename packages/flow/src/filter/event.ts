@@ -23,6 +23,10 @@ function verdictOf(part: Part, subtype: number): string {
     return part.outcome === "audit" ? "AUDIT" : "FORWARDED";
   }
   if (part.type === eventType.drop) return "DROPPED";
+  if (part.outcome !== undefined) {
+    if (part.outcome === "denied") return "DROPPED";
+    return part.outcome === "audit" ? "AUDIT" : "FORWARDED";
+  }
   if (part.type === eventType.trace) return "FORWARDED";
   return subtype === 2 || subtype === 4 ? "TRANSLATED" : "TRACED";
 }
@@ -62,7 +66,7 @@ export function dropReasonClause(values: readonly string[]): Clause {
   return {
     match,
     raw: anyPart((part, subtype) => {
-      if (part.kind === "verdict") return part.outcome === "denied" && byPolicy;
+      if (part.kind === "verdict" || part.outcome !== undefined) return part.outcome === "denied" && byPolicy;
       return part.type === eventType.drop && wanted.has(dropReasonName(subtype));
     }),
   };
@@ -78,7 +82,9 @@ export function eventTypeClause(values: readonly EventTypeFilter[]): Clause {
   return {
     match: ({ event_type: event }) => event !== undefined && holds(event.type ?? 0, event.sub_type ?? 0),
     raw: anyPart((part, subtype) =>
-      part.kind === "verdict" ? holds(eventType.policyVerdict, 0) : holds(part.type, subtype),
+      part.kind === "verdict"
+        ? holds(eventType.policyVerdict, 0)
+        : holds(part.type, part.type === eventType.l7 ? 0 : subtype),
     ),
   };
 }

@@ -2,7 +2,8 @@
 import { AxonError } from "@axoneme/base";
 import type { FlowFilter } from "../flow.ts";
 import { eventType } from "../names.ts";
-import { anyOf, type Clause } from "./clause.ts";
+import { at } from "../record.ts";
+import { anyOf, type Clause, type RawTest } from "./clause.ts";
 import { compileRegex, compileStatus } from "./pattern.ts";
 
 const httpFields = ["http_status_code", "http_method", "http_path", "http_url", "http_header"] as const;
@@ -20,6 +21,8 @@ function checkEventType(filter: FlowFilter): void {
   throw new AxonError("flow.filter_invalid", `filter ${set.join(", ")} needs event_type l7 (129) or none`);
 }
 
+const isLayer7: RawTest = (view, _, o) => view.getUint8(o + at.type) === eventType.l7;
+
 /** All clauses of the layer-7 fields that are set. */
 export function layer7Clauses(filter: FlowFilter): Clause[] {
   checkEventType(filter);
@@ -29,8 +32,7 @@ export function layer7Clauses(filter: FlowFilter): Clause[] {
     make: (values: NonNullable<FlowFilter[K]>) => Clause,
   ): void => {
     const values = filter[field];
-    // No record of the datapath is a layer-7 event: the raw side always says no.
-    if (values !== undefined && values.length > 0) clauses.push({ ...make(values), raw: () => false });
+    if (values !== undefined && values.length > 0) clauses.push({ ...make(values), raw: isLayer7 });
   };
   add("http_status_code", (values) =>
     anyOf(values, (value) => {

@@ -8,7 +8,7 @@ import {
   tryParseIp,
 } from "@axoneme/base";
 import type { Flow, FlowFilter, FlowTcpFlags } from "../flow.ts";
-import { eventFlag, ipProtocol, tcpFlagBits } from "../names.ts";
+import { eventFlag, eventType, ipProtocol, tcpFlagBits } from "../names.ts";
 import { at } from "../record.ts";
 import type { Clause } from "./clause.ts";
 import { invalid } from "./pattern.ts";
@@ -109,6 +109,7 @@ export function protocolClause(values: readonly string[]): Clause {
       );
     }
   });
+  const layer7 = names.includes("dns") || names.includes("http");
   const keys = known.flatMap((entry) => entry?.keys ?? []);
   const numbers = new Set(known.flatMap((entry) => entry?.numbers ?? []));
   return {
@@ -116,7 +117,8 @@ export function protocolClause(values: readonly string[]): Clause {
       keys.some((key) => l4?.[key] !== undefined) ||
       (names.includes("dns") && l7?.dns !== undefined) ||
       (names.includes("http") && l7?.http !== undefined),
-    raw: (view, _, o) => numbers.has(view.getUint8(o + at.proto)),
+    raw: (view, _, o) =>
+      numbers.has(view.getUint8(o + at.proto)) || (layer7 && view.getUint8(o + at.type) === eventType.l7),
   };
 }
 

@@ -4,6 +4,7 @@ import {
   eventType,
   icmpText,
   ipProtocol,
+  layer7ProtocolOf,
   matchTypeText,
   protocolName,
   tracePointText,
@@ -67,7 +68,9 @@ const definitions: Readonly<Record<Exclude<MetricName, "dns" | "flows-to-world">
       return (((((flow.proto << 8) | type) << 8) | subtype) << 3) | flow.verdict;
     },
     texts: (base) => [
-      protocolName(base >> 19),
+      ((base >> 11) & 0xff) === eventType.l7
+        ? layer7ProtocolOf((base >> 3) & 0xff)
+        : protocolName(base >> 19),
       ...typeLabels((base >> 11) & 0xff, (base >> 3) & 0xff),
       verdictNames[base & 7] ?? "",
     ],
@@ -163,5 +166,6 @@ function tcpFlagOf(bits: number): number {
 function typeLabels(type: number, subtype: number): [string, string] {
   if (type === eventType.drop) return ["Drop", dropReasonText(subtype)];
   if (type === eventType.trace) return ["Trace", tracePointText(subtype)];
+  if (type === eventType.l7) return ["L7", layer7ProtocolOf(subtype)];
   return type === eventType.policyVerdict ? ["PolicyVerdict", ""] : ["Unknown", `${type}`];
 }

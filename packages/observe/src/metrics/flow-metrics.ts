@@ -95,6 +95,11 @@ export class FlowMetrics {
     for (let i = 0; i < count; i++) this.#one(view, offset + i * stride);
   }
 
+  /** Whether flows of layer 7 are counted as objects. */
+  get wantsLayer7(): boolean {
+    return this.#dns !== undefined;
+  }
+
   /** Counts a flow of layer 7: these are objects from the start. */
   countLayer7(flow: Flow): void {
     this.#dns?.count(flow);

@@ -172,7 +172,9 @@ function verdictNumber(part: Part, subtype: number): number {
       ? verdict.redirected
       : verdict.forwarded;
   }
+  if (part.outcome === "denied") return verdict.dropped;
+  if (part.outcome === "audit") return verdict.audit;
   if (part.type === eventType.drop) return verdict.dropped;
-  if (part.type === eventType.trace) return verdict.forwarded;
+  if (part.type === eventType.trace || part.type === eventType.l7) return verdict.forwarded;
   return subtype === 2 || subtype === 4 ? verdict.translated : verdict.traced;
 }
