@@ -184,5 +184,7 @@ NAPI_MODULE_INIT()
 	axon_init_frame(env, exports);
 	axon_init_poll(env, exports);
 	axon_init_ethtool(env, exports);
+	axon_init_datagram(env, exports);
+	axon_init_handover(env, exports);
 	return exports;
 }

@@ -54,5 +54,7 @@ void axon_init_socket(napi_env env, napi_value exports);
 void axon_init_frame(napi_env env, napi_value exports);
 void axon_init_poll(napi_env env, napi_value exports);
 void axon_init_ethtool(napi_env env, napi_value exports);
+void axon_init_datagram(napi_env env, napi_value exports);
+void axon_init_handover(napi_env env, napi_value exports);
 
 #endif

@@ -75,7 +75,9 @@ static int bind_and_listen(int fd, const struct endpoint *e, int backlog)
 {
 	int one = 1, zero = 0;
 
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* Two UDP sockets would share a port, even one of the kernel's choice, and one of them would get nothing. */
+	if (e->type == SOCK_STREAM)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	/* "::" takes IPv4 as well, as Node's own listen does. */
 	if (e->address.ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));

@@ -1,7 +1,9 @@
 export { type Address, type AddressFilter, type AddressSpec, Scope } from "./address.ts";
+export { DATAGRAM_WORDS, DatagramSet, datagram, sendDatagrams, setReceiveBuffer } from "./datagram.ts";
 export { errnoName, isErrno, NetlinkError } from "./errors.ts";
 export type { Family } from "./family.ts";
 export { announcementFrames, type OutgoingFrame, sendFrames } from "./frame.ts";
+export { HandoverServer, takeOver } from "./handover.ts";
 export { type LaunchOptions, launch } from "./launcher.ts";
 export type { Link, LinkChange, LinkName, LinkSpec, VethEnd } from "./link.ts";
 export { builtFile } from "./native.ts";

@@ -24,6 +24,17 @@ export interface Native {
   ethtool(nsFd: number, name: string, command: number, value: number): number;
   driverCounters(nsFd: number, name: string): Record<string, number> | number;
   framesSend(nsFd: number, ifindexes: number[], frames: Uint8Array[]): number | number[];
+  datagramSet(): number;
+  datagramSetAdd(set: number, fd: number, tag: number): number;
+  datagramSetRemove(set: number, fd: number): number;
+  datagramReceive(set: number, buffer: Uint8Array, words: Uint32Array, slot: number): number;
+  datagramSend(buffer: Uint8Array, words: Uint32Array, count: number): number;
+  socketBuffer(fd: number, bytes: number): number;
+  unixListen(path: string): number;
+  unixAccept(fd: number): number;
+  unixConnect(path: string): number;
+  fdsSend(fd: number, byte: number, fds: number[]): number;
+  fdsReceive(fd: number): number[] | number;
   pollStart(fd: number, events: number, ready: (status: number, events: number) => void): PollHandle | number;
   pollStop(handle: PollHandle): void;
   pollRef(handle: PollHandle, keepsLoopAlive: boolean): void;

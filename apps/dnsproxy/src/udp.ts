@@ -1,0 +1,322 @@
+import { AxonError, formatIp, type Ip } from "@axoneme/base";
+import { type AnswerHead, answerWithout, type Query, RCODE, readAnswerHead, readQuery } from "@axoneme/dns";
+import { DATAGRAM_WORDS, type DatagramSet, datagram } from "@axoneme/netlink";
+import type { AgentLink } from "./agent-link.ts";
+import type { Answer, AnswerGate } from "./gate.ts";
+import type { InFlight } from "./in-flight.ts";
+import { judge, refusalCode } from "./judge.ts";
+import { answersTo, exchange, learned, settle } from "./learn.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Listener, Origin, Origins } from "./origin.ts";
+import { LaterOutbox, Outbox } from "./outbox.ts";
+import { randomBelow } from "./random.ts";
+import type { Rules } from "./rules.ts";
+import { FIRST_UPSTREAM_TAG, UpstreamSockets } from "./upstream-sockets.ts";
+
+/** Who asks is gone after this: resolvers ask again after 5 s, from another port. Milliseconds. */
+const UPSTREAM_TIMEOUT_MS = 8000;
+/** Messages in one turn of the loop. */
+const BATCH = 64;
+const MAX_TAG = 0xffff_ffff;
+/** A set of rules that a row names may be on its way from the agent: a query waits for it, looked at every so many ms. */
+const UNKNOWN_RULES_MS = 20;
+const UNKNOWN_LOOKS = 5;
+const MAX_WAITING = 1024;
+/** After its start a proxy expects an agent, milliseconds. */
+const EXPECTS_AGENT_MS = 3000;
+
+export interface UdpListener extends Listener {
+  readonly fd: number;
+}
+
+/** A query that its server has not answered yet. */
+interface Pending {
+  readonly listener: UdpListener;
+  /** The pod's address, as in a message's words. */
+  readonly pod: Uint32Array;
+  readonly podPort: number;
+  /** As the pod chose it. */
+  readonly id: number;
+  readonly question: Query;
+  readonly origin: Origin;
+  readonly received: number;
+  readonly sent: number;
+}
+
+/** Who asks, and whom. */
+type Asker = Omit<Pending, "id" | "question" | "sent">;
+
+/** What the UDP side works with. */
+export interface UdpDeps {
+  readonly set: DatagramSet;
+  readonly origins: Origins;
+  readonly rules: Rules;
+  readonly gate: AnswerGate;
+  readonly link: AgentLink;
+  readonly inFlight: InFlight;
+  readonly metrics: Metrics;
+  readonly upstreamSockets: number;
+}
+
+function ipOf(words: Uint32Array, at = 0): string {
+  return formatIp(new Uint8Array(words.buffer, words.byteOffset + at * 4, 16) as Ip);
+}
+
+/**
+ * Queries and answers over UDP. Messages are forwarded from the buffer they were read into, with nothing changed but
+ * their id: whatever else a message has (EDNS, cookies, options to come) is between the pod and its server.
+ */
+export class UdpProxy {
+  private readonly deps: UdpDeps;
+  private readonly listeners: UdpListener[] = [];
+  private readonly pending = new Map<number, Pending>();
+  private readonly v4: UpstreamSockets;
+  private readonly v6: UpstreamSockets | undefined;
+  private readonly out: Outbox;
+  private readonly later: LaterOutbox;
+  private readonly started = performance.now();
+  private waiting = 0;
+  private tag = FIRST_UPSTREAM_TAG;
+
+  /** Throws NetlinkError. */
+  constructor(deps: UdpDeps, withV6: boolean) {
+    const tag = () => {
+      const tag = this.tag;
+      this.tag = tag === MAX_TAG ? FIRST_UPSTREAM_TAG : tag + 1;
+      return tag;
+    };
+    this.deps = deps;
+    this.out = new Outbox(deps.set.buffer, BATCH * 2, deps.metrics);
+    this.later = new LaterOutbox(deps.metrics);
+    this.v4 = new UpstreamSockets(deps.set, "0.0.0.0", deps.upstreamSockets, tag);
+    this.v6 = withV6 ? new UpstreamSockets(deps.set, "::", deps.upstreamSockets, tag) : undefined;
+  }
+
+  /** Queries that are not answered yet. */
+  get size(): number {
+    return this.pending.size + this.waiting;
+  }
+
+  /** Begins to take queries from a bound socket. Throws NetlinkError. */
+  listen(listener: UdpListener): void {
+    this.deps.set.add(listener.fd, this.listeners.push(listener) - 1);
+  }
+
+  /** Takes no more queries; answers to those in flight still go out. Throws NetlinkError. */
+  deafen(): void {
+    for (const { fd } of this.listeners) this.deps.set.remove(fd);
+  }
+
+  /** To be called when the set has something to read. */
+  readonly ready = (): void => {
+    const { set } = this.deps;
+    const count = set.receive();
+    for (let i = 0; i < count; i++) {
+      const base = i * DATAGRAM_WORDS;
+      const tag = set.words[base + datagram.socket] ?? 0;
+      if (tag < FIRST_UPSTREAM_TAG) this.fromPod(base, tag);
+      else this.fromServer(base, tag);
+    }
+    this.out.flush();
+  };
+
+  /** Once a second. */
+  tick(now: number): void {
+    this.v4.tick(now);
+    this.v6?.tick(now);
+    for (const [key, { sent, origin }] of this.pending) {
+      if (now - sent < UPSTREAM_TIMEOUT_MS) break;
+      this.pending.delete(key);
+      this.deps.inFlight.leave(origin.endpoint);
+      this.deps.metrics.lose("timeout");
+    }
+  }
+
+  close(): void {
+    this.v4.close();
+    this.v6?.close();
+  }
+
+  private bytes(base: number): Uint8Array {
+    const { words, buffer } = this.deps.set;
+    const offset = words[base + datagram.offset] ?? 0;
+    return buffer.subarray(offset, offset + (words[base + datagram.length] ?? 0));
+  }
+
+  // ---- from the pod -------------------------------------------------------------------------------------------
+
+  private fromPod(base: number, tag: number): void {
+    const { set, origins, rules, metrics } = this.deps;
+    const listener = this.listeners[tag];
+    if (listener === undefined) return;
+    metrics.received++;
+    const pod = set.words.slice(base + datagram.address, base + datagram.address + 4);
+    const podPort = set.words[base + datagram.port] ?? 0;
+    const origin = origins.find(new Uint8Array(pod.buffer), podPort, listener);
+    if (origin === undefined) {
+      metrics.lose("stray");
+      return;
+    }
+    const bytes = this.bytes(base);
+    const asker = { listener, pod, podPort, origin, received: performance.now() };
+    if (rules.has(origin.rules) || !this.expectsRules || this.waiting >= MAX_WAITING) {
+      this.asked(asker, bytes, base);
+      return;
+    }
+    this.waiting++;
+    this.awaitRules(asker, bytes.slice(), UNKNOWN_LOOKS);
+  }
+
+  private get expectsRules(): boolean {
+    return this.deps.link.isOpen || performance.now() - this.started < EXPECTS_AGENT_MS;
+  }
+
+  private awaitRules(asker: Asker, bytes: Uint8Array, looks: number): void {
+    setTimeout(() => {
+      if (looks > 1 && !this.deps.rules.has(asker.origin.rules))
+        return this.awaitRules(asker, bytes, looks - 1);
+      this.waiting--;
+      this.asked(asker, bytes, undefined);
+    }, UNKNOWN_RULES_MS);
+  }
+
+  /** `base`: of the message in the set's words; undefined for bytes that lie elsewhere. */
+  private asked(asker: Asker, bytes: Uint8Array, base: number | undefined): void {
+    const { rules, metrics, link } = this.deps;
+    const { listener, pod, podPort, origin } = asker;
+    let query: Query;
+    try {
+      query = readQuery(bytes);
+    } catch (error) {
+      if (!(error instanceof AxonError)) throw error;
+      metrics.parseErrors++;
+      metrics.lose("malformed");
+      // What has a header and is no answer is told; an answer to an answer would go back and forth.
+      if (bytes.length >= 12 && (bytes[2] ?? 0) < 0x80)
+        this.later.add(listener.fd, podPort, answerWithout(bytes, 12, RCODE.formErr), pod);
+      return;
+    }
+    const verdict = judge(rules, origin, query);
+    if (link.isListening) {
+      const who = exchange(
+        query,
+        "udp",
+        { ip: ipOf(pod), port: podPort },
+        { ip: ipOf(origin.server), port: origin.serverPort },
+      );
+      link.observe({ t: "query", rules: origin.rules, verdict, ...who });
+    }
+    if (verdict === "refused") {
+      metrics.denied++;
+      this.later.add(listener.fd, podPort, answerWithout(bytes, query.end, refusalCode(rules)), pod);
+      return;
+    }
+    if (verdict === "audit") metrics.audited++;
+    this.forward(asker, query, bytes, base);
+  }
+
+  private forward(asker: Asker, question: Query, bytes: Uint8Array, base: number | undefined): void {
+    const { inFlight, metrics, set } = this.deps;
+    const { origin } = asker;
+    if (!inFlight.enter(origin.endpoint)) return;
+    const isV4 = origin.server[0] === 0 && origin.server[1] === 0 && origin.server[2] === MAPPED;
+    const { fd, tag } = (isV4 || this.v6 === undefined ? this.v4 : this.v6).choose();
+    let id = randomBelow(0x10000);
+    while (this.pending.has(tag * 0x10000 + id)) id = randomBelow(0x10000);
+    bytes[0] = id >> 8;
+    bytes[1] = id & 0xff;
+    const sent = performance.now();
+    this.pending.set(tag * 0x10000 + id, { ...asker, id: question.id, question, sent });
+    metrics.forwarded++;
+    metrics.processing.observe((sent - asker.received) / 1000);
+    if (base === undefined) this.later.add(fd, origin.serverPort, bytes, origin.server);
+    else
+      this.out.add(
+        fd,
+        origin.serverPort,
+        set.words[base + datagram.offset] ?? 0,
+        bytes.length,
+        origin.server,
+        0,
+      );
+  }
+
+  // ---- from a server ------------------------------------------------------------------------------------------
+
+  private fromServer(base: number, tag: number): void {
+    const { words } = this.deps.set;
+    const { metrics } = this.deps;
+    const bytes = this.bytes(base);
+    const key = tag * 0x10000 + (((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0));
+    const pending = this.pending.get(key);
+    if (pending === undefined) {
+      metrics.lose("unmatched");
+      return;
+    }
+    if (!this.isFrom(words, base, pending.origin)) {
+      metrics.lose("spoofed");
+      return;
+    }
+    let head: AnswerHead;
+    try {
+      head = readAnswerHead(bytes);
+    } catch (error) {
+      if (!(error instanceof AxonError)) throw error;
+      metrics.lose("spoofed");
+      return;
+    }
+    if (!answersTo(head, pending.question)) {
+      metrics.lose("spoofed");
+      return;
+    }
+    this.pending.delete(key);
+    this.deps.inFlight.leave(pending.origin.endpoint);
+    this.answered(pending, head, bytes, base);
+  }
+
+  private isFrom(words: Uint32Array, base: number, { server, serverPort }: Origin): boolean {
+    const at = base + datagram.address;
+    return (
+      words[at] === server[0] &&
+      words[at + 1] === server[1] &&
+      words[at + 2] === server[2] &&
+      words[at + 3] === server[3] &&
+      words[base + datagram.port] === serverPort
+    );
+  }
+
+  private answered(pending: Pending, head: AnswerHead, bytes: Uint8Array, base: number): void {
+    const { gate, link, metrics, set } = this.deps;
+    const { listener, pod, podPort, id, origin, question, received, sent } = pending;
+    const now = performance.now();
+    metrics.upstream.observe((now - sent) / 1000);
+    bytes[0] = id >> 8;
+    bytes[1] = id & 0xff;
+    const found = learned(bytes, head);
+    const answer = (): Answer => ({
+      ...exchange(
+        question,
+        "udp",
+        { ip: ipOf(pod), port: podPort },
+        { ip: ipOf(origin.server), port: origin.serverPort },
+      ),
+      rcode: head.rcode,
+      ...found,
+      latencyUs: Math.round((now - sent) * 1000),
+    });
+    let copy: Uint8Array | undefined;
+    const release = (): void => {
+      metrics.total.observe((performance.now() - received) / 1000);
+      if (copy !== undefined) this.later.add(listener.fd, podPort, copy, pod);
+    };
+    if (settle(gate, link, answer, found, release)) {
+      release();
+      this.out.add(listener.fd, podPort, set.words[base + datagram.offset] ?? 0, bytes.length, pod, 0);
+    } else {
+      copy = bytes.slice();
+    }
+  }
+}
+
+/** The third word of a v4-mapped address, as this machine reads it. */
+const MAPPED = new Uint32Array(new Uint8Array([0, 0, 0xff, 0xff]).buffer)[0] ?? 0;
