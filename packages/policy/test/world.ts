@@ -1,5 +1,5 @@
 /** The engine with what stands around it: identities of pods and CIDRs, an ipcache, a copy of the maps. */
-import { isV4, Lpm, parseIp } from "@axoneme/base";
+import { isV4, Lpm, type Prefix, parseIp } from "@axoneme/base";
 import { identityKey, LocalIdentities, podLabels, reserved } from "@axoneme/identity";
 import {
   type Decision,
@@ -18,6 +18,14 @@ import {
 } from "../src/index.ts";
 import type { RawPolicy } from "./generate.ts";
 import type { Objects, Party, Pod } from "./oracle.ts";
+
+/** Each single thing the agent would write to the kernel. */
+export type Write =
+  | PolicyChange
+  | { op: "putPod"; pod: Pod; id: number; identity: number; policyId: number }
+  | { op: "deletePod"; pod: Pod }
+  | { op: "putIpcache"; prefix: Prefix; identity: number }
+  | { op: "deleteIpcache"; prefix: Prefix };
 
 export function parse(raw: RawPolicy, context: ParseContext = {}): Policy {
   if (raw.kind === "NetworkPolicy") return parseNetworkPolicy(raw, context);
@@ -39,6 +47,8 @@ export class World {
   /** Called before and after each single write. */
   onChange: ((change: PolicyChange) => void) | undefined;
   onCommit: { before: () => void; after: () => void } | undefined;
+  /** Told of each single write, those of pods and of the ipcache too. */
+  onWrite: ((write: Write) => void) | undefined;
 
   constructor(options: PolicyEngineOptions = {}) {
     this.engine = new PolicyEngine(options);
@@ -71,14 +81,28 @@ export class World {
     this.pods.set(pod.name, { pod, id, identity });
     this.engine.upsertEndpoint({ id, identity, labels, namedPorts: pod.ports });
     if (commit) this.commit();
+    this.#writePod(id);
     if (old !== undefined) this.#forget(old.identity);
     if (commit) this.commit();
+  }
+
+  /** The row of an endpoint, as the agent writes it: under the policy it has by now. */
+  #writePod(id: number): void {
+    const found = [...this.pods.values()].find((pod) => pod.id === id);
+    if (found === undefined) return;
+    this.onWrite?.({ op: "putPod", ...found, policyId: this.maps.endpoints.get(id) ?? 0 });
+  }
+
+  #setIpcache(prefix: Prefix, identity: number): void {
+    this.ipcache.set(prefix, identity);
+    this.onWrite?.({ op: "putIpcache", prefix, identity });
   }
 
   deletePod(name: string, commit = true): void {
     const found = this.pods.get(name);
     if (found === undefined) return;
     this.pods.delete(name);
+    this.onWrite?.({ op: "deletePod", pod: found.pod });
     this.engine.deleteEndpoint(found.id);
     this.maps.endpoints.delete(found.id);
     this.#forget(found.identity);
@@ -134,8 +158,9 @@ export class World {
     if (on) this.auditedNamespaces.add(namespace);
     else this.auditedNamespaces.delete(namespace);
     for (const raw of this.policies.values()) {
-      if (raw.metadata.namespace === namespace) this.setPolicy(raw, commit);
+      if (raw.metadata.namespace === namespace) this.setPolicy(raw, false);
     }
+    if (commit) this.commit();
   }
 
   objects(): Objects {
@@ -152,13 +177,15 @@ export class World {
     if (identities.length === 0) return;
     for (const { prefix, id, labels } of identities) this.engine.addIdentity(id, labels, prefix);
     this.#write(this.engine.commitRows().changes);
-    for (const { prefix, id } of identities) this.ipcache.set(prefix, id);
+    for (const { prefix, id } of identities) this.#setIpcache(prefix, id);
   }
 
   #write(changes: readonly PolicyChange[]): void {
     this.onCommit?.before();
     for (const change of changes) {
       this.maps.apply(change);
+      this.onWrite?.(change);
+      if (change.op === "setEndpoint") this.#writePod(change.endpointId);
       this.onChange?.(change);
     }
     this.onCommit?.after();
@@ -173,10 +200,11 @@ export class World {
     const identities = fresh.map((prefix) => ({ prefix, ...this.#local.acquire(prefix) }));
     for (const { prefix, id, labels } of identities) this.engine.addIdentity(id, labels, prefix);
     if (identities.length > 0) this.commit();
-    for (const { prefix, id } of identities) this.ipcache.set(prefix, id);
+    for (const { prefix, id } of identities) this.#setIpcache(prefix, id);
     for (const prefix of cidrs.removed) {
       const id = this.ipcache.get(prefix);
       this.ipcache.delete(prefix);
+      this.onWrite?.({ op: "deleteIpcache", prefix });
       this.#local.release(prefix);
       if (id !== undefined) this.engine.deleteIdentity(id);
     }

@@ -128,14 +128,18 @@ export class PolicyModule {
     return { onAdd: upsert, onUpdate: upsert, onDelete: (object) => this.#delete(parse(object)) };
   }
 
-  /** Puts the policies of a namespace on trial, or in force again. */
+  /** Puts the policies of a namespace on trial, or in force again: all at once, or some would miss what others allow. */
   setNamespaceAudited(namespace: string, audited: boolean): void {
     if (this.#auditedNamespaces.has(namespace) === audited) return;
     if (audited) this.#auditedNamespaces.add(namespace);
     else this.#auditedNamespaces.delete(namespace);
-    for (const { policy, object, parse } of [...this.#known.values()]) {
-      if (policy.ref.namespace === namespace) this.#upsert(object, parse);
+    for (const [key, known] of this.#known) {
+      if (known.policy.ref.namespace !== namespace) continue;
+      const policy = known.parse(known.object);
+      this.#known.set(key, { ...known, policy });
+      this.#deps.engine.upsertPolicy(policy);
     }
+    this.#commit();
   }
 
   #upsert(object: KubeObject, parse: Parse): void {
