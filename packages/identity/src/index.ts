@@ -1,4 +1,16 @@
 export {
+  answersFor,
+  type ClassPort,
+  classLabels,
+  classScope,
+  isClassIdentity,
+  isPortLabel,
+  portKey,
+  RelevantKeys,
+  readPortKey,
+  withPorts,
+} from "./classes.ts";
+export {
   type Identity,
   IdentityCache,
   type IdentityCacheOptions,
@@ -27,6 +39,7 @@ export {
 } from "./labels.ts";
 export { LocalIdentities } from "./localidentities.ts";
 export { NodeIdentities } from "./nodeidentities.ts";
+export { type PodClaim, PodClasses, type Renumbered } from "./podclasses.ts";
 export { type NamespaceLike, type PodLike, podLabels } from "./podlabels.ts";
 export {
   cidrLabels,

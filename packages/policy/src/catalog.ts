@@ -54,6 +54,11 @@ export class Catalog {
     return this.#refs.size > 0;
   }
 
+  /** Whether a rule names an object with these labels, or would if there were one. */
+  names(labels: Labels): boolean {
+    return this.#index.isSelected(labels);
+  }
+
   /** The reference of a selector, made when new; counts a user. */
   acquire(selector: Selector, except: readonly Prefix[]): PeerRef {
     const text = `${selectorText(selector)} - ${except.map(formatPrefix).sort().join()}`;

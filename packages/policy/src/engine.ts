@@ -13,6 +13,7 @@ import { evaluateFlow, type FlowVerdict } from "./flowverdict.ts";
 import { builtins, type Enforcement, Grouping } from "./grouping.ts";
 import { IdentityTable } from "./identitytable.ts";
 import { LabelIndex } from "./labelindex.ts";
+import { portOfKey, serviceKeys } from "./peerkeys.ts";
 import { PeerLinks } from "./peerlinks.ts";
 import { type ContainerPort, PeerPorts } from "./peerports.ts";
 import { emptyPhases } from "./phases.ts";
@@ -124,6 +125,22 @@ export class PolicyEngine implements RowSource {
   /** Every prefix that policies of local endpoints need an identity for. */
   neededCidrs(): Prefix[] {
     return [...this.#links.needs.all()];
+  }
+
+  /** Label keys by which rules of local endpoints will tell peers apart once this Service is told. */
+  keysNamedByService(service: PolicyService): string[] {
+    return this.#indexes.services.names(serviceLabels(service)) ? serviceKeys(service) : [];
+  }
+
+  /** Label keys that rules of local endpoints have begun to name since the last call; ask after `prepare`. */
+  takeNamedKeys(): string[] {
+    return this.#indexes.peers.keys.takeFresh();
+  }
+
+  /** Whether a rule of a local endpoint tells peers apart by this label key (or the name of a port, see `portKey`). */
+  namesKey(key: string): boolean {
+    const port = portOfKey(key);
+    return port === undefined ? this.#indexes.peers.keys.has(key) : this.#links.namesPort(port);
   }
 
   // --- what rules name --------------------------------------------------------------------------------------

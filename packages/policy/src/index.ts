@@ -15,6 +15,7 @@ export type { Enforcement } from "./grouping.ts";
 export { portRange } from "./l4.ts";
 export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";
 export { NodeSelectors } from "./nodes.ts";
+export { peerKeys } from "./peerkeys.ts";
 export type { ContainerPort } from "./peerports.ts";
 export { type CidrGroup, type PolicyService, parseCidrGroup } from "./references.ts";
 export {

@@ -1,6 +1,7 @@
 import type { Labels } from "@axoneme/identity";
 import { file, unfile } from "./buckets.ts";
 import type { Effort } from "./effort.ts";
+import { KeyCounts } from "./keycounts.ts";
 import {
   type LabelMap,
   labelMap,
@@ -37,6 +38,8 @@ export class LabelIndex {
   readonly #nodes = new Map<string, SelectorNode>();
   readonly #nodesByTerm = new Map<string, Set<SelectorNode>>();
   readonly #unanchored = new Set<SelectorNode>();
+  /** The label keys that selectors name. */
+  readonly keys = new KeyCounts();
 
   constructor(effort: Effort) {
     this.#effort = effort;
@@ -53,6 +56,7 @@ export class LabelIndex {
     const anchors = this.#anchors(selector);
     const node: SelectorNode = { text, selector, items: new Set(), users: 1, anchors };
     this.#nodes.set(text, node);
+    this.keys.add(selector);
     if (anchors.length === 0) this.#unanchored.add(node);
     for (const anchor of anchors) file(this.#nodesByTerm, anchor, node);
     for (const id of this.#candidates(selector)) this.#link(node, id, this.#items.get(id));
@@ -63,6 +67,7 @@ export class LabelIndex {
   release(node: SelectorNode): void {
     if (--node.users > 0) return;
     this.#nodes.delete(node.text);
+    this.keys.remove(node.selector);
     this.#unanchored.delete(node);
     for (const anchor of node.anchors) unfile(this.#nodesByTerm, anchor, node);
     for (const id of node.items) this.#items.get(id)?.nodes.delete(node);
@@ -95,6 +100,13 @@ export class LabelIndex {
   /** The selectors that select an item. */
   nodesOf(id: number): ReadonlySet<SelectorNode> {
     return this.#items.get(id)?.nodes ?? new Set();
+  }
+
+  /** Whether a selector in use selects these labels. */
+  isSelected(labels: Labels): boolean {
+    const map = labelMap(labels);
+    const nodes = termsOf(map).flatMap((term) => [...(this.#nodesByTerm.get(term) ?? [])]);
+    return [...nodes, ...this.#unanchored].some(({ selector }) => selects(selector, map));
   }
 
   get selectorCount(): number {

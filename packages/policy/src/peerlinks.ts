@@ -12,7 +12,7 @@ import {
 import { type Contributor, reachCount } from "./contribute.ts";
 import { l4Code, onePort } from "./l4.ts";
 import { namedKey, type PeerPortChange } from "./peerports.ts";
-import { type ConcretePeer, Direction } from "./rule.ts";
+import { type ConcretePeer, Direction, type NamedPort } from "./rule.ts";
 
 /** Which rules name which peers: what a change of an identity or of a named object has to touch. */
 export class PeerLinks {
@@ -58,6 +58,11 @@ export class PeerLinks {
     for (const node of nodes) {
       for (const rule of this.#rulesByPeer.get(node) ?? []) this.#contribute(rule, [identity], by);
     }
+  }
+
+  /** Whether an egress rule uses the name of a port. */
+  namesPort(port: NamedPort): boolean {
+    return this.#rulesByName.has(namedKey(port));
   }
 
   /** References stand for other peers: their rules follow, by the difference. */
