@@ -25,12 +25,23 @@ AX_INLINE bool is_peer(struct ax_work *w, struct ax_addr *node)
 	return identity_is_remote_node(w->dst.identity) || w->dst.identity == AX_ID_KUBE_APISERVER;
 }
 
-/* Who sent it, and the way back: the node at the tunnel's other end. */
+/* A pod that this node knows to be at the tunnel's other end: `home` is where it knows it to be. */
+AX_INLINE bool is_known_pod(const struct ax_party *src, const struct ax_addr *home)
+{
+	return src->in_cluster && src->identity >= AX_ID_FIRST_POD && addr_equal(home, &src->nexthop);
+}
+
+/*
+ * Who sent it, and the way back: the node at the tunnel's other end. Policies of this node are about the numbers of
+ * this node: of a pod that it knows its own word counts, of others the sender's.
+ */
 AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
 {
 	struct bpf_tunnel_key key = {};
+	struct ax_addr home;
 
 	resolve(w, &w->pkt.saddr, &w->src);
+	home = w->src.nexthop;
 	if (w->src.local || w->src.ep_flags & AX_EP_HOST)
 		return AX_DROP_INVALID_SOURCE_IP;
 	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
@@ -41,7 +52,8 @@ AX_INLINE int tunnel_source(struct __sk_buff *skb, struct ax_work *w, const stru
 		return AX_DROP_NO_TUNNEL_ENDPOINT;
 	if (!is_peer(w, &w->src.nexthop))
 		return AX_DROP_ENCAP_PROHIBITED;
-	w->src.identity = identity_from_tunnel(cfg, &w->pkt.saddr, key.tunnel_id, w->src.identity);
+	if (!is_known_pod(&w->src, &home))
+		w->src.identity = identity_from_tunnel(cfg, &w->pkt.saddr, key.tunnel_id, w->src.identity);
 	w->src.path = AX_PATH_TUNNEL;
 	w->src.ifindex = cfg->tunnel_ifindex;
 	return 0;

@@ -22,6 +22,8 @@ AX_INLINE __u32 identity_to_tunnel(__u32 identity)
 {
 	if (identity == AX_ID_WORLD_IPV4 || identity == AX_ID_WORLD_IPV6 || AX_SCOPE_OF(identity) == AX_SCOPE_CIDR)
 		return AX_ID_WORLD;
+	if (AX_SCOPE_OF(identity) == AX_SCOPE_CLASS)
+		return AX_ID_UNKNOWN;
 	return identity_is_node(identity) ? AX_ID_REMOTE_NODE : identity & 0xffffff;
 }
 

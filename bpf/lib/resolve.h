@@ -33,6 +33,7 @@ AX_INLINE bool is_encapsulation(const struct ax_config *cfg, const struct ax_pkt
 #define AX_SCOPE_OF(identity) ((identity) >> 24)
 #define AX_SCOPE_CIDR 1
 #define AX_SCOPE_NODE 2 /* another node, told apart by its labels */
+#define AX_SCOPE_CLASS 3 /* pods, by labels that other nodes may not tell apart yet */
 
 /* Another node, API servers on nodes among them */
 AX_INLINE bool identity_is_remote_node(__u32 identity)

@@ -1,4 +1,4 @@
-import { DropReason, EventType, PolicyVerdict } from "@axoneme/abi";
+import { DropReason, EventType, IpcacheFlags, PolicyVerdict } from "@axoneme/abi";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LiveCluster, type Node, netOf, type Pod, probe, serve, world } from "./live.ts";
 import { Proto } from "./packet.ts";
@@ -122,6 +122,61 @@ describe.each([
       } finally {
         pod.publish(0);
       }
+    }
+  });
+
+  /** What c's ingress policy says to a when it allows one number only. */
+  const answerWhenAllowed = async (identity: number, family: FamilyName): Promise<number> => {
+    const { dp } = c.node;
+    dp.policyHead(8, "ingress", 80);
+    dp.policyHead(8, "egress", 0, PolicyVerdict.ALLOW);
+    dp.policyRow({ policy: 8, dir: "ingress", peer: identity, proto: Proto.UDP, port: PORT, rule: 81 });
+    c.publish(8);
+    try {
+      const { code } = await probe(a.netns, "udp", c.addresses[family], String(PORT), "--timeout", "200");
+      return code;
+    } finally {
+      dp.map("ax_policy").clear();
+      c.publish(0);
+    }
+  };
+  const knownAs = (identity: number, family: FamilyName) =>
+    node2.dp.ipcache(
+      `${a.addresses[family]}/${family === "v4" ? 32 : 128}`,
+      identity,
+      node1.addresses[family],
+      IpcacheFlags.DIRECT,
+    );
+
+  test.each(families)("of a pod it knows the receiver's own number counts, %s", async (family) => {
+    const own = 0x0300_0007;
+    knownAs(own, family);
+    try {
+      expect(await answerWhenAllowed(own, family)).toBe(0);
+      expect(await answerWhenAllowed(a.identity, family)).toBe(1);
+    } finally {
+      knownAs(a.identity, family);
+    }
+  });
+
+  test.each(families)("a number that only the sender knows is not sent, %s", async (family) => {
+    const unmanaged = 3;
+    const { identity } = a;
+    knownAs(unmanaged, family);
+    try {
+      for (const [own, truncated] of [
+        [0x0300_0001, 6],
+        [0x0100_0105, 0x105],
+      ] as const) {
+        a.identity = own;
+        a.publish(0);
+        expect(await answerWhenAllowed(truncated, family)).toBe(1);
+        expect(await answerWhenAllowed(unmanaged, family)).toBe(0);
+      }
+    } finally {
+      a.identity = identity;
+      a.publish(0);
+      knownAs(identity, family);
     }
   });
 

@@ -67,7 +67,7 @@ export class Pod {
   readonly addresses: Addresses;
   readonly netns: string;
   readonly id: number;
-  readonly identity: number;
+  identity: number;
   device = 0;
   mac = "";
   hostMac = "";

@@ -14,7 +14,14 @@ import {
 import { type Kernel, nextPolicyIds } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
-import { IdentityCache, Ipcache, LocalIdentities, reserved } from "@axoneme/identity";
+import {
+  IdentityCache,
+  Ipcache,
+  LocalIdentities,
+  labelFilter,
+  RelevantKeys,
+  reserved,
+} from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
@@ -58,6 +65,7 @@ import { createResolver } from "./resolver.ts";
 import { createRoutes } from "./routes.ts";
 import { ApiServerAddresses } from "./state/apiserver.ts";
 import { announceWorld, restoreIdentities } from "./state/first-identities.ts";
+import { Handover } from "./state/handover.ts";
 import { IdentityAllocator } from "./state/identities.ts";
 import { IpcacheWriter } from "./state/ipcache.ts";
 import {
@@ -68,6 +76,7 @@ import {
   ciliumNetworkPolicies,
   ciliumNodes,
 } from "./state/objects.ts";
+import { PodIdentities } from "./state/pod-identities.ts";
 import { PolicyModule } from "./state/policy.ts";
 import { PolicyObjects } from "./state/policy-objects.ts";
 import { flowRule } from "./state/rules.ts";
@@ -122,6 +131,8 @@ export class Composition {
   readonly #policy: PolicyModule;
   readonly #dns: Dns;
   readonly #allocator: IdentityAllocator;
+  readonly #handover: Handover;
+  readonly #podIdentities: PodIdentities;
   readonly #namespaces: PodNamespaces;
   readonly #endpoints: EndpointManager;
   readonly #nodePublisher: NodePublisher;
@@ -171,6 +182,15 @@ export class Composition {
     this.#nodeClasses = this.#createNodeClasses();
     this.#apiServer = this.#createApiServer();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
+    this.#handover = new Handover(kernel);
+    this.#podIdentities = new PodIdentities({
+      identities: this.#identities,
+      relevant: new RelevantKeys(config.identityMode),
+      policy: this.#policy,
+      ipcacheWriter: this.#ipcacheWriter,
+      mergeDelayMs: config.identityMergeDelay * 1000,
+      firstNumber: this.#handover.firstNumber,
+    });
     this.#watches = new Watches(client, meters, log);
     this.#tierPolicies = new TierPolicies(client, log, (kind) => this.#policy.tierPolicies(kind));
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
@@ -179,7 +199,8 @@ export class Composition {
     this.#routes = new PodRoutes(netlink, log);
     this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, meters, log);
     this.#endpoints = this.#createEndpoints();
-    this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ identity }) => identity === id);
+    this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ record }) => record.identity === id);
+    this.#podIdentities.onSweep = () => this.#endpoints.mergeSome();
     this.#remote = this.#createRemote();
     this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
   }
@@ -208,7 +229,6 @@ export class Composition {
     const dns = new Dns({ ...shared, config: this.#config, dualStack: this.#dualStack, registry });
     const policy = new PolicyModule({
       ...shared,
-      identities: this.#identities,
       ipcacheWriter: this.#ipcacheWriter,
       names: dns.names,
       cluster: this.#config.clusterName,
@@ -238,7 +258,7 @@ export class Composition {
   }
 
   #createEndpoints(): EndpointManager {
-    const { runDir, clusterName, cniTimeout } = this.#config;
+    const { runDir, clusterName, cniTimeout, labels } = this.#config;
     const own = { fieldSelector: `spec.nodeName=${this.#nodeName}` };
     const namespaces = this.#watches.add(
       builtinResources.namespaces,
@@ -264,8 +284,9 @@ export class Composition {
         podMtu(this.#config, this.#device),
       ),
       kernel: this.#kernel,
-      pods: new PodDirectory(pods.store, namespaces.store, this.#client, clusterName),
+      pods: new PodDirectory(pods.store, namespaces.store, this.#client, clusterName, labelFilter(labels)),
       identities: this.#allocator,
+      podIdentities: this.#podIdentities,
       ipcache: this.#ipcache,
       ipcacheWriter: this.#ipcacheWriter,
       policy: this.#policy,
@@ -357,6 +378,7 @@ export class Composition {
         stop: async () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
+          this.#podIdentities.stop();
           this.#reaper.close();
           await Promise.all([this.#loadBalancing.stop(), this.#routes.stop()]);
         },
@@ -407,9 +429,10 @@ export class Composition {
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
       await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
-      this.#remote.nodesKnown();
       this.#nodeClasses.open(() => this.#policy.open());
-      await this.#endpoints.restore();
+      this.#remote.open(this.#handover);
+      await this.#endpoints.restore(this.#handover);
+      this.#handover.end();
       this.#endpoints.reconcilePublished(this.#remote.own());
       this.#dns.open();
       this.#policy.prune();
@@ -421,6 +444,7 @@ export class Composition {
       await this.#routes.prune();
       this.#kernel.settle();
       this.#kernel.dropOldBuilds();
+      this.#podIdentities.start();
       health.ok(
         `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map(formatPrefix).join(", ")}`,
       );
@@ -523,12 +547,14 @@ export class Composition {
 
   #createRemote(): RemoteEndpoints {
     const own = addressesOf(this.#device);
-    return new RemoteEndpoints(
-      this.#ipcache,
-      this.#policy,
-      (ip) => own.some((address) => ipEqual(address, ip)),
-      (nodeIp, prefix) => this.#peers?.wayTo(nodeIp, prefix) ?? {},
-    );
+    return new RemoteEndpoints({
+      ipcache: this.#ipcache,
+      ipcacheWriter: this.#ipcacheWriter,
+      policy: this.#policy,
+      podIdentities: this.#podIdentities,
+      isOwn: (ip) => own.some((address) => ipEqual(address, ip)),
+      wayTo: (nodeIp, prefix) => this.#peers?.wayTo(nodeIp, prefix) ?? {},
+    });
   }
 
   // ---- observation ------------------------------------------------------------------------------------------------
@@ -547,6 +573,7 @@ export class Composition {
       identities: this.#identities,
       localIdentities: this.#localIdentities,
       nodeIdentities: this.#nodeClasses.identities,
+      podIdentities: this.#podIdentities,
       ipcache: this.#ipcache,
       services: this.#loadBalancing.services.compiler,
       servesNodePorts: (ip) => this.#loadBalancing.addresses.serves(ip),

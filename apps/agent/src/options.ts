@@ -1,6 +1,7 @@
 import { logLevels, type OptionSet, type Values } from "@axoneme/app";
 import { dnsOptions } from "./dns/options.ts";
 import { hubbleOptions } from "./hubble-options.ts";
+import { identityOptions } from "./identity-options.ts";
 import { serviceOptions } from "./lb/options.ts";
 
 /**
@@ -66,6 +67,7 @@ export const agentOptions = {
     liveness: "restart",
   },
   ...serviceOptions,
+  ...identityOptions,
   policyEnforcement: {
     default: "default",
     doc: "when policy is enforced",

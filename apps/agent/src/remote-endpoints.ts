@@ -1,14 +1,30 @@
 import { formatIp, hostPrefix, type Ip, type Prefix, tryParseIp } from "@axoneme/base";
-import { clusterScope, type Ipcache, isLocalIdentity, isNodeIdentity, reserved } from "@axoneme/identity";
+import {
+  clusterScope,
+  type Ipcache,
+  isClassIdentity,
+  isLocalIdentity,
+  isNodeIdentity,
+  labelLines,
+  reserved,
+  withPorts,
+} from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
 import type { NamedPort } from "./endpoint/pods.ts";
+import type { Handover } from "./state/handover.ts";
+import { intern } from "./state/intern.ts";
+import type { IpcacheWriter } from "./state/ipcache.ts";
 import type { CiliumEndpointObject } from "./state/objects.ts";
+import type { PodIdentities, PodMove } from "./state/pod-identities.ts";
 import type { PolicyModule } from "./state/policy.ts";
 
 /** What the agent keeps of a CiliumEndpoint: of 50,000 there is one on every node. */
 export interface RemoteEndpoint {
   readonly metadata: { readonly namespace: string; readonly name: string };
+  /** As published; the number its packets are judged by may be a class of this node. */
   readonly identity: number;
+  /** The pod's labels as lines; undefined when the object does not say. */
+  readonly labels: readonly string[] | undefined;
   readonly node: string;
   readonly ips: readonly string[];
   readonly namedPorts: readonly NamedPort[];
@@ -21,6 +37,7 @@ export function trimEndpoint(object: CiliumEndpointObject): RemoteEndpoint {
   return {
     metadata: { namespace: object.metadata?.namespace ?? "", name: object.metadata?.name ?? "" },
     identity: status.identity?.id ?? 0,
+    labels: status.identity?.labels?.map(intern),
     node: status.networking?.node ?? "",
     ips: addressing.flatMap(({ ipv4, ipv6 }) =>
       [ipv4, ipv6].filter((ip) => ip !== undefined && ip !== ""),
@@ -32,24 +49,30 @@ export function trimEndpoint(object: CiliumEndpointObject): RemoteEndpoint {
 /** How a node is reached for an address of one family. */
 export type WayTo = (nodeIp: Ip, prefix: Prefix) => { nodeIp?: Ip; direct?: boolean };
 
+/** What this works with. */
+export interface RemoteEndpointDeps {
+  readonly ipcache: Ipcache;
+  readonly ipcacheWriter: Pick<IpcacheWriter, "flush">;
+  readonly policy: Pick<PolicyModule, "setPeerPorts" | "deletePeerPorts">;
+  readonly podIdentities: Pick<PodIdentities, "set" | "delete" | "numberOf" | "onMove">;
+  /** Whether a node address is of this node: its pods are known first hand. */
+  readonly isOwn: (nodeIp: Ip) => boolean;
+  readonly wayTo: WayTo;
+}
+
 /** Pods of other nodes, from their CiliumEndpoints to the ipcache and the policy engine. */
 export class RemoteEndpoints {
-  readonly #ipcache: Ipcache;
-  readonly #policy: PolicyModule;
-  readonly #isOwn: (nodeIp: Ip) => boolean;
-  readonly #wayTo: WayTo;
+  readonly #deps: RemoteEndpointDeps;
+  readonly #known = new Map<string, RemoteEndpoint>();
   /** By the node's address, since a node may become known, or change, after its pods. */
   readonly #byNode = new Map<string, Map<string, RemoteEndpoint>>();
   /** What the API server says of this node's pods: an agent before us may have died while it wrote. */
   readonly #own = new Map<string, RemoteEndpoint>();
-  #areNodesKnown = false;
+  #isOpen = false;
 
-  /** @param isOwn whether a node address is of this node: its pods are known first hand. */
-  constructor(ipcache: Ipcache, policy: PolicyModule, isOwn: (ip: Ip) => boolean, wayTo: WayTo) {
-    this.#ipcache = ipcache;
-    this.#policy = policy;
-    this.#isOwn = isOwn;
-    this.#wayTo = wayTo;
+  constructor(deps: RemoteEndpointDeps) {
+    this.#deps = deps;
+    deps.podIdentities.onMove("remote", (moves) => this.#renumber(moves));
   }
 
   /** For a ListWatch of CiliumEndpoint. */
@@ -66,7 +89,7 @@ export class RemoteEndpoints {
         for (const ip of endpoint.ips) this.#forget(endpoint, ip);
         this.#byNode.get(endpoint.node)?.delete(keyOf(endpoint));
         this.#own.delete(keyOf(endpoint));
-        this.#policy.deletePeerPorts(keyOf(endpoint));
+        this.#drop(endpoint);
       },
     };
   }
@@ -77,15 +100,22 @@ export class RemoteEndpoints {
   }
 
   /**
-   * All nodes were listed and asked for their place. Until then pods of nodes nobody has told of are held back: the
-   * kernel may know the way to them from the agent before us, and would lose it.
+   * Everything was listed: from now on pods are told of. Until then what the agent before us has written of them is
+   * in force, and so is the way to them, also to those of nodes that had not been told of yet.
+   * @param handover makes the policies of the agent before know the new numbers.
    */
-  nodesKnown(): void {
-    this.#areNodesKnown = true;
+  open(handover: Pick<Handover, "carryAddress">): void {
+    for (const [key, { ips }] of this.#known) {
+      const number = this.#deps.podIdentities.numberOf("remote", key);
+      if (number === undefined) continue;
+      for (const ip of ips.map(tryParseIp)) if (ip) handover.carryAddress(ip, number);
+    }
+    this.#isOpen = true;
     for (const [node, endpoints] of this.#byNode) {
       const nodeIp = tryParseIp(node);
       if (nodeIp) for (const endpoint of endpoints.values()) this.#announce(endpoint, nodeIp);
     }
+    this.#deps.ipcacheWriter.flush();
   }
 
   /** A node became known or changed: the way to its pods may be another. */
@@ -97,34 +127,94 @@ export class RemoteEndpoints {
   }
 
   #upsert(endpoint: RemoteEndpoint): void {
+    const { policy, podIdentities, isOwn } = this.#deps;
+    const key = keyOf(endpoint);
     const nodeIp = tryParseIp(endpoint.node);
-    if (nodeIp && this.#isOwn(nodeIp)) {
-      this.#own.set(keyOf(endpoint), endpoint);
+    if (nodeIp && isOwn(nodeIp)) {
+      this.#own.set(key, endpoint);
       return;
     }
     if (!nodeIp || !isOfPod(endpoint.identity)) return;
     const ofNode = this.#byNode.get(endpoint.node) ?? new Map<string, RemoteEndpoint>();
-    this.#byNode.set(endpoint.node, ofNode.set(keyOf(endpoint), endpoint));
-    this.#policy.setPeerPorts(keyOf(endpoint), endpoint.identity, endpoint.namedPorts);
+    this.#byNode.set(endpoint.node, ofNode.set(key, endpoint));
+    const before = this.#known.get(key);
+    const from = podIdentities.numberOf("remote", key);
+    this.#known.set(key, endpoint);
+    const to = podIdentities.set("remote", key, { labels: linesOf(endpoint), published: endpoint.identity });
+    const moves = from !== undefined && from !== to;
+    if (moves && before) this.#keepPorts(before, from);
+    policy.setPeerPorts(key, to, endpoint.namedPorts);
     this.#announce(endpoint, nodeIp);
+    if (moves && before) this.#releasePorts([before]);
+  }
+
+  /** Pods go by other numbers: first the rows of their ports, then the addresses, then the old rows go. */
+  #renumber(moves: readonly PodMove[]): void {
+    const moved: RemoteEndpoint[] = [];
+    for (const { key, from, to } of moves) {
+      const endpoint = this.#known.get(key);
+      if (!endpoint) continue;
+      moved.push(endpoint);
+      this.#keepPorts(endpoint, from);
+      this.#deps.policy.setPeerPorts(key, to, endpoint.namedPorts);
+    }
+    for (const endpoint of moved) {
+      const nodeIp = tryParseIp(endpoint.node);
+      if (nodeIp) this.#announce(endpoint, nodeIp);
+    }
+    this.#deps.ipcacheWriter.flush();
+    this.#releasePorts(moved);
+  }
+
+  /** Until the kernel knows the new number, packets carry the old one: it keeps the pod's named ports. */
+  #keepPorts(endpoint: RemoteEndpoint, number: number): void {
+    if (endpoint.namedPorts.length === 0) return;
+    this.#deps.policy.setPeerPorts(leaving(endpoint), number, endpoint.namedPorts);
+  }
+
+  #releasePorts(endpoints: readonly RemoteEndpoint[]): void {
+    const named = endpoints.filter(({ namedPorts }) => namedPorts.length > 0);
+    if (named.length === 0) return;
+    this.#deps.ipcacheWriter.flush();
+    for (const endpoint of named) this.#deps.policy.deletePeerPorts(leaving(endpoint));
+  }
+
+  #drop(endpoint: RemoteEndpoint): void {
+    const key = keyOf(endpoint);
+    if (!this.#known.delete(key)) return;
+    this.#deps.policy.deletePeerPorts(key);
+    this.#deps.podIdentities.delete("remote", key);
   }
 
   #announce(endpoint: RemoteEndpoint, nodeIp: Ip): void {
+    if (!this.#isOpen) return;
+    const key = keyOf(endpoint);
+    const identity = this.#deps.podIdentities.numberOf("remote", key) ?? endpoint.identity;
+    const { metadata, labels } = endpoint;
+    const pod = { ...metadata, ...(labels ? { labels } : {}) };
     for (const text of endpoint.ips) {
       const ip = tryParseIp(text);
       if (!ip) continue;
       const prefix = hostPrefix(ip);
-      const way = this.#wayTo(nodeIp, prefix);
-      if (way.nodeIp === undefined && !this.#areNodesKnown) continue;
-      const entry = { identity: endpoint.identity, pod: endpoint.metadata, ...way };
-      this.#ipcache.upsert(prefix, "custom-resource", keyOf(endpoint), entry);
+      const entry = { identity, pod, ...this.#deps.wayTo(nodeIp, prefix) };
+      this.#deps.ipcache.upsert(prefix, "custom-resource", key, entry);
     }
   }
 
   #forget(endpoint: RemoteEndpoint, text: string): void {
     const ip = tryParseIp(text);
-    if (ip) this.#ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
+    if (ip) this.#deps.ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
   }
+}
+
+/** What classes look at of a pod: its labels and what its ports are called. */
+function linesOf({ labels, namedPorts }: RemoteEndpoint): readonly string[] | undefined {
+  if (labels === undefined || namedPorts.length === 0) return labels;
+  return [...labels, ...labelLines(withPorts({}, namedPorts)).map(intern)];
+}
+
+function leaving(endpoint: RemoteEndpoint): string {
+  return `${keyOf(endpoint)} leaving`;
 }
 
 /**
@@ -133,7 +223,8 @@ export class RemoteEndpoints {
  */
 function isOfPod(identity: number): boolean {
   if (identity === reserved.init || identity === reserved.health) return true;
-  return identity >= clusterScope.first && !isLocalIdentity(identity) && !isNodeIdentity(identity);
+  if (isLocalIdentity(identity) || isNodeIdentity(identity) || isClassIdentity(identity)) return false;
+  return identity >= clusterScope.first;
 }
 
 function keyOf({ metadata }: RemoteEndpoint): string {

@@ -5,14 +5,17 @@ import {
   type Ipcache,
   type IpcacheEntry,
   isNodeIdentity,
+  isPortLabel,
   type LocalIdentities,
   labelKeys,
   labelLines,
   type NodeIdentities,
 } from "@axoneme/identity";
 import type { ServiceCompiler } from "@axoneme/loadbalancer";
-import type { EndpointManager, LiveEndpoint } from "./endpoint/manager.ts";
+import type { LiveEndpoint } from "./endpoint/live.ts";
+import type { EndpointManager } from "./endpoint/manager.ts";
 import { GonePods } from "./gone-pods.ts";
+import type { PodIdentities } from "./state/pod-identities.ts";
 
 /** Where the names in flows come from. */
 export interface ResolverSources {
@@ -22,6 +25,7 @@ export interface ResolverSources {
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
   readonly nodeIdentities: NodeIdentities;
+  readonly podIdentities: Pick<PodIdentities, "labelsOf">;
   readonly ipcache: Ipcache;
   readonly services: Pick<ServiceCompiler, "serviceAt">;
   /** Whether an address is one of this node's on which NodePorts are served. */
@@ -65,10 +69,11 @@ export function createResolver(sources: ResolverSources): FlowResolver {
   };
 }
 
-function peerOfEndpoint({ record, identity, facts }: LiveEndpoint, clusterName: string): PeerInfo {
+function peerOfEndpoint({ record, identity, facts, labels }: LiveEndpoint, clusterName: string): PeerInfo {
   return {
     identity,
     clusterName,
+    labels,
     endpointId: record.id,
     ...(record.pod ? { namespace: record.pod.namespace, podName: record.pod.name } : {}),
     ...(facts.workload ? { workloads: [facts.workload] } : {}),
@@ -81,6 +86,7 @@ function peerOfEntry(entry: IpcacheEntry | undefined, clusterName: string): Peer
   return {
     identity: entry.identity,
     ...(pod ? { namespace: pod.namespace, podName: pod.name, clusterName } : {}),
+    ...(pod?.labels ? { labels: pod.labels } : {}),
   };
 }
 
@@ -98,14 +104,14 @@ class IdentityInfos {
     const known = this.#made.get(id);
     if (known) return known;
     const shared = this.#sources.identities.get(id)?.labels;
-    const labels = shared ?? this.#localLabels(id);
+    const labels = shared ?? this.#sources.podIdentities.labelsOf(id) ?? this.#localLabels(id);
     if (!labels) return undefined;
     const namespace = labels[`k8s:${labelKeys.namespace}`];
     const info: IdentityInfo = {
-      labels: labelLines(labels),
+      labels: labelLines(labels).filter((line) => !isPortLabel(line)),
       ...(namespace === undefined ? {} : { namespace }),
     };
-    // Nobody tells when the number of a CIDR is given up or means another one.
+    // Nobody tells when the number of a CIDR, or of a class of this node, is given up or means another one.
     if (shared) this.#made.set(id, info);
     return info;
   }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Deferred, parsePrefix, waitFor } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import { type CniRequest, EndpointStore, type PodNetwork } from "@axoneme/endpoint";
-import { Ipcache } from "@axoneme/identity";
+import { Ipcache, type Labels, type PodClaim } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type EndpointDeps, EndpointManager } from "../src/endpoint/manager.ts";
@@ -36,10 +36,13 @@ function request(containerId: string, more: Partial<CniRequest> = {}): CniReques
   };
 }
 
+const handover = { carry: () => undefined };
+
 class Stage {
   readonly dir = mkdtempSync(join(tmpdir(), "axep-"));
   readonly pool = new NodePool({ name: "n", cidrs: [parsePrefix("10.1.0.0/29")] });
   readonly endpoints = new Map<string, unknown>();
+  readonly identities = new Map<number, Labels>();
   readonly attached: number[] = [];
   readonly detached: number[] = [];
   present = facts("a");
@@ -79,7 +82,20 @@ class Stage {
         settle: () => undefined,
       } as unknown as Kernel,
       pods: { facts: async () => this.present, known: () => this.present },
-      identities: { idFor: async (l: Record<string, string>) => this.identityOf(l["k8s:app"] ?? "") },
+      identities: {
+        idFor: async (l: Labels) => {
+          const id = this.identityOf(l["k8s:app"] ?? "");
+          this.identities.set(id, l);
+          return id;
+        },
+      },
+      podIdentities: {
+        set: (_kind: string, _key: string, { published }: PodClaim) => published,
+        delete: () => undefined,
+        wanted: (l: Labels) => l,
+        labelsOf: (id: number) => this.identities.get(id),
+        onMove: () => undefined,
+      },
       ipcache: new Ipcache(),
       ipcacheWriter: { flush: () => undefined },
       policy: { setEndpoint: () => undefined, removeEndpoint: () => undefined, policyOf: () => 0 },
@@ -189,7 +205,7 @@ describe("an endpoint behind another plugin", () => {
     await stage.manager().add(request("c1", { prevResult }));
     stage.veth = undefined;
     const next = stage.manager();
-    await next.restore();
+    await next.restore(handover);
     expect([next.endpoints(), readdirSync(stage.dir)]).toEqual([[], []]);
   });
 });
@@ -224,7 +240,7 @@ test("an endpoint adopted while the API fails gets its pod's identity later", as
     if (failures-- > 0) throw new Error("API away");
     return 2000;
   };
-  await next.restore();
+  await next.restore(handover);
   expect(next.get(1)?.identity).toBe(1000);
   await waitFor(() => next.get(1)?.identity === 2000, { timeoutMs: 10_000, what: "the new identity" });
 });

@@ -5,6 +5,7 @@ import { addressFor } from "../src/node/local-node.ts";
 import { peerOf } from "../src/node/peers.ts";
 import { RemoteEndpoints, trimEndpoint } from "../src/remote-endpoints.ts";
 import type { PolicyModule } from "../src/state/policy.ts";
+import { asPublished } from "./pod-identities.ts";
 
 const ownNode = parseIp("172.30.0.11");
 const otherNode = { v4: parseIp("172.30.0.12"), v6: parseIp("fd00:172:30::12") };
@@ -25,8 +26,17 @@ beforeEach(() => {
   } as unknown as PolicyModule;
   const wayTo = (_node: Ip, prefix: Prefix) =>
     known ? { nodeIp: isV4Prefix(prefix) ? otherNode.v4 : otherNode.v6, direct: true } : {};
-  remote = new RemoteEndpoints(ipcache, policy, (ip) => formatIp(ip) === formatIp(ownNode), wayTo);
+  remote = new RemoteEndpoints({
+    ipcache,
+    ipcacheWriter: { flush: () => undefined },
+    policy,
+    podIdentities: asPublished(),
+    isOwn: (ip) => formatIp(ip) === formatIp(ownNode),
+    wayTo,
+  });
 });
+
+const handover = { carryAddress: () => undefined };
 
 const pod = (over: { node?: string; ipv4?: string; ipv6?: string; id?: number } = {}) =>
   trimEndpoint({
@@ -47,6 +57,7 @@ const nextHop = (ip: string) => {
 };
 
 test("each address of a pod is reached by the node's address of its family", () => {
+  remote.open(handover);
   remote.handlers().onAdd?.(pod());
   expect(nextHop("10.0.1.7")).toBe("172.30.0.12");
   expect(nextHop("fd10::1:7")).toBe("fd00:172:30::12");
@@ -54,18 +65,18 @@ test("each address of a pod is reached by the node's address of its family", () 
   expect(ports.get("cep/shop/web")).toBe(5000);
 });
 
-test("until all nodes are known a pod of an unknown one is held back, and what the kernel has of it stays", () => {
+test("until everything is known pods are held back, and what the kernel has of them stays", () => {
   known = false;
   remote.handlers().onAdd?.(pod());
   expect(entry("fd10::1:7")).toBeUndefined();
-  remote.nodesKnown();
+  remote.open(handover);
   expect(entry("fd10::1:7")?.identity).toBe(5000);
   expect(nextHop("fd10::1:7")).toBeUndefined();
 });
 
 test("a pod that is known before its node gets its next hop when the node comes", () => {
   known = false;
-  remote.nodesKnown();
+  remote.open(handover);
   remote.handlers().onAdd?.(pod());
   expect(entry("fd10::1:7")?.identity).toBe(5000);
   expect(nextHop("fd10::1:7")).toBeUndefined();
@@ -83,6 +94,7 @@ test("pods of this node, and identities of node scope from elsewhere, are not le
 });
 
 test("an address that a pod no longer has is forgotten, and all of them with the pod", () => {
+  remote.open(handover);
   const handlers = remote.handlers();
   handlers.onAdd?.(pod());
   handlers.onUpdate?.(pod({ ipv4: "10.0.1.70" }), pod());

@@ -21,6 +21,7 @@ import { createResolver } from "../src/resolver.ts";
 import { IdentityAllocator } from "../src/state/identities.ts";
 import type { PolicyModule } from "../src/state/policy.ts";
 import { linesOf, quiet } from "./logger.ts";
+import { asPublished } from "./pod-identities.ts";
 
 /** What objects of the API may not say, and what callers of the agent may not cause. */
 
@@ -33,16 +34,19 @@ describe("CiliumEndpoint", () => {
   const ip = hostPrefix(parseIp("10.9.9.9"));
   const learn = (identity: number) => {
     const ipcache = new Ipcache();
-    const remote = new RemoteEndpoints(
+    const remote = new RemoteEndpoints({
       ipcache,
-      noPorts,
-      () => false,
-      () => ({}),
-    );
-    remote.nodesKnown();
+      ipcacheWriter: { flush: () => undefined },
+      policy: noPorts,
+      podIdentities: asPublished(),
+      isOwn: () => false,
+      wayTo: () => ({}),
+    });
+    remote.open({ carryAddress: () => undefined });
     remote.handlers().onAdd?.({
       metadata: { namespace: "default", name: "x" },
       identity,
+      labels: undefined,
       node: "172.30.0.2",
       ips: ["10.9.9.9"],
       namedPorts: [],
@@ -56,6 +60,7 @@ describe("CiliumEndpoint", () => {
     ["the API server", reserved.kubeApiserver],
     ["the world", reserved.world],
     ["a CIDR of its node", 0x0100_0001],
+    ["a class of its node", 0x0300_0001],
     ["nobody", 0],
   ])("an address cannot claim to be %s", (_, identity) => {
     expect(learn(identity)).toBeUndefined();
@@ -101,6 +106,7 @@ test("the number of a CIDR that means another one by now has the other's labels 
     identities: new IdentityCache(),
     localIdentities,
     nodeIdentities: new NodeIdentities(),
+    podIdentities: { labelsOf: () => undefined },
     ipcache: new Ipcache(),
     services: new ServiceCompiler(),
     servesNodePorts: () => false,

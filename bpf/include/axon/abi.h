@@ -38,6 +38,7 @@ enum ax_identity {
 	AX_ID_INGRESS = 8,
 	AX_ID_WORLD_IPV4 = 9,
 	AX_ID_WORLD_IPV6 = 10,
+	AX_ID_FIRST_POD = 256,
 };
 
 /* ---- ax_config: one row, array map, the node's run-time configuration ----- */

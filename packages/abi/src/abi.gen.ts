@@ -176,6 +176,7 @@ export const ReservedIdentity = {
   INGRESS: 8,
   WORLD_IPV4: 9,
   WORLD_IPV6: 10,
+  FIRST_POD: 256,
 } as const;
 export type ReservedIdentity = (typeof ReservedIdentity)[keyof typeof ReservedIdentity];
 

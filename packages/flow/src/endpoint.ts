@@ -34,8 +34,25 @@ function setIdentity(
   const known = resolver.identityById(identity);
   const namespace = peer?.namespace ?? known?.namespace;
   if (namespace !== undefined && namespace !== "") endpoint.namespace = namespace;
-  if (known === undefined || known.labels.length === 0) return;
-  endpoint.labels = identity >= localIdentity ? mostSpecificCidr(known.labels) : known.labels;
+  const labels = labelsOf(known?.labels ?? none, peer?.labels);
+  if (labels.length === 0) return;
+  endpoint.labels = identity >= localIdentity ? mostSpecificCidr(labels) : labels;
+}
+
+const none: readonly string[] = [];
+const agreeing = new WeakMap<readonly string[], WeakMap<readonly string[], boolean>>();
+
+/**
+ * The labels of a side: those of its pod, unless the identity says otherwise. Then the pod has other labels now than
+ * when the packet came, and the identity's are what is known of that time.
+ */
+function labelsOf(identity: readonly string[], pod: readonly string[] | undefined): readonly string[] {
+  if (pod === undefined) return identity;
+  const known = agreeing.get(identity) ?? new WeakMap<readonly string[], boolean>();
+  agreeing.set(identity, known);
+  const agrees = known.get(pod) ?? identity.every((line) => pod.includes(line));
+  known.set(pod, agrees);
+  return agrees ? pod : identity;
 }
 
 function setPod(endpoint: FlowEndpoint, peer: PeerInfo): void {

@@ -9,6 +9,8 @@ export interface PeerInfo {
   readonly podName?: string;
   readonly clusterName?: string;
   readonly workloads?: readonly FlowWorkload[];
+  /** All labels of the pod, sorted, `source:key=value`; shared, not copied. An identity's may be fewer. */
+  readonly labels?: readonly string[];
   /** Local endpoint id, when local. */
   readonly endpointId?: number;
 }

@@ -35,6 +35,7 @@ export {
   labelLines,
   labelSources,
   parseLabelLine,
+  parseLabelLines,
   splitKey,
 } from "./labels.ts";
 export { LocalIdentities } from "./localidentities.ts";

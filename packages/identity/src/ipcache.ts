@@ -24,8 +24,8 @@ export interface IpcacheEntry {
   nodeIp?: Ip;
   /** `nodeIp` is on the native device's link. */
   direct?: boolean;
-  /** For people: the pod. */
-  pod?: { namespace: string; name: string };
+  /** For people: the pod, and all of its labels as lines where they are known. */
+  pod?: { namespace: string; name: string; labels?: readonly string[] };
 }
 
 /** A prefix's strongest entry changed: `entry` absent = the prefix is gone. */
@@ -119,5 +119,10 @@ function sameEntry(a: IpcacheEntry | undefined, b: IpcacheEntry | undefined): bo
   if (a === undefined || b === undefined) return a === b;
   if (a.identity !== b.identity || (a.direct ?? false) !== (b.direct ?? false)) return false;
   if (a.pod?.name !== b.pod?.name || a.pod?.namespace !== b.pod?.namespace) return false;
+  if (!sameLines(a.pod?.labels, b.pod?.labels)) return false;
   return a.nodeIp?.toString() === b.nodeIp?.toString();
+}
+
+function sameLines(a: readonly string[] = [], b: readonly string[] = []): boolean {
+  return a === b || (a.length === b.length && a.every((line, i) => line === b[i]));
 }

@@ -55,6 +55,11 @@ export function parseLabelLine(line: string): [sourceKey: string, value: string]
   return [`${source}:${key}`, equals < 0 ? "" : line.slice(equals + 1)];
 }
 
+/** Parses what {@link labelLines} made. Throws `label.invalid` for an empty key. */
+export function parseLabelLines(lines: readonly string[]): Labels {
+  return Object.fromEntries(lines.map(parseLabelLine));
+}
+
 /** The canonical text of a set of labels: `source:key=value;` each, in order of key. Equal sets, equal texts. */
 export function identityKey(labels: Labels): string {
   return Object.entries(labels)

@@ -1,12 +1,12 @@
 import { AxonError } from "@axoneme/base";
 import { answersFor, classLabels, classScope, type RelevantKeys } from "./classes.ts";
 import type { Identity, IdentityCache } from "./identitycache.ts";
-import { identityKey, type Labels, splitKey } from "./labels.ts";
+import { identityKey, type Labels, parseLabelLine, parseLabelLines, splitKey } from "./labels.ts";
 
 /** What is known of a pod. */
 export interface PodClaim {
-  /** All of its labels, ports' names included; undefined: whoever published it does not say. */
-  readonly labels: Labels | undefined;
+  /** All of its labels as lines (`labelLines`), ports' names included; undefined: whoever published it does not say. */
+  readonly labels: readonly string[] | undefined;
   /** The identity it was published with; 0: none yet. */
   readonly published: number;
 }
@@ -83,7 +83,8 @@ export class PodClasses {
   set(pod: string, claim: PodClaim): number {
     const old = this.#pods.get(pod);
     const shape = claim.labels && this.#shapeOf(claim.labels);
-    const entry: Entry = { pod, ...claim, shape, number: 0, own: undefined };
+    const { labels, published } = claim;
+    const entry: Entry = { pod, labels, published, shape, number: 0, own: undefined };
     this.#choose(entry);
     // Before the old one goes: it may be the last of the same shape.
     shape?.pods.add(entry);
@@ -145,6 +146,11 @@ export class PodClasses {
     return fresh;
   }
 
+  /** Whether there are classes that no pod goes by. */
+  get hasIdle(): boolean {
+    return this.#idle.size > 0;
+  }
+
   /** Numbers of classes that no pod goes by, and forgets them. */
   takeIdle(): number[] {
     const idle = [...this.#idle];
@@ -167,7 +173,9 @@ export class PodClasses {
   }
 
   #choose(entry: Entry): void {
-    const { labels, published } = entry;
+    const { published } = entry;
+    // Read when needed: as objects, the labels of a large cluster's pods would take several times the memory.
+    const labels = entry.labels && parseLabelLines(entry.labels);
     const before = entry.own;
     if (labels === undefined || this.#answers(published, labels)) {
       entry.own = undefined;
@@ -232,8 +240,8 @@ export class PodClasses {
     if (shape.pods.size === 0) this.#dropShape(shape);
   }
 
-  #shapeOf(labels: Labels): Shape {
-    const keys = [...new Set(Object.keys(labels).map((text) => splitKey(text, "unspec").key))].sort();
+  #shapeOf(lines: readonly string[]): Shape {
+    const keys = [...new Set(lines.map((line) => splitKey(parseLabelLine(line)[0]).key))].sort();
     const text = keys.join("\n");
     const known = this.#shapes.get(text);
     if (known !== undefined) return known;

@@ -1,6 +1,6 @@
 import { AxonError, waitFor } from "@axoneme/base";
 import type { PodRef } from "@axoneme/endpoint";
-import { identityKey, type Labels, podLabels } from "@axoneme/identity";
+import { identityKey, type LabelFilter, type Labels, podLabels } from "@axoneme/identity";
 import {
   builtinResources,
   isNotFound,
@@ -104,17 +104,21 @@ export class PodDirectory {
   readonly #namespaces: StoreReader<ReturnType<typeof trimNamespace>>;
   readonly #client: KubeClient;
   readonly #cluster: string;
+  readonly #filter: LabelFilter | undefined;
 
+  /** @param filter which labels policies may look at; by default the field's. */
   constructor(
     pods: StoreReader<TrimmedPod>,
     namespaces: StoreReader<ReturnType<typeof trimNamespace>>,
     client: KubeClient,
     cluster: string,
+    filter?: LabelFilter,
   ) {
     this.#pods = pods;
     this.#namespaces = namespaces;
     this.#client = client;
     this.#cluster = cluster;
+    this.#filter = filter;
   }
 
   /** The facts of a pod that is in the watch's copy. */
@@ -141,7 +145,7 @@ export class PodDirectory {
     const namespace = this.#namespaces.get(pod.metadata.namespace);
     const owner = pod.metadata.ownerReferences[0];
     return {
-      labels: podLabels(pod, namespace, this.#cluster),
+      labels: podLabels(pod, namespace, this.#cluster, this.#filter),
       namedPorts: pod.namedPorts,
       uid: pod.metadata.uid,
       workload: owner && workloadOf(owner),

@@ -4,6 +4,7 @@ import {
   type IdentityCache,
   identityKey,
   identityObject,
+  isClassIdentity,
   isLocalIdentity,
   isNodeIdentity,
   type Labels,
@@ -149,5 +150,6 @@ export class IdentityAllocator {
 
 /** Reserved numbers and those of CIDRs mean the same on every agent, whatever an object says. */
 function isGivenOut(id: number): boolean {
-  return id >= clusterScope.first && !isLocalIdentity(id) && !isNodeIdentity(id);
+  if (isLocalIdentity(id) || isNodeIdentity(id) || isClassIdentity(id)) return false;
+  return id >= clusterScope.first;
 }

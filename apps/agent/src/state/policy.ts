@@ -1,7 +1,6 @@
 import { backoff, errorText, type Logger, type Prefix } from "@axoneme/base";
 import { applyPolicyChanges, type Kernel, lockPolicy, prunePolicy } from "@axoneme/datapath";
 import {
-  type IdentityCache,
   type Ipcache,
   isLocalIdentity,
   type Labels,
@@ -24,11 +23,13 @@ import {
   parseCiliumPolicy,
   parseNetworkPolicy,
   parseTierPolicy,
+  peerKeys,
   policyKey,
 } from "@axoneme/policy";
 import { noNames, type PolicyNames } from "../dns/policy-names.ts";
 import type { NamedPort } from "../endpoint/pods.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
+import { NamedKeys } from "./named-keys.ts";
 
 /** A row of a policy with its key. */
 export interface RowOfPolicy {
@@ -46,7 +47,6 @@ export interface KnownPolicy {
 export interface PolicyDeps {
   readonly engine: PolicyEngine;
   readonly kernel: Kernel;
-  readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
   readonly ipcacheWriter: IpcacheWriter;
@@ -69,11 +69,14 @@ export class PolicyModule {
   readonly #deps: PolicyDeps;
   readonly #names: PolicyNames;
   readonly #known = new Map<string, KnownPolicy & { readonly parse: Parse }>();
+  readonly #keys = new NamedKeys();
   readonly #auditedNamespaces = new Set<string>();
   #open = false;
   /** Several things are being taken in that belong together: nothing is written meanwhile. */
   #held = false;
   #namesOpen = false;
+  /** Between what is in force and what is to come: identities get rows, but no endpoint gets other rules. */
+  #rowsOnly = false;
   readonly #retry = backoff({ baseMs: 100, maxMs: 10_000 });
   #retryTimer: NodeJS.Timeout | undefined;
   /** The last write that failed; rows are then written again as a whole. */
@@ -86,15 +89,12 @@ export class PolicyModule {
   nodes: { coming(policy: Policy): void; gone(policy: Policy): void } | undefined;
   #host: { apiServer: boolean; labels: Readonly<Record<string, string>> } = { apiServer: false, labels: {} };
   #servicesNamed = false;
+  /** Rules are about to tell pods apart by these label keys: every pod must go by a number that has them. */
+  beforeNaming: (keys: readonly string[]) => void = () => undefined;
 
   constructor(deps: PolicyDeps) {
     this.#deps = deps;
     this.#names = deps.names ?? noNames;
-    deps.identities.changes.on(({ id, labels }) => {
-      if (labels) deps.engine.addIdentity(id, labels);
-      else deps.engine.deleteIdentity(id);
-      this.#commit();
-    });
   }
 
   // ---- what the API says ----------------------------------------------------------------------------------------
@@ -153,6 +153,8 @@ export class PolicyModule {
     }
     this.#names.hold(policyKey(policy.ref), policy);
     this.settleNames();
+    this.#keys.replace(before?.policy, policy);
+    this.#tellApart(peerKeys(policy));
     engine.upsertPolicy(policy);
     this.#commit();
     if (before) this.nodes?.gone(before.policy);
@@ -171,6 +173,11 @@ export class PolicyModule {
   /** Identities that nobody carries any more were deleted. */
   identitiesGone(): void {
     this.#commit();
+  }
+
+  /** Whether a policy, or a Service that a policy of this node names, tells peers apart by this label key. */
+  namesKey(key: string): boolean {
+    return this.#keys.has(key) || this.#deps.engine.namesKey(key);
   }
 
   // ---- what policies name ---------------------------------------------------------------------------------------
@@ -194,7 +201,7 @@ export class PolicyModule {
     this.#commit();
   }
 
-  /** Takes in identities of nodes: when this returns, their rows are in the kernel. */
+  /** Takes in identities of nodes and pods: when this returns, their rows are in the kernel. */
   addIdentities(identities: readonly { readonly id: number; readonly labels: Labels }[]): void {
     for (const { id, labels } of identities) this.#deps.engine.addIdentity(id, labels);
     this.#commit();
@@ -220,6 +227,7 @@ export class PolicyModule {
 
   /** A Service came or changed. */
   setService(service: PolicyService): void {
+    this.#tellApart(this.#deps.engine.keysNamedByService(service));
     this.#deps.engine.upsertService(service);
     this.#commit();
   }
@@ -232,6 +240,7 @@ export class PolicyModule {
 
   #delete(policy: Policy): void {
     const before = this.#known.get(policyKey(policy.ref));
+    this.#keys.replace(before?.policy, undefined);
     this.#known.delete(policyKey(policy.ref));
     this.#deps.engine.deletePolicy(policy.ref);
     this.#commit();
@@ -323,7 +332,9 @@ export class PolicyModule {
   }
 
   #commit(): void {
-    if (!this.#open || this.#held) return;
+    if (!this.#open) return;
+    if (this.#rowsOnly) this.#apply(this.#deps.engine.commitRows());
+    if (this.#rowsOnly || this.#held) return;
     this.#prepare();
     for (;;) {
       const { added, removed } = this.#commitOnce();
@@ -337,6 +348,7 @@ export class PolicyModule {
   #prepare(): void {
     const { engine } = this.#deps;
     const missing = engine.prepare();
+    this.#tellApart(engine.takeNamedKeys());
     if (engine.namesServices && !this.#servicesNamed) {
       this.#servicesNamed = true;
       this.#held = true;
@@ -357,6 +369,17 @@ export class PolicyModule {
     for (const prefix of prefixes) this.#announceCidr(prefix);
     if (moves) this.#names.publish();
     this.#deps.ipcacheWriter.flush();
+  }
+
+  /** Rules that come into force name these keys, by a Service perhaps: pods that differ in them get their own number. */
+  #tellApart(keys: readonly string[]): void {
+    if (keys.length === 0) return;
+    this.#rowsOnly = true;
+    try {
+      this.beforeNaming(keys);
+    } finally {
+      this.#rowsOnly = false;
+    }
   }
 
   #commitOnce(): PolicyCommit["cidrs"] {

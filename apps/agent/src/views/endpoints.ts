@@ -2,7 +2,7 @@ import { formatIp, isV4, parseIp } from "@axoneme/base";
 import { protocolName } from "@axoneme/flow";
 import { labelLines } from "@axoneme/identity";
 import type { EndpointView, Enforcement, PolicyRowView } from "@axoneme/observe";
-import type { LiveEndpoint } from "../endpoint/manager.ts";
+import type { LiveEndpoint } from "../endpoint/live.ts";
 import type { PolicyModule, RowOfPolicy } from "../state/policy.ts";
 
 /** One endpoint for /v1/endpoints. */

@@ -8,12 +8,14 @@ const places = 8192;
 const window = 8;
 /** Numbers of a key: four words of the address, identity, endpoint, endpoint of the other side. */
 const words = 7;
-/** Identities from here on stand for CIDRs: their addresses have no pods. */
+/** Identities from here on stand for CIDRs, whose addresses have no pods, up to those of classes, which have. */
 const localIdentity = 0x0100_0000;
+const classIdentity = 0x0300_0000;
 
 /** The world (of one family or both) and CIDRs. */
 function isAnonymous(identity: number): boolean {
-  return identity >= localIdentity || identity === 2 || identity === 9 || identity === 10;
+  const isLocal = identity >= localIdentity && identity < classIdentity;
+  return isLocal || identity === 2 || identity === 9 || identity === 10;
 }
 
 const offsets = {

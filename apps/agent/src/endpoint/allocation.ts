@@ -1,0 +1,120 @@
+import { AxonError, errorText, formatIp, type Ip, type Logger, parseIp } from "@axoneme/base";
+import {
+  CniCode,
+  CniError,
+  type CniRequest,
+  type CniResult,
+  type EndpointRecord,
+  linkNames,
+  type PodNetwork,
+} from "@axoneme/endpoint";
+import type { NodePool } from "@axoneme/ipam";
+import { keyOf } from "./live.ts";
+import { adopt, hostDevicesOf } from "./result.ts";
+
+/** Endpoint ids, 1..65535. */
+const maxEndpointId = 65_535;
+
+/** What new endpoints take from this node: an id and addresses. */
+export class Allocation {
+  readonly #network: PodNetwork;
+  readonly #log: Logger;
+  readonly #usedIds = new Set<number>();
+  #nextId = 1;
+  #pool: NodePool | undefined;
+
+  constructor(network: PodNetwork, log: Logger) {
+    this.#network = network;
+    this.#log = log;
+  }
+
+  /** The pool addresses come from; the addresses of records are reserved in it first. */
+  usePool(pool: NodePool, records: readonly EndpointRecord[]): void {
+    this.#pool = pool;
+    for (const record of records) for (const ip of record.ips) this.#reserve(pool, record, ip);
+  }
+
+  /** Ids and addresses of records that were read. */
+  learn(records: readonly EndpointRecord[]): void {
+    this.#nextId = Math.max(0, ...records.map((r) => r.id)) + 1;
+    for (const { id } of records) this.#usedIds.add(id);
+    // The remembered pod CIDRs are known before the records are.
+    if (this.#pool) this.usePool(this.#pool, records);
+  }
+
+  /** Whether there is a free address. */
+  get hasFree(): boolean {
+    return this.#pool?.usage().some(({ capacity, used }) => BigInt(used) < capacity) ?? false;
+  }
+
+  /** The record of a new endpoint. */
+  allocate(request: CniRequest): EndpointRecord {
+    const key = keyOf(request);
+    const { v4, v6 } = this.#addresses(key);
+    return {
+      version: 1,
+      state: "creating",
+      id: this.#idOrRelease(key),
+      containerId: request.containerId,
+      ifname: request.ifname,
+      netns: request.netns,
+      pod: request.pod,
+      ips: [v4, v6].filter((ip) => ip !== undefined).map(formatIp),
+      ...linkNames(key),
+      hostIfindex: 0,
+      identity: 0,
+      chained: false,
+      createdAt: Date.now(),
+    };
+  }
+
+  /** The record of an endpoint behind the device that another plugin made. */
+  async adoptLink(request: CniRequest, result: CniResult): Promise<EndpointRecord> {
+    const host = await this.#network.findVeth(hostDevicesOf(result));
+    // The id last: what is wrong with the request must not cost one.
+    return { ...adopt(request, 0, host), id: this.#freeId() };
+  }
+
+  /** Gives back what an endpoint had. */
+  release(record: EndpointRecord): void {
+    this.#usedIds.delete(record.id);
+    this.#pool?.release(keyOf(record));
+  }
+
+  #addresses(key: string): { v4?: Ip; v6?: Ip } {
+    if (!this.#pool) throw new CniError(CniCode.tryAgainLater, "this node has no pod CIDR yet");
+    try {
+      return this.#pool.allocate(key);
+    } catch (cause) {
+      throw new CniError(CniCode.noAddress, errorText(cause), "", { cause });
+    }
+  }
+
+  #idOrRelease(key: string): number {
+    try {
+      return this.#freeId();
+    } catch (error) {
+      this.#pool?.release(key);
+      throw error;
+    }
+  }
+
+  #freeId(): number {
+    for (let tries = 0; tries < maxEndpointId; tries++) {
+      const id = this.#nextId;
+      this.#nextId = id >= maxEndpointId ? 1 : id + 1;
+      if (this.#usedIds.has(id)) continue;
+      this.#usedIds.add(id);
+      return id;
+    }
+    throw new AxonError("endpoint.ids", `all ${maxEndpointId} endpoint ids of this node are in use`);
+  }
+
+  #reserve(pool: NodePool, record: EndpointRecord, ip: string): void {
+    try {
+      pool.reserve(keyOf(record), parseIp(ip));
+    } catch (err) {
+      this.#log.error({ err, endpoint: record.id, ip }, "two endpoints claim one address");
+    }
+  }
+}
