@@ -89,7 +89,9 @@ export class RelevantKeys {
 
 /** The labels of the class a pod belongs to: those of its labels whose keys are relevant, and what is reserved. */
 export function classLabels(labels: Labels, relevant: Pick<RelevantKeys, "has">): Labels {
-  return Object.fromEntries(Object.entries(labels).filter(([text]) => takesPart(text, relevant)));
+  const kept: Record<string, string> = {};
+  for (const text in labels) if (takesPart(text, relevant)) kept[text] = labels[text] ?? "";
+  return kept;
 }
 
 function takesPart(text: string, relevant: Pick<RelevantKeys, "has">): boolean {

@@ -42,26 +42,41 @@ export function splitKey(text: string, fallback: LabelSource = "any"): { source:
 
 /** Labels as lines `source:key=value` (`source:key` when the value is empty), sorted: for people and flows. */
 export function labelLines(labels: Labels): string[] {
-  return Object.entries(labels)
-    .map(([key, value]) => (value === "" ? key : `${key}=${value}`))
-    .sort();
+  const lines: string[] = [];
+  for (const key in labels) lines.push(labels[key] === "" ? key : `${key}=${labels[key]}`);
+  return lines.sort();
 }
 
 /** Parses a line of {@link labelLines}. Throws `label.invalid` for an empty key. */
 export function parseLabelLine(line: string): [sourceKey: string, value: string] {
   const equals = line.indexOf("=");
-  const { source, key } = splitKey(equals < 0 ? line : line.slice(0, equals), "unspec");
+  const text = equals < 0 ? line : line.slice(0, equals);
+  const { source, key } = splitKey(text, "unspec");
   if (key === "") throw new AxonError("label.invalid", `label "${line}" has no key`);
-  return [`${source}:${key}`, equals < 0 ? "" : line.slice(equals + 1)];
+  // Without a source it gets one; any other text is taken as it is.
+  const sourceKey = key === text ? `${source}:${key}` : text;
+  return [sourceKey, equals < 0 ? "" : line.slice(equals + 1)];
 }
 
 /** Parses what {@link labelLines} made. Throws `label.invalid` for an empty key. */
 export function parseLabelLines(lines: readonly string[]): Labels {
-  return Object.fromEntries(lines.map(parseLabelLine));
+  const labels: Record<string, string> = {};
+  for (const line of lines) {
+    const [sourceKey, value] = parseLabelLine(line);
+    labels[sourceKey] = value;
+  }
+  return labels;
 }
 
 /** The canonical text of a set of labels: `source:key=value;` each, in order of key. Equal sets, equal texts. */
 export function identityKey(labels: Labels): string {
+  const texts = Object.keys(labels);
+  // Nearly always: with one source, the order of the whole texts is the order of the keys.
+  if (texts.every((text) => text.startsWith("k8s:"))) {
+    let joined = "";
+    for (const text of texts.sort()) joined += `${text}=${labels[text]};`;
+    return joined;
+  }
   return Object.entries(labels)
     .map(([text, value]) => ({ ...splitKey(text, "unspec"), value }))
     .sort((a, b) => order(a.key, b.key) || order(a.source, b.source))
