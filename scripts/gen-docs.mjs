@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Writes the reference pages of docs/reference from the sources that the programs themselves use: the option sets of
- * the agent and the operator, and the command tree of `axon`. With --check nothing is written: it exits 1 and names
+ * the agent, the operator and the relay, and the command tree of `axon`. With --check nothing is written: it exits 1 and names
  * the pages that differ.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -92,6 +92,7 @@ ${sections.join("\n\n")}
 async function pages() {
   const { agentOptions } = await importTs("apps/agent/src/options.ts");
   const { operatorOptions } = await importTs("apps/operator/src/options.ts");
+  const { relayOptions } = await importTs("apps/relay/src/options.ts");
   const { buildProgram } = await importTs("apps/cli/src/program.ts");
   const nowhere = { isTty: false, write: async () => undefined };
   const program = buildProgram({
@@ -113,6 +114,11 @@ async function pages() {
       "Options of the operator",
       "The operator (`node dist/operator.mjs [--config FILE] [--kubeconfig FILE] [--set OPTION=VALUE]...`) reads one YAML or JSON file; `--set` goes over it.",
       operatorOptions,
+    ),
+    "docs/reference/relay-options.md": optionsPage(
+      "Options of the relay",
+      "The relay (`node dist/relay.mjs [--config FILE]`) reads one YAML or JSON file. Unknown options and values out of their range are refused at the start.",
+      relayOptions,
     ),
     "docs/reference/cli.md": cliPage(program),
   };

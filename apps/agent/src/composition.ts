@@ -25,7 +25,7 @@ import {
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
-import { Observer } from "@axoneme/observe";
+import { type NodePeers, Observer } from "@axoneme/observe";
 import { PolicyEngine } from "@axoneme/policy";
 import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
@@ -37,7 +37,7 @@ import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
-import { HubbleModule, HubblePeers } from "./hubble.ts";
+import { HubbleModule, hubblePeers } from "./hubble.ts";
 import { hubbleTls } from "./hubble-tls.ts";
 import type { ServiceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
@@ -146,7 +146,7 @@ export class Composition {
   readonly #reaper = LinkReaper.open({}, gatherLinksMs);
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
-  readonly #hubblePeers: HubblePeers;
+  readonly #hubblePeers: NodePeers;
   readonly #nodeClasses: NodeClasses;
   readonly #apiServer: ApiServerAddresses;
   #peers: Peers | undefined;
@@ -165,7 +165,7 @@ export class Composition {
     this.#dualStack = config.enableIPv4 && config.enableIPv6;
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
-    this.#hubblePeers = new HubblePeers(config);
+    this.#hubblePeers = hubblePeers(config);
     this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#loadBalancing = new LoadBalancing({
       config,
@@ -522,7 +522,7 @@ export class Composition {
 
   #nodeChanged(node: CiliumNodeObject): void {
     const name = node.metadata?.name ?? "";
-    this.#hubblePeers.upsert(node);
+    this.#hubblePeers.upsert(name, node.spec?.addresses);
     if (name === this.#nodeName) {
       if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(node.spec?.ipam?.podCIDRs ?? []);
       return;

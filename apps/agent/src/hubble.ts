@@ -1,18 +1,9 @@
 import { join } from "node:path";
 import type { HealthReporter, Module } from "@axoneme/app";
-import { Emitter, errorText } from "@axoneme/base";
+import { errorText } from "@axoneme/base";
 import type { TlsSource } from "@axoneme/grpc";
-import {
-  type HubbleOptions,
-  type HubblePeer,
-  type HubbleServer,
-  type PeerChange,
-  type PeerSource,
-  serveHubble,
-} from "@axoneme/observe";
-import { nodeServerName } from "@axoneme/pki";
+import { type HubbleOptions, type HubbleServer, NodePeers, serveHubble } from "@axoneme/observe";
 import type { AgentConfig } from "./options.ts";
-import type { CiliumNodeObject } from "./state/objects.ts";
 
 /** Where observers of other nodes listen, as long as this one does not say otherwise. */
 const defaultPort = "4244";
@@ -22,53 +13,11 @@ type HubbleConfig = Pick<
   "runDir" | "clusterName" | "hubbleSocketPath" | "hubbleListenAddress" | "hubbleDisableTls"
 >;
 
-/** The nodes of the cluster as peers of the flow API, this one among them. */
-export class HubblePeers implements PeerSource {
-  readonly changes = new Emitter<PeerChange>();
-  readonly #config: HubbleConfig;
-  readonly #peers = new Map<string, HubblePeer>();
-
-  constructor(config: HubbleConfig) {
-    this.#config = config;
-  }
-
-  list(): readonly HubblePeer[] {
-    return [...this.#peers.values()];
-  }
-
-  /** Takes in a CiliumNode that came or changed. One without an address is not a peer yet. */
-  upsert(node: CiliumNodeObject): void {
-    const name = node.metadata?.name ?? "";
-    const ip = node.spec?.addresses?.find(({ type }) => type === "InternalIP")?.ip;
-    if (ip === undefined) {
-      this.remove(name);
-      return;
-    }
-    const peer = this.#peerOf(name, ip);
-    const before = this.#peers.get(name);
-    this.#peers.set(name, peer);
-    if (before?.address === peer.address) return;
-    this.changes.emit({ type: before === undefined ? "PEER_ADDED" : "PEER_UPDATED", peer });
-  }
-
-  remove(name: string): void {
-    const peer = this.#peers.get(name);
-    if (peer === undefined) return;
-    this.#peers.delete(name);
-    this.changes.emit({ type: "PEER_DELETED", peer });
-  }
-
-  #peerOf(node: string, ip: string): HubblePeer {
-    const { clusterName, hubbleListenAddress, hubbleDisableTls } = this.#config;
-    const port = hubbleListenAddress.split(":").at(-1) || defaultPort;
-    return {
-      name: clusterName === "default" ? node : `${clusterName}/${node}`,
-      address: ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`,
-      ...(hubbleListenAddress === "" || hubbleDisableTls
-        ? {}
-        : { serverName: nodeServerName(node, clusterName) }),
-    };
-  }
+/** The nodes of the cluster as peers of the flow API, this one among them: all listen where this one does. */
+export function hubblePeers(config: HubbleConfig): NodePeers {
+  const { clusterName, hubbleListenAddress, hubbleDisableTls } = config;
+  const port = Number(hubbleListenAddress.split(":").at(-1) || defaultPort);
+  return new NodePeers({ clusterName, port, isTls: hubbleListenAddress !== "" && !hubbleDisableTls });
 }
 
 export interface HubbleModuleOptions extends Omit<HubbleOptions, "socketPath"> {

@@ -5,23 +5,18 @@ import { Health, parseOptions } from "@axoneme/app";
 import { silentLogger, waitFor } from "@axoneme/base";
 import { emptyResolver, RawStore } from "@axoneme/flow";
 import { anonymous, KubeClient } from "@axoneme/kube";
-import { Observer, type PeerChange } from "@axoneme/observe";
+import { type NodePeers, Observer, type PeerChange } from "@axoneme/observe";
 import { issue } from "@axoneme/pki";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { HubbleModule, HubblePeers } from "../src/hubble.ts";
+import { HubbleModule, hubblePeers } from "../src/hubble.ts";
 import { hubbleTls } from "../src/hubble-tls.ts";
 import { type AgentConfig, agentOptions } from "../src/options.ts";
-import type { CiliumNodeObject } from "../src/state/objects.ts";
 
-const node = (name: string, ...ips: string[]): CiliumNodeObject =>
-  ({
-    metadata: { name },
-    spec: { addresses: ips.map((ip) => ({ type: "InternalIP", ip })) },
-  }) as CiliumNodeObject;
+const ips = (...all: string[]) => all.map((ip) => ({ type: "InternalIP", ip }));
 
 const configOf = (raw: Record<string, unknown> = {}): AgentConfig => parseOptions(agentOptions, raw);
 
-function follow(peers: HubblePeers): string[] {
+function follow(peers: NodePeers): string[] {
   const seen: string[] = [];
   peers.changes.on(({ type, peer }: PeerChange) => seen.push(`${type} ${peer.name} ${peer.address}`));
   return seen;
@@ -29,12 +24,12 @@ function follow(peers: HubblePeers): string[] {
 
 describe("the peers of the flow API", () => {
   it("are the nodes that have an address, as they change", () => {
-    const peers = new HubblePeers(configOf());
+    const peers = hubblePeers(configOf());
     const seen = follow(peers);
-    peers.upsert(node("a"));
-    peers.upsert(node("a", "192.0.2.1"));
-    peers.upsert(node("a", "192.0.2.1"));
-    peers.upsert(node("a", "2001:db8::1"));
+    peers.upsert("a", ips());
+    peers.upsert("a", ips("192.0.2.1"));
+    peers.upsert("a", ips("192.0.2.1"));
+    peers.upsert("a", ips("2001:db8::1"));
     peers.remove("a");
     peers.remove("a");
     expect(seen).toEqual([
@@ -46,8 +41,8 @@ describe("the peers of the flow API", () => {
   });
 
   it("have the cluster in their names, and the names of certificates", () => {
-    const peers = new HubblePeers(configOf({ clusterName: "eu.1", hubbleListenAddress: "[::]:4000" }));
-    peers.upsert(node("a.example", "192.0.2.1"));
+    const peers = hubblePeers(configOf({ clusterName: "eu.1", hubbleListenAddress: "[::]:4000" }));
+    peers.upsert("a.example", ips("192.0.2.1"));
     expect(peers.list()).toEqual([
       {
         name: "eu.1/a.example",
@@ -81,7 +76,7 @@ describe("the module", () => {
       resolver,
       clusterName: "default",
       version: "1",
-      peers: new HubblePeers(config),
+      peers: hubblePeers(config),
       tls: () => hubbleTls(config, "a", client, silentLogger),
       log: silentLogger,
     });

@@ -20,6 +20,7 @@ function runDir(context: Context): string {
 }
 
 const clusterSocket = "/run/axoneme/agent.sock";
+const clusterRelay = "/run/axoneme/relay.sock";
 
 /** Adds --agent, --lab, --node to a command. */
 export function addAgentOptions(command: Command): Command {
@@ -93,6 +94,14 @@ export function findAgents(context: Context, options: AgentOptions): AgentRef[] 
     throw new CliError(exitCode.notFound, { what: "no such node", object: unknown, fix });
   }
   return wanted.length === 0 ? agents : agents.filter((agent) => wanted.includes(agent.node));
+}
+
+/** The socket of the relay that serves the flows of these agents; undefined when there is none. */
+export function findRelay(context: Context, options: AgentOptions): string | undefined {
+  if (options.agent !== undefined) return undefined;
+  const lab = chooseLab(context, options.lab);
+  const socket = lab === undefined ? clusterRelay : join(runDir(context), lab, "relay.sock");
+  return exists(socket) ? socket : undefined;
 }
 
 /** The answer of one agent. */

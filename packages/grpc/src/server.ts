@@ -8,7 +8,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { AddressInfo, Server } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
 import { AxonError, errorText, type Logger } from "@axoneme/base";
 import type { TlsMaterial, TlsSource } from "./certificates.ts";
 import { type KeepAlive, keepAlive } from "./keepalive.ts";
@@ -43,6 +43,7 @@ export class RpcServer {
   readonly #keepAlive: KeepAlive;
   readonly #listeners = new Set<Http2Server | Http2SecureServer>();
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connections = new Set<Socket>();
   readonly #sockets: string[] = [];
   readonly #offs: (() => void)[] = [];
   #refused = 0;
@@ -112,6 +113,8 @@ export class RpcServer {
       (listener) => new Promise<void>((resolve) => void listener.close(() => resolve())),
     );
     for (const session of this.#sessions) session.destroy();
+    // A session that is destroyed lets the other side close the connection, which it may never do.
+    for (const connection of this.#connections) connection.destroy();
     await Promise.all(closed);
     this.#listeners.clear();
     for (const path of this.#sockets.splice(0)) rmSync(path, { force: true });
@@ -132,6 +135,10 @@ export class RpcServer {
       this.#log.debug({ err: errorText(error) }, "a connection of a reader failed"),
     );
     socket.maxConnections = limits.connections;
+    socket.on("connection", (connection: Socket) => {
+      this.#connections.add(connection);
+      connection.once("close", () => this.#connections.delete(connection));
+    });
     await new Promise<void>((resolve, reject) => {
       const refuse = (cause: Error): void =>
         reject(new AxonError("grpc.listen", `cannot listen on ${address}`, { cause }));

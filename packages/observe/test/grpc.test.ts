@@ -343,6 +343,14 @@ describe("the other methods", () => {
     await expect(asked).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
   });
 
+  it("recording packets is not supported, and that is said", async () => {
+    const asked = unary("/recorder.Recorder/Record", ServerStatusResponseSchema);
+    await expect(asked).rejects.toMatchObject({
+      code: status.UNIMPLEMENTED,
+      details: expect.stringContaining("not supported") as string,
+    });
+  });
+
   it("Notify: the peers, then changes", async () => {
     const seen: JsonObject[] = [];
     const stream = client.makeServerStreamRequest(

@@ -17,11 +17,20 @@ export {
 } from "./gen/grpc/reflection/v1/reflection.gen.ts";
 export { ServerReflection as ServerReflectionAlpha } from "./gen/grpc/reflection/v1alpha/reflection.gen.ts";
 export {
+  GetAgentEventsRequestSchema,
+  GetAgentEventsResponseSchema,
   type GetFlowsRequest,
   GetFlowsRequestSchema,
   GetFlowsResponseSchema,
   GetNamespacesResponseSchema,
+  GetNodesResponseSchema,
   Observer,
+  type ServerStatusResponse,
   ServerStatusResponseSchema,
 } from "./gen/observer/observer.gen.ts";
-export { ChangeNotificationSchema, Peer } from "./gen/peer/peer.gen.ts";
+export {
+  type ChangeNotification,
+  ChangeNotificationSchema,
+  ChangeNotificationType,
+  Peer,
+} from "./gen/peer/peer.gen.ts";

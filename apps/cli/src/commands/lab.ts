@@ -186,11 +186,12 @@ async function printLabs(context: Context, labs: readonly LabStatus[]): Promise<
     lab.routingMode,
     `${lab.nodes.filter((node) => node.ready).length}/${lab.nodes.length}`,
     lab.kubeconfig,
+    orDash(lab.relay),
     // What is wrong with nodes stands below, in their rows.
     lab.nodes.some((node) => node.reason !== "") ? "" : lab.problem,
   ]);
   await context.stdout.write(
-    formatTable(["LAB", "STATE", "ROUTING", "READY", "KUBECONFIG", "PROBLEM"], rows),
+    formatTable(["LAB", "STATE", "ROUTING", "READY", "KUBECONFIG", "RELAY", "PROBLEM"], rows),
   );
   const nodes = labs.flatMap((lab) =>
     lab.nodes.map((node) => [

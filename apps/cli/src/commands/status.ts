@@ -1,6 +1,6 @@
 import { apiPath, type LoadBalancingStatus, type ModuleState, type StatusResponse } from "@axoneme/observe";
 import { Command } from "commander";
-import { type AgentOptions, type Answer, addAgentOptions, askAll } from "../agents.ts";
+import { type AgentOptions, type Answer, addAgentOptions, askAll, findRelay } from "../agents.ts";
 import type { Context } from "../context.ts";
 import { exitCode } from "../errors.ts";
 import {
@@ -87,6 +87,9 @@ async function printStatus(
   ]);
   await context.stdout.write(formatTable(header, rows));
   await context.stdout.write(`\n${servicesTable(answers)}`);
+  const relay = findRelay(context, options);
+  if (relay !== undefined)
+    await context.stdout.write(`\nflows of all nodes: unix://${relay} (axon hubble, hubble --server)\n`);
   await printModules(context, options, answers, colors);
   if (options.verbose !== true) return;
   const builds = answers.map(({ value: s }) => [

@@ -37,6 +37,8 @@ export interface LabConfig {
   agentCommand: readonly string[] | null;
   /** `{{config}}` and `{{kubeconfig}}` are replaced; null: no operator. */
   operatorCommand: readonly string[] | null;
+  /** `{{config}}` is replaced; null: no relay. */
+  relayCommand: readonly string[] | null;
   cni: CniTemplate;
   /** Image name to root file system. */
   images: Readonly<Record<string, string>>;

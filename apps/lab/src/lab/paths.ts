@@ -19,6 +19,8 @@ export interface LabPaths {
   /** Kubeconfig of nodes and their agents (the bridge address). */
   readonly nodeKubeconfig: string;
   readonly apiserver: string;
+  /** Where the relay serves the flows of all nodes. */
+  readonly relaySocket: string;
   readonly netnsDir: string;
   netns(name: string): string;
   nodeDir(node: string): string;
@@ -68,6 +70,7 @@ export function labPaths(lab: string, roots: HostRoots): LabPaths {
     kubeconfig: join(state, "kubeconfig"),
     nodeKubeconfig: join(state, "kubeconfig.node"),
     apiserver: join(state, "apiserver"),
+    relaySocket: join(state, "relay.sock"),
     netnsDir: join(state, "netns"),
     netns: (name) => join(state, "netns", name),
     nodeDir: (node) => join(state, "nodes", node),

@@ -21,6 +21,8 @@ export interface LabStatus {
   kubeconfig: string;
   stateDir: string;
   routingMode: string;
+  /** Where the flows of all nodes are served; undefined when no relay runs. */
+  relay: string | undefined;
   nodes: LabNodeStatus[];
 }
 
@@ -55,6 +57,7 @@ export async function labStatus(options: { name: string }): Promise<LabStatus> {
     kubeconfig: paths.kubeconfig,
     stateDir: paths.state,
     routingMode: "",
+    relay: undefined,
     nodes: [],
   };
   const rest = await leftovers(options.name, roots);
@@ -66,6 +69,8 @@ export async function labStatus(options: { name: string }): Promise<LabStatus> {
     return { ...status, state: "crashed", problem: `${errorText(error)} (${describeLeftovers(rest)})` };
   }
   status.routingMode = config.routingMode;
+  if (isRunning(join(paths.state, "relay.pid"), join(paths.cgroup, "relay")))
+    status.relay = paths.relaySocket;
   const report = readReport(paths.status);
   if (!isSupervised(paths)) {
     const problem = report?.error ?? "the supervisor is not running: `axon lab up` takes it up again";
@@ -81,17 +86,22 @@ function nodesOf(paths: LabPaths, config: LabConfig): LabNodeStatus[] {
   const plan = planNetwork(config.number, config.nodes);
   return plan.nodes.map((node): LabNodeStatus => {
     const dir = paths.nodeDir(node.name);
-    const pid = readPid(join(dir, "agent.pid"));
-    const isAlive = pid !== undefined && cgroupPids(join(paths.nodeCgroup(node.name), "agent")).includes(pid);
+    const file = join(dir, "agent.pid");
+    const isAlive = isRunning(file, join(paths.nodeCgroup(node.name), "agent"));
     return {
       name: node.name,
       addresses: node.ips,
       ready: false,
       reason: "",
-      agentPid: isAlive ? pid : undefined,
+      agentPid: isAlive ? readPid(file) : undefined,
       pods: 0,
     };
   });
+}
+
+function isRunning(pidFile: string, cgroup: string): boolean {
+  const pid = readPid(pidFile);
+  return pid !== undefined && cgroupPids(cgroup).includes(pid);
 }
 
 async function fillNodes(status: LabStatus, paths: LabPaths, config: LabConfig): Promise<LabStatus> {

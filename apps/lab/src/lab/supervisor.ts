@@ -43,6 +43,7 @@ class Supervisor {
       await this.#step("starting the API server", () => this.#startServer());
       await this.#step("starting the operator", () => this.#startOperator());
       await this.#step("starting agents", () => this.#startAgents());
+      await this.#step("starting the relay", () => this.#startRelay());
       await this.#step("starting controllers", () => this.#startControllers());
       await this.#step("starting nodes", () => this.#startNodes());
       this.#report({ state: "running", step: "running" });
@@ -137,7 +138,36 @@ class Supervisor {
       clusterPoolIpv4MaskSize: podCidrMaskSizes[0],
       clusterPoolIpv6Cidrs: [podCidrs[1]],
       clusterPoolIpv6MaskSize: podCidrMaskSizes[1],
+      ...this.#cluster(),
     };
+  }
+
+  /** What all parts must call the cluster alike. */
+  #cluster(): { clusterName?: unknown } {
+    const { clusterName } = this.#config.agentConfig;
+    return clusterName === undefined ? {} : { clusterName };
+  }
+
+  /** It stands on the wire, where it reaches the nodes; its socket is for the user. */
+  #startRelay(): void {
+    const { relayCommand } = this.#config;
+    if (relayCommand === null) return;
+    const config = join(this.#paths.state, "relay.json");
+    const options = {
+      nodeName: `relay-${this.#config.name}`,
+      peerService: "kubernetes",
+      kubeconfig: this.#paths.nodeKubeconfig,
+      socketPath: this.#paths.relaySocket,
+      ...this.#cluster(),
+    };
+    writeFileSync(config, `${JSON.stringify(options, null, 2)}\n`, { mode: 0o600 });
+    const cgroup = join(this.#paths.cgroup, "relay");
+    const argv = substitute(relayCommand, { config });
+    this.#serve("relay", {
+      argv: launchLine({ netns: this.#paths.netns(wireNamespace), cgroup, argv }),
+      cgroup,
+      dir: this.#paths.state,
+    });
   }
 
   #startAgents(): void {
@@ -166,6 +196,7 @@ class Supervisor {
       cgroup: this.#paths.nodeCgroup(node.name),
       device: "eth0",
       routingMode: this.#config.routingMode,
+      hubbleListenAddress: "[::]:4244",
       ...this.#config.agentConfig,
     };
   }

@@ -43,6 +43,8 @@ export interface LabUpOptions {
   agentCommand?: readonly string[] | null;
   /** Default `node dist/operator.mjs --config {{config}} --kubeconfig {{kubeconfig}}`; null: no operator. */
   operatorCommand?: readonly string[] | null;
+  /** Default `node dist/relay.mjs --config {{config}}`, where there are agents; null: no relay. */
+  relayCommand?: readonly string[] | null;
   /** Default: our plugin, which asks the node's agent. */
   cni?: CniTemplate;
   images?: Readonly<Record<string, string>>;
@@ -154,7 +156,7 @@ function storedConfig(paths: LabPaths): LabConfig | undefined {
 }
 
 function labConfig(name: string, number: number, options: LabUpOptions): LabConfig {
-  const { agentCommand, operatorCommand } = options;
+  const { agentCommand, operatorCommand, relayCommand } = options;
   return {
     version: 1,
     name,
@@ -171,6 +173,10 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
       operatorCommand === undefined
         ? nodeCommand("operator.mjs", ["--config", "{{config}}", "--kubeconfig", "{{kubeconfig}}"])
         : operatorCommand,
+    relayCommand:
+      relayCommand === undefined && agentCommand !== null
+        ? nodeCommand("relay.mjs", ["--config", "{{config}}"])
+        : (relayCommand ?? null),
     cni: options.cni ?? axonCni(),
     images: options.images ?? {},
     node: { graceMs: options.nodeGraceMs ?? 40_000, evictAfterMs: options.evictAfterMs ?? 300_000 },

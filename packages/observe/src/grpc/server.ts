@@ -7,7 +7,7 @@ import { ObserverService } from "./observer-service.ts";
 import type { HubbleOptions, HubbleServer, TcpOptions } from "./options.ts";
 import { PeerService, peerHandlers } from "./peer-service.ts";
 import { ReflectionService } from "./reflection.ts";
-import { methodsOf } from "./service.ts";
+import { methodsOf, recorderMethods } from "./service.ts";
 
 /** How often namespaces are gathered. */
 const sweepMs = 10_000;
@@ -29,13 +29,16 @@ export class GrpcServer implements HubbleServer {
     const reflection = new ReflectionService(services).handlers();
     this.#server = new RpcServer({
       log: options.log,
-      methods: methodsOf(
-        [Observer, this.#observer.handlers()],
-        [Peer, peerHandlers(new PeerService(options.peers))],
-        [Health, this.#health.handlers()],
-        [ServerReflection, reflection],
-        [ServerReflectionAlpha, reflection],
-      ),
+      methods: new Map([
+        ...recorderMethods,
+        ...methodsOf(
+          [Observer, this.#observer.handlers()],
+          [Peer, peerHandlers(new PeerService(options.peers))],
+          [Health, this.#health.handlers()],
+          [ServerReflection, reflection],
+          [ServerReflectionAlpha, reflection],
+        ),
+      ]),
     });
   }
 

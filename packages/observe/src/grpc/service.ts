@@ -56,6 +56,11 @@ export function answering(handler: (call: ServerCall) => Promise<void>): Handler
   };
 }
 
+/** What clients that want packets recorded are told; the field had that until 1.18. */
+export const recorderMethods: readonly (readonly [string, Handler])[] = [
+  ["/recorder.Recorder/Record", refusing("recording packets is not supported: flows have no packets' bytes")],
+];
+
 /** A handler that says why a method is not served here. */
 export function refusing(why: string): Handler {
   return () => {
