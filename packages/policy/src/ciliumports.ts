@@ -1,7 +1,7 @@
-import { type DnsNames, readDnsRules } from "./fqdn.ts";
+import { readDnsRules } from "./fqdn.ts";
 import { anyPort, icmpTypes, onePort, portProtocols, portRange, protocols } from "./l4.ts";
 import { isObject, type Raw, type Reader } from "./reader.ts";
-import type { L4, NamedPort } from "./rule.ts";
+import type { DnsNames, L4, NamedPort } from "./rule.ts";
 
 const PORT_RULE: ReadonlySet<string> = new Set(["ports", "rules"]);
 const PORT: ReadonlySet<string> = new Set(["port", "endPort", "protocol"]);

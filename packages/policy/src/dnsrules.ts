@@ -1,6 +1,6 @@
-import { type DnsNames, everyName, unite } from "./fqdn.ts";
+import { everyName, unite } from "./fqdn.ts";
 import { type Default, decideBy } from "./judge.ts";
-import { Verdict } from "./rule.ts";
+import { type DnsNames, Verdict } from "./rule.ts";
 import { outranks, type RuleInfo } from "./ruletable.ts";
 
 /** A distinct set of DNS rules: rows that redirect carry its id. */

@@ -1,15 +1,8 @@
 import { errorText } from "@axoneme/base";
 import { normalizeName, normalizePattern } from "@axoneme/dns";
 import { isObject, type Reader } from "./reader.ts";
-import type { ConcretePeer, Rule } from "./rule.ts";
+import type { ConcretePeer, DnsNames, Rule } from "./rule.ts";
 import { exists } from "./selector.ts";
-
-/** Names that DNS rules let through. Lower case, without a trailing dot, sorted, each once. */
-export interface DnsNames {
-  readonly names: readonly string[];
-  /** With `*`: zero or more characters of one label; a leading `**.`: one or more labels; `*` alone: every name. */
-  readonly patterns: readonly string[];
-}
 
 /** Every name may be asked for: the connection goes to the proxy to be learned from. */
 export const everyName: DnsNames = { names: [], patterns: ["*"] };

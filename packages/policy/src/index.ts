@@ -9,7 +9,7 @@ export type {
   PolicyEndpoint,
   PolicyEngineOptions,
 } from "./enginetypes.ts";
-export { type DnsNames, fqdnLabel, fqdnSelectors } from "./fqdn.ts";
+export { fqdnLabel, fqdnSelectors } from "./fqdn.ts";
 export { type ClassNumbers, type FqdnClass, FqdnClasses, type FqdnMove } from "./fqdnclasses.ts";
 export type { Enforcement } from "./grouping.ts";
 export { portRange } from "./l4.ts";
@@ -31,6 +31,7 @@ export {
 } from "./rows.ts";
 export {
   Direction,
+  type DnsNames,
   type L4,
   type NamedPort,
   type Peer,

@@ -1,12 +1,11 @@
 import type { Defaults, PolicyRows } from "./distinct.ts";
 import { type DnsRuleTable, namesOver } from "./dnsrules.ts";
-import type { DnsNames } from "./fqdn.ts";
 import { Heads, ShapeCounts } from "./heads.ts";
 import { type Default, judge } from "./judge.ts";
 import { covers4, l4Code, l4Of } from "./l4.ts";
 import type { Phases } from "./phases.ts";
 import { type PolicyChange, type PolicyHead, type PolicyRow, type PolicyRowKey, rowKey } from "./rows.ts";
-import { type Direction, Verdict } from "./rule.ts";
+import { type Direction, type DnsNames, Verdict } from "./rule.ts";
 import type { RuleInfo } from "./ruletable.ts";
 
 type Codes = Map<number, RuleInfo[]>;

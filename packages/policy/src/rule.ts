@@ -1,5 +1,4 @@
 import type { Prefix } from "@axoneme/base";
-import type { DnsNames } from "./fqdn.ts";
 import type { Selector } from "./selector.ts";
 
 /** Numbers of `enum ax_dir`. */
@@ -75,6 +74,13 @@ export interface Rule {
   named: readonly NamedPort[];
   /** Connections go to the DNS proxy, which lets these names through. */
   dns?: DnsNamesOf;
+}
+
+/** Names that DNS rules let through. Lower case, without a trailing dot, sorted, each once. */
+export interface DnsNames {
+  readonly names: readonly string[];
+  /** With `*`: zero or more characters of one label; a leading `**.`: one or more labels; `*` alone: every name. */
+  readonly patterns: readonly string[];
 }
 
 /** The names of a rule. */

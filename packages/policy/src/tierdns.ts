@@ -1,7 +1,7 @@
 import { labelKeys } from "@axoneme/identity";
-import { type DnsNames, fqdnSelectors, unite } from "./fqdn.ts";
+import { fqdnSelectors, unite } from "./fqdn.ts";
 import { protocols } from "./l4.ts";
-import { type Rule, Verdict } from "./rule.ts";
+import { type DnsNames, type Rule, Verdict } from "./rule.ts";
 import { equals } from "./selector.ts";
 
 const TCP = protocols["TCP"] ?? 0;
