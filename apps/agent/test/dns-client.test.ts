@@ -119,7 +119,7 @@ describe("the client of the DNS proxy", () => {
     await waitFor(() => client.isConnected, { what: "the welcome" });
     client.sendRules([{ id: 4, names: [], patterns: ["*"] }]);
     client.dropRules([3]);
-    await waitFor(() => said().endsWith("synced rules drop"), { what: "news" });
+    await waitFor(() => said().endsWith("synced rules drop"), { timeoutMs: 5000, what: "news" });
     await proxy.down();
     await waitFor(() => !client.isConnected, { what: "the loss" });
     rules = [{ id: 4, names: [], patterns: ["*"] }];

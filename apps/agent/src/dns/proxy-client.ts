@@ -17,6 +17,9 @@ import type { DnsRuleSet } from "@axoneme/policy";
 /** Names in one message: a line has to stay far below its bound. */
 const namesInPart = 200;
 
+/** Queries that were sent on their way under a set are judged by it, though it has gone out of force since. */
+const dropAfterMs = 2000;
+
 /** What the client is told to say, and whom it tells what it hears. */
 export interface ProxyClientDeps {
   /** The proxy's socket. */
@@ -81,7 +84,11 @@ export class ProxyClient implements Module {
 
   /** Nothing refers to these sets any more. */
   dropRules(ids: readonly number[]): void {
-    for (const id of ids) this.#send({ t: "drop", id });
+    if (this.#socket === undefined) return; // they are not told again
+    const drop = () => {
+      for (const id of ids) this.#send({ t: "drop", id });
+    };
+    setTimeout(drop, dropAfterMs).unref();
     this.#report();
   }
 
