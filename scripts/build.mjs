@@ -10,6 +10,7 @@ import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
+import { build as buildPage } from "vite";
 
 const root = join(import.meta.dirname, "..");
 
@@ -65,6 +66,11 @@ async function bundle() {
   for (const { path } of outputFiles) await rename(`${path}.new`, path);
 }
 
+/** The web page, to dist/ui. */
+async function page() {
+  await buildPage({ configFile: join(root, "apps/ui/web/vite.config.ts"), logLevel: "warn" });
+}
+
 /** `bin/axon` starts the CLI of this checkout; npm links it where a package is installed (package.json, `bin`). */
 async function launcher() {
   await mkdir(join(root, "bin"), { recursive: true });
@@ -89,6 +95,7 @@ const steps = [
   ["CNI plugin", () => run("apps/cni/build.mjs")],
   ["eBPF objects", () => run("scripts/build-bpf.mjs")],
   ["bundles", bundle],
+  ["page", page],
   ["bin/axon", launcher],
 ];
 

@@ -1,5 +1,13 @@
 export { type FieldTree, fieldTree, JsonEncoder, type JsonEncoderOptions } from "./encoder.ts";
-export { FlowFilterSchema, FlowSchema } from "./gen/flow/flow.gen.ts";
+export {
+  DropReasonSchema,
+  type Endpoint as FlowEndpoint,
+  type Flow,
+  FlowFilterSchema,
+  FlowSchema,
+  TrafficDirection,
+  Verdict as FlowVerdict,
+} from "./gen/flow/flow.gen.ts";
 export {
   Health,
   type HealthCheckRequest,

@@ -1,0 +1,151 @@
+import { useEffect, useRef } from "react";
+import type { End, Filter, FlowRow, MapEdge } from "../src/shared/model.ts";
+import { nameOf } from "./flow-table.tsx";
+
+export type Selection =
+  | { readonly kind: "edge"; readonly id: string }
+  | { readonly kind: "flow"; readonly row: FlowRow };
+
+interface Props {
+  readonly selection: Selection;
+  readonly edge: MapEdge | undefined;
+  readonly rows: readonly FlowRow[];
+  readonly close: () => void;
+  readonly narrow: (filter: Partial<Filter>) => void;
+}
+
+/** What is known of an edge or a flow. */
+export function Details({ selection, edge, rows, close, narrow }: Props) {
+  const panel = useRef<HTMLElement>(null);
+  useEffect(() => panel.current?.focus(), []);
+  const drop =
+    selection.kind === "flow"
+      ? selection.row.verdict === "dropped"
+        ? selection.row
+        : undefined
+      : rows.find(
+          (row) => row.verdict === "dropped" && `${row.source.group}>${row.destination.group}` === edge?.id,
+        );
+  return (
+    <aside
+      className="details"
+      aria-label="Details"
+      tabIndex={-1}
+      ref={panel}
+      onKeyDown={({ key }) => key === "Escape" && close()}
+    >
+      <button type="button" className="close" onClick={close} aria-label="Close the details">
+        ✕
+      </button>
+      {edge !== undefined && <EdgeFacts edge={edge} narrow={narrow} />}
+      {selection.kind === "flow" && <FlowFacts row={selection.row} />}
+      {drop !== undefined && <Why row={drop} />}
+    </aside>
+  );
+}
+
+function EdgeFacts({ edge, narrow }: { edge: MapEdge; narrow: (filter: Partial<Filter>) => void }) {
+  const { totals } = edge;
+  return (
+    <>
+      <h2>
+        {bare(edge.source)} → {bare(edge.target)}
+      </h2>
+      <dl>
+        <dt>Ports</dt>
+        <dd>{edge.ports.join(", ") || "–"}</dd>
+        <dt>Forwarded</dt>
+        <dd>
+          {totals.forwarded} ({edge.forwarded}/s)
+        </dd>
+        <dt>Dropped</dt>
+        <dd className={totals.dropped > 0 ? "bad" : ""}>
+          {totals.dropped} ({edge.dropped}/s) {edge.droppedPorts.join(", ")}
+        </dd>
+        <dt>Audited</dt>
+        <dd>
+          {totals.audited} ({edge.audited}/s)
+        </dd>
+      </dl>
+      <p>
+        <button type="button" onClick={() => narrow({ group: edge.source })}>
+          Only flows of {bare(edge.source)}
+        </button>{" "}
+        <button type="button" onClick={() => narrow({ group: edge.target })}>
+          Only flows of {bare(edge.target)}
+        </button>
+      </p>
+    </>
+  );
+}
+
+const bare = (group: string): string => group.slice(group.indexOf(":") + 1);
+
+function FlowFacts({ row }: { row: FlowRow }) {
+  return (
+    <>
+      <h2>
+        {nameOf(row.source)} → {nameOf(row.destination)}
+      </h2>
+      <dl>
+        <dt>Time</dt>
+        <dd>{new Date(row.time).toISOString()}</dd>
+        <dt>Verdict</dt>
+        <dd className={row.verdict === "dropped" ? "bad" : ""}>
+          {row.verdict} {row.dropReason}
+        </dd>
+        <dt>What</dt>
+        <dd>
+          {row.protocol} {row.summary} {row.direction}
+        </dd>
+        <dt>Node</dt>
+        <dd>{row.node}</dd>
+        <dt>Policies</dt>
+        <dd>{row.policies.join(", ") || "–"}</dd>
+        <EndFacts name="From" end={row.source} />
+        <EndFacts name="To" end={row.destination} />
+      </dl>
+    </>
+  );
+}
+
+function EndFacts({ name, end }: { name: string; end: End }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>
+        {end.ip}
+        {end.port > 0 && `:${end.port}`} identity {end.identity}
+        <ul className="labels">
+          {end.labels.map((label) => (
+            <li key={label}>{label}</li>
+          ))}
+        </ul>
+      </dd>
+    </>
+  );
+}
+
+/** Why a flow was dropped, as far as its record says. */
+function Why({ row }: { row: FlowRow }) {
+  const isPolicy = row.dropReason.startsWith("POLICY");
+  const side = row.direction === "ingress" ? row.destination : row.source;
+  return (
+    <section className="why" aria-label="Why it was dropped">
+      <h3>Why</h3>
+      {isPolicy && row.policies.length > 0 && (
+        <p>
+          {row.direction === "ingress" ? "Ingress to" : "Egress from"} {nameOf(side)} is denied by{" "}
+          <strong>{row.policies.join(", ")}</strong>.
+        </p>
+      )}
+      {isPolicy && row.policies.length === 0 && (
+        <p>
+          No rule allows {row.direction === "ingress" ? "ingress to" : "egress from"} {nameOf(side)} here:
+          default deny.
+        </p>
+      )}
+      {!isPolicy && <p>{row.dropReason.toLowerCase().replaceAll("_", " ")}: not a policy's decision.</p>}
+    </section>
+  );
+}
