@@ -30,6 +30,7 @@ const stages = [
   ["layers", bin("depcruise"), ["--config", ".dependency-cruiser.cjs", "packages", "apps"]],
   ["unused code", bin("knip"), ["--no-progress"]],
   ["types", bin("tsc"), ["--noEmit", "-p", "tsconfig.json"]],
+  ["types of the page", bin("tsc"), ["--noEmit", "-p", "apps/ui/web/tsconfig.json"]],
   ["verifier budget", process.execPath, ["scripts/verifier-report.mjs", "--check"]],
   ["unit tests", ...vitest("unit"), "unit"],
   ["kernel and integration tests", ...vitest("root"), "root"],

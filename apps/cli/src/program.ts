@@ -11,6 +11,7 @@ import { monitorCommand } from "./commands/monitor.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { serviceCommand } from "./commands/service.ts";
 import { statusCommand } from "./commands/status.ts";
+import { uiCommand } from "./commands/ui.ts";
 import { versionCommand } from "./commands/version.ts";
 import type { Context } from "./context.ts";
 
@@ -31,7 +32,10 @@ export function buildProgram(context: Context): Command {
     .helpCommand("help [command]", "show help of a command")
     .addHelpText("after", footer);
   const groups: readonly (readonly [string, readonly Command[]])[] = [
-    ["See what happens:", [statusCommand(context), hubbleCommand(context), monitorCommand(context)]],
+    [
+      "See what happens:",
+      [statusCommand(context), hubbleCommand(context), monitorCommand(context), uiCommand(context)],
+    ],
     [
       "See what is:",
       [

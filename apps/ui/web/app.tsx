@@ -4,15 +4,13 @@ import { useLook } from "./address.ts";
 import { Details, type Selection } from "./details.tsx";
 import { Filters } from "./filters.tsx";
 import { FlowTable } from "./flow-table.tsx";
-import { byNamespace } from "./graph.ts";
+import { byNamespace, type Grouping } from "./graph.ts";
 import { HealthBar } from "./health-bar.tsx";
 import { MapView } from "./map-view.tsx";
 import { useFlows } from "./use-flows.ts";
 
 /** Workloads that one picture takes before they are put together by namespace. */
 const readable = 150;
-
-export type Grouping = "auto" | "workload" | "namespace";
 
 /** The page. */
 export function App() {

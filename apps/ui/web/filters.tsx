@@ -1,6 +1,6 @@
 import type { Filter, Verdict } from "../src/shared/model.ts";
 import type { Look } from "./address.ts";
-import type { Grouping } from "./app.tsx";
+import type { Grouping } from "./graph.ts";
 
 interface Props {
   readonly look: Look;

@@ -7,6 +7,9 @@ export interface Graph {
   readonly hidden: number;
 }
 
+/** What one node of the picture is; auto: workloads as long as they can be told apart. */
+export type Grouping = "auto" | "workload" | "namespace";
+
 export const emptyGraph: Graph = { nodes: new Map(), edges: new Map(), hidden: 0 };
 
 /** The graph after a message. Nodes without an edge go. */

@@ -2,10 +2,12 @@ import {
   Background,
   Controls,
   type Edge,
+  type EdgeChange,
   Handle,
   MarkerType,
   MiniMap,
   type Node,
+  type NodeChange,
   type NodeProps,
   Position,
   ReactFlow,
@@ -57,6 +59,12 @@ const hidesAttribution = { hideAttribution: false } as const;
 function stateOf({ totals }: MapEdge): "dropped" | "audited" | "forwarded" {
   if (totals.dropped > 0) return "dropped";
   return totals.audited > 0 ? "audited" : "forwarded";
+}
+
+/** What was selected just now, if anything. */
+function chosen(changes: readonly (NodeChange<Box> | EdgeChange)[]): string | undefined {
+  for (const change of changes) if (change.type === "select" && change.selected) return change.id;
+  return undefined;
 }
 
 function spoken(edge: MapEdge): string {
@@ -138,9 +146,15 @@ function Drawing({ graph, selected, onEdge, onNode }: Props) {
       nodesConnectable={false}
       edgesFocusable
       minZoom={0.05}
-      onNodeClick={(_, node) => onNode(node.data.node)}
-      onEdgeClick={(_, edge) => onEdge(edge.id)}
-      onSelectionChange={({ edges: [edge] }) => edge && edge.id !== selected && onEdge(edge.id)}
+      // Enter and a click alike: what is selected is the page's business, the library only tells.
+      onNodesChange={(changes) => {
+        const node = graph.nodes.get(chosen(changes) ?? "");
+        if (node !== undefined) onNode(node);
+      }}
+      onEdgesChange={(changes) => {
+        const id = chosen(changes);
+        if (id !== undefined) onEdge(id);
+      }}
       colorMode="system"
       proOptions={hidesAttribution}
     >

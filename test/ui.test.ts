@@ -1,0 +1,193 @@
+/** The page in a real browser, over a real lab. Screenshots are left in build/test/ui. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { waitFor } from "@axoneme/base";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Running, root } from "./support/command.ts";
+import { labName, port, TestLab, type TestPod } from "./support/lab.ts";
+
+const shots = join(root, "build/test/ui");
+const policy = {
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: { name: "only-web", namespace: "default" },
+  spec: {
+    podSelector: { matchLabels: { app: "cart" } },
+    ingress: [{ from: [{ podSelector: { matchLabels: { app: "web" } } }] }],
+  },
+};
+
+describe("the page", () => {
+  const name = labName("it-ui");
+  let lab: TestLab | undefined;
+  let server: Running | undefined;
+  let browser: Browser | undefined;
+  let address = "";
+  let cart: TestPod;
+  let web: TestPod;
+  let intruder: TestPod;
+
+  const the = (): TestLab => {
+    if (lab === undefined) throw new Error("the lab is not up");
+    return lab;
+  };
+
+  async function serve(listen: string): Promise<void> {
+    server = new Running(join(root, "bin/axon"), ["ui", "--lab", name, "--listen", listen], {
+      timeoutMs: 600_000,
+    });
+    const running = server;
+    await waitFor(() => running.stdout.includes("\n"), { what: `the page's server (${running.stderr})` });
+    address = running.stdout.trim();
+  }
+
+  async function open(query = "", size = { width: 1400, height: 900 }): Promise<Page> {
+    if (browser === undefined) throw new Error("no browser");
+    const page = await browser.newPage({ viewport: size });
+    const problems: string[] = [];
+    page.on("pageerror", ({ message }) => problems.push(message));
+    page.on("console", (message) => {
+      // What the browser says of a connection that we cut is expected.
+      if (message.type() === "error" && !message.text().includes("ERR_")) problems.push(message.text());
+    });
+    page.on("close", () => expect(problems).toEqual([]));
+    await page.goto(`${address}${query}`);
+    return page;
+  }
+
+  /** One connection that is let through, one that is not. */
+  async function traffic(): Promise<void> {
+    await the().reached(web, ["tcp", cart.v4, port]);
+    const { code } = await the().probe(intruder, ["tcp", cart.v4, port, "--timeout", "300"]);
+    expect(code).not.toBe(0);
+  }
+
+  const shot = (page: Page, file: string) => page.screenshot({ path: join(shots, `${file}.png`) });
+  const flows = (page: Page) => page.getByRole("region", { name: "Flows" }).getByRole("listitem");
+
+  beforeAll(async () => {
+    mkdirSync(shots, { recursive: true });
+    lab = await TestLab.up(name);
+    [cart, web, intruder] = (await lab.pods(
+      { name: "cart", node: "node1" },
+      { name: "web", node: "node2" },
+      { name: "intruder", node: "node2" },
+    )) as [TestPod, TestPod, TestPod];
+    await lab.apply(policy);
+    await lab.cutOff(intruder, ["tcp", cart.v4, port]);
+    await serve("127.0.0.1:0");
+    browser = await chromium.launch({
+      executablePath: "/usr/bin/chromium",
+      // Runs as root, in a machine of its own.
+      args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    });
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    server?.process.kill("SIGTERM");
+    await server?.ended;
+    await TestLab.down(lab, name);
+  });
+
+  it("shows the map and the flows, and what happens while one looks", async () => {
+    const page = await open();
+    await page.getByText("live", { exact: true }).waitFor();
+    await traffic();
+    for (const workload of ["cart", "web", "intruder"])
+      await page.locator(".card", { hasText: workload }).waitFor({ timeout: 10_000 });
+    await page.locator(".react-flow__edge.dropped").waitFor({ state: "attached" });
+    await flows(page).filter({ hasText: "policy denied" }).first().waitFor();
+    await shot(page, "light");
+    const listed = async () =>
+      Number.parseInt((await page.locator("ul[aria-label]").getAttribute("aria-label")) ?? "0", 10);
+    const before = await listed();
+    await traffic();
+    await waitFor(async () => (await listed()) > before, { what: "newer flows in the table" });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shot(page, "dark");
+    await page.close();
+  });
+
+  it("keeps the filter in its address: a link shows another person the same", async () => {
+    const page = await open();
+    await page.getByLabel("Verdict").selectOption("dropped");
+    await page.getByLabel("Find").fill("intruder");
+    await waitFor(() => new URL(page.url()).search === "?verdict=dropped&text=intruder", {
+      what: page.url(),
+    });
+    await traffic();
+    await flows(page).first().waitFor();
+    const other = await open(new URL(page.url()).search);
+    expect(await other.getByLabel("Verdict").inputValue()).toBe("dropped");
+    await flows(other).first().waitFor();
+    for (const text of await flows(other).allTextContents()) expect(text).toContain("policy denied");
+    await other.close();
+    await page.close();
+  });
+
+  it("answers what a dropped edge is about", async () => {
+    const page = await open();
+    await traffic();
+    const edge = page.locator(".react-flow__edge.dropped");
+    await edge.waitFor({ state: "attached" });
+    // By keyboard, as somebody without a pointer does.
+    await edge.focus();
+    await page.keyboard.press("Enter");
+    const details = page.getByRole("complementary", { name: "Details" });
+    await details.getByRole("heading", { name: "default/intruder → default/cart" }).waitFor();
+    await details.getByText("TCP/8080").first().waitFor();
+    await details.getByText("default/only-web").first().waitFor();
+    await shot(page, "why");
+    await page.keyboard.press("Escape");
+    await details.waitFor({ state: "detached" });
+    await page.close();
+  });
+
+  it("shows the past", async () => {
+    await traffic();
+    const page = await open();
+    await page.getByLabel("Time").selectOption("5");
+    await page.getByText("past", { exact: true }).waitFor();
+    await page.locator(".card", { hasText: "intruder" }).waitFor();
+    const count = await flows(page).count();
+    expect(count).toBeGreaterThan(0);
+    expect(new URL(page.url()).searchParams.has("since")).toBe(true);
+    await page.close();
+  });
+
+  it("is used on a phone", async () => {
+    const page = await open("", { width: 390, height: 800 });
+    await traffic();
+    await flows(page).first().click();
+    await page.getByRole("complementary", { name: "Details" }).waitFor();
+    expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+    await shot(page, "phone");
+    await page.close();
+  });
+
+  it("goes on by itself when its server comes back", async () => {
+    const page = await open();
+    await page.getByText("live", { exact: true }).waitFor();
+    const { host } = new URL(address);
+    server?.process.kill("SIGTERM");
+    await server?.ended;
+    await page.getByText("connection lost, trying again").waitFor();
+    await serve(host);
+    await page.getByText("live", { exact: true }).waitFor({ timeout: 20_000 });
+    await traffic();
+    await page.locator(".card", { hasText: "intruder" }).waitFor();
+    await page.close();
+  });
+
+  it("is not served under other names, and not outside of its folder", async () => {
+    const get = (path: string, headers: Record<string, string> = {}) =>
+      fetch(`${address}${path}`, { headers });
+    expect((await get("api/health")).status).toBe(200);
+    expect((await get("..%2f..%2fpackage.json")).status).toBe(404);
+    expect((await get("api/past?since=5&until=1")).status).toBe(400);
+    const page = await get("");
+    expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
+  });
+});
