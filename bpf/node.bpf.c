@@ -6,6 +6,7 @@
  */
 #include "lib/deny.h"
 #include "lib/edge_tc.h"
+#include "lib/host.h"
 #include "lib/l2.h"
 #include "lib/stray.h"
 
@@ -58,6 +59,8 @@ AX_GLOBAL int node_from_slow(struct __sk_buff *skb, struct ax_work *w)
 		if (r != AX_EDGE_GO_ON)
 			return r;
 	}
+	if (cfg->host_policy_id && is_to_host(skb, w, cfg))
+		return host_receive(skb, w, cfg, 0);
 	/* what the stack will put into the tunnel gets its identity by its source: no less checked */
 	if (!w->dst.local && w->dst.path != AX_PATH_TUNNEL)
 		return TC_ACT_OK;
@@ -107,6 +110,8 @@ int node_from(struct __sk_buff *skb)
 	device = parsed ? 0 : settled_device(skb, cfg, &p, epoch, now);
 	if (device)
 		return deliver_settled(skb, device);
+	if (cfg->host_policy_id && !parsed && !is_encapsulation(cfg, &p) && host_settled(skb, cfg, &p, epoch, now))
+		return TC_ACT_OK;
 	w = work();
 	if (!w)
 		return TC_ACT_SHOT;
@@ -121,8 +126,10 @@ int node_from(struct __sk_buff *skb)
 	if (!parsed && w->pkt.flags & AX_P_ND)
 		return l2_discovery(skb, &w->pkt);
 	parsed = unwrapped(skb, w, cfg, parsed);
-	if (parsed && w->pkt.family && cfg->flags & AX_CFG_SERVICES)
-		return edge_stray_unread(skb, w, parsed);
+	if (parsed && w->pkt.family && cfg->flags & AX_CFG_SERVICES && edge_stray_unread(skb, w, parsed) != TC_ACT_OK)
+		return TC_ACT_SHOT;
+	if (parsed && cfg->host_policy_id)
+		return host_receive_unread(skb, w, parsed);
 	/* what we cannot read is the stack's to refuse; the pod's own device checks again */
 	if (parsed || w->pkt.flags & AX_P_ND || addr_is_multicast(&w->pkt.daddr))
 		return TC_ACT_OK;
@@ -174,6 +181,11 @@ AX_GLOBAL int node_to_slow(struct __sk_buff *skb, struct ax_work *w, __u32 decid
 		r = service_answer(skb, w);
 		return r ? drop(skb, w, r, AX_M_EGRESS) : TC_ACT_OK;
 	}
+	if (cfg->host_policy_id) {
+		r = host_send(skb, w);
+		if (r)
+			return drop(skb, w, r, AX_M_EGRESS);
+	}
 	if (cfg->flags & AX_CFG_SERVICES) {
 		r = edge_host_answer(skb, w);
 		if (r)
@@ -196,7 +208,7 @@ int node_to(struct __sk_buff *skb)
 
 	if (mark == AX_MARK_SNAT_DONE || mark == AX_MARK_OVERLAY)
 		return TC_ACT_OK;
-	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6 | AX_CFG_SERVICES)))
+	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6 | AX_CFG_SERVICES) || cfg->host_policy_id))
 		return TC_ACT_OK;
 	w = work();
 	if (!w)
@@ -205,6 +217,8 @@ int node_to(struct __sk_buff *skb)
 	parsed = parse_plain(skb, &w->pkt);
 	if (parsed)
 		parsed = parse_slow(skb, &w->pkt);
+	if (parsed && cfg->host_policy_id && mark != AX_MARK_IDENTITY)
+		return host_send_unread(skb, w, parsed);
 	if (parsed)
 		return TC_ACT_OK;
 	return node_to_slow(skb, w, mark == AX_MARK_IDENTITY);

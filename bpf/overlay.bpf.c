@@ -5,6 +5,7 @@
  * own packets arrive here with their tunnel set.
  */
 #include "lib/edge_tc.h"
+#include "lib/host.h"
 
 /* `known`: what this node knows of the source. It tells nodes, and parts of the world, apart more finely. */
 AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct ax_addr *saddr, __u32 id, __u32 known)
@@ -104,6 +105,9 @@ AX_GLOBAL int overlay_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
 	if (w->dst.ep_flags & AX_EP_HOST) {
+		r = cfg->host_policy_id ? host_judge(skb, w, 1) : 0;
+		if (r)
+			return drop(skb, w, r, AX_M_INGRESS);
 		address_to_us(skb);
 		return TC_ACT_OK;
 	}
@@ -154,6 +158,11 @@ AX_GLOBAL int overlay_to_slow(struct __sk_buff *skb, struct ax_work *w)
 
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
+	if (cfg->host_policy_id) {
+		r = host_send(skb, w);
+		if (r)
+			return drop(skb, w, r, AX_M_EGRESS);
+	}
 	if (cfg->flags & AX_CFG_SERVICES) {
 		r = edge_host_answer(skb, w);
 		if (r)

@@ -5,6 +5,7 @@
  */
 #include "lib/arp.h"
 #include "lib/deliver.h"
+#include "lib/host.h"
 #include "lib/moved.h"
 #include "lib/proxy.h"
 #include "lib/reject.h"
@@ -110,6 +111,14 @@ AX_INLINE void meets_itself(struct ax_work *w)
 	w->dst = w->src;
 }
 
+/* Whom the packet is for; where the host has a policy, also when the stack alone knows that it is for the host. */
+AX_INLINE void pod_destination(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg)
+{
+	resolve(w, &w->pkt.daddr, &w->dst);
+	if (cfg->host_policy_id)
+		is_to_host(skb, w, cfg);
+}
+
 /* Everything about a packet from a pod that its entry alone does not settle */
 AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 {
@@ -141,7 +150,7 @@ AX_GLOBAL int pod_from_slow(struct __sk_buff *skb, struct ax_work *w)
 	if (w->hairpin)
 		meets_itself(w);
 	else
-		resolve(w, &w->pkt.daddr, &w->dst);
+		pod_destination(skb, w, cfg);
 	w->may_redirect = 1;
 	r = decide(skb, w);
 	if (r == AX_TO_THE_PROXY)
@@ -239,6 +248,9 @@ AX_GLOBAL int pod_to_slow(struct __sk_buff *skb, struct ax_work *w)
 		return TC_ACT_SHOT;
 	resolve(w, &w->pkt.saddr, &w->src);
 	resolve(w, &w->pkt.daddr, &w->dst);
+	/* the kernel forwards under the host's address, too: no policy of the host's there */
+	if (w->src.ep_flags & AX_EP_HOST && !is_locally_made(skb))
+		w->src.policy_id = 0;
 	note_parties(w);
 	if (!w->dst.local || w->dst.ifindex != skb->ifindex)
 		return drop(skb, w, AX_DROP_STALE_OR_UNROUTABLE, AX_M_INGRESS);

@@ -8,6 +8,7 @@
 
 #include "deliver.h"
 #include "edge_send.h"
+#include "host.h"
 #include "nat.h"
 
 AX_INLINE int edge_translate(struct __sk_buff *skb, struct ax_work *w)
@@ -93,15 +94,21 @@ AX_GLOBAL int edge_deliver(struct __sk_buff *skb, struct ax_work *w, __u32 tunne
 	return deliver_new(skb, w);
 }
 
-/* To this node's own stack */
-AX_INLINE int edge_to_stack(struct __sk_buff *skb, struct ax_work *w)
+/* To this node's own stack, where the host's policy judges what the Service has made of it */
+AX_INLINE int edge_to_stack(struct __sk_buff *skb, struct ax_work *w, const struct ax_config *cfg, __u32 tunnelled)
 {
 	int r = edge_translate(skb, w);
 
+	if (!r && cfg->host_policy_id) {
+		resolve(w, &w->pkt.daddr, &w->dst);
+		if (!tunnelled)
+			resolve(w, &w->pkt.saddr, &w->src);
+		r = host_judge(skb, w, 1);
+	} else if (!r && w->edge.fresh) {
+		edge_report(skb, w);
+	}
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
-	if (w->edge.fresh)
-		edge_report(skb, w);
 	count(AX_M_SERVICE, skb->len);
 	address_to_us(skb);
 	return TC_ACT_OK;
@@ -182,7 +189,7 @@ AX_GLOBAL int edge_in(struct __sk_buff *skb, struct ax_work *w, __u32 tunnelled)
 	}
 	if (w->edge.kind == AX_FLOW_LOCAL)
 		return edge_deliver(skb, w, tunnelled);
-	return w->edge.kind == AX_FLOW_HOST ? edge_to_stack(skb, w) : edge_forward(skb, w);
+	return w->edge.kind == AX_FLOW_HOST ? edge_to_stack(skb, w, cfg, tunnelled) : edge_forward(skb, w);
 }
 
 /* A backend's answer, found by nat_in, goes to the client that w->to names. An error is translated already. */

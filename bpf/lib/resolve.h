@@ -47,12 +47,13 @@ AX_INLINE bool identity_is_node(__u32 identity)
 	return identity == AX_ID_HOST || identity_is_remote_node(identity);
 }
 
-AX_INLINE void party_from_endpoint(struct ax_party *party, const struct ax_endpoint *ep)
+AX_INLINE void party_from_endpoint(struct ax_party *party, const struct ax_endpoint *ep, const struct ax_config *cfg)
 {
 	party->identity = ep->identity;
 	party->ep_id = ep->id;
 	party->ep_flags = ep->flags;
 	if (ep->flags & AX_EP_HOST) {
+		party->policy_id = cfg->host_policy_id;
 		party->path = AX_PATH_STACK;
 		return;
 	}
@@ -92,7 +93,7 @@ AX_GLOBAL int resolve(struct ax_work *w, struct ax_addr *addr, struct ax_party *
 	__builtin_memset(party, 0, sizeof(*party));
 	ep = bpf_map_lookup_elem(&ax_endpoints, addr);
 	if (ep) {
-		party_from_endpoint(party, ep);
+		party_from_endpoint(party, ep, cfg);
 		return 0;
 	}
 	w->lpm.prefixlen = 128;

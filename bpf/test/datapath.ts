@@ -106,6 +106,7 @@ export const defaultConfig: Config = {
   proxyPort: 0,
   proxyIp4: new Uint8Array(16),
   proxyIp6: new Uint8Array(16),
+  hostPolicyId: 0,
 };
 
 export interface PolicyRowSpec {
@@ -140,6 +141,8 @@ export interface BackendSpec {
 export interface RunOptions {
   ifindex?: number;
   mark?: number;
+  /** The device it came through; absent: it was made here. */
+  ingressIfindex?: number;
 }
 
 export interface RunResult {
@@ -356,6 +359,7 @@ export class Datapath {
     const ctx = new Uint8Array(192);
     const view = new DataView(ctx.buffer);
     view.setUint32(8, options.mark ?? 0, true);
+    view.setUint32(36, options.ingressIfindex ?? 0, true);
     view.setUint32(40, options.ifindex ?? 1, true);
     const result = this.object.program(program).testRun({ data, ctx });
     const mark = new DataView(result.ctxOut.buffer).getUint32(8, true);

@@ -86,6 +86,7 @@ struct ax_config {
 	__u16 proxy_port;          /* host order, the first of AX_PROXY_PORTS of the DNS proxy; 0: none, its rows deny */
 	struct ax_addr proxy_ip4;  /* where it listens; zero when absent */
 	struct ax_addr proxy_ip6;
+	__u32 host_policy_id;      /* rows in ax_policy for this node itself; 0: no policy selects it */
 };
 
 /* A pod may ask as many servers at a time from one port of its own: each has a port of the proxy. */

@@ -321,7 +321,7 @@ export function decodeBackend(view: DataView, off: number): Backend {
   };
 }
 
-/** struct ax_config, 128 bytes. */
+/** struct ax_config, 132 bytes. */
 export interface Config {
   epoch: number;
   flags: number;
@@ -346,9 +346,10 @@ export interface Config {
   proxyPort: number;
   proxyIp4: Uint8Array;
   proxyIp6: Uint8Array;
+  hostPolicyId: number;
 }
 
-export const configSize = 128;
+export const configSize = 132;
 
 export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint32(off, v.epoch, true);
@@ -375,6 +376,7 @@ export function encodeConfig(v: Config, view: DataView, off: number): void {
   view.setUint16(off + 94, v.proxyPort, true);
   putBytes(view, off + 96, v.proxyIp4, 16);
   putBytes(view, off + 112, v.proxyIp6, 16);
+  view.setUint32(off + 128, v.hostPolicyId, true);
 }
 
 export function decodeConfig(view: DataView, off: number): Config {
@@ -402,6 +404,7 @@ export function decodeConfig(view: DataView, off: number): Config {
     proxyPort: view.getUint16(off + 94, true),
     proxyIp4: bytesIn(view, off + 96, 16),
     proxyIp6: bytesIn(view, off + 112, 16),
+    hostPolicyId: view.getUint32(off + 128, true),
   };
 }
 
@@ -1309,7 +1312,7 @@ export function decodeSvcKey(view: DataView, off: number): SvcKey {
 export const maps = {
   ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
   ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
-  ax_config: { type: 2, keySize: 4, valueSize: 128, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
+  ax_config: { type: 2, keySize: 4, valueSize: 132, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
   ax_ct: { type: 1, keySize: 40, valueSize: 116, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
   ax_deny: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_endpoints: { type: 1, keySize: 16, valueSize: 32, maxEntries: 16384, flags: 0, key: "Addr", value: "Endpoint" },
@@ -1341,7 +1344,7 @@ export const layouts = {
   Affinity: { c: "ax_affinity", size: 8, fields: { backend_id: [0, 4], last_s: [4, 4] } },
   AffinityKey: { c: "ax_affinity_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
   Backend: { c: "ax_backend", size: 28, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], service_id: [20, 4], flags: [24, 1], pad: [25, 3] } },
-  Config: { c: "ax_config", size: 128, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], nat_cpus: [82, 2], hash_seed: [84, 4], device_mac: [88, 6], proxy_port: [94, 2], proxy_ip4: [96, 16], proxy_ip6: [112, 16] } },
+  Config: { c: "ax_config", size: 132, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], nat_cpus: [82, 2], hash_seed: [84, 4], device_mac: [88, 6], proxy_port: [94, 2], proxy_ip4: [96, 16], proxy_ip6: [112, 16], host_policy_id: [128, 4] } },
   Ct: { c: "ax_ct", size: 116, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], created_s: [12, 4], frontend: [16, 16], frontend_port: [32, 2], pad: [34, 2], side: [36, 80] } },
   CtKey: { c: "ax_ct_key", size: 40, fields: { a: [0, 16], b: [16, 16], aport: [32, 2], bport: [34, 2], proto: [36, 1], pad: [37, 3] } },
   CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], nexthop_port: [36, 2], proxy_rules: [38, 2] } },

@@ -14,8 +14,8 @@ const xdpFlags = {
   redirect: ConfigFlags.XDP | ConfigFlags.XDP_REDIRECT,
 } as const;
 
-/** What the agent sets in `ax_config`; the epoch and the number of CPUs are the kernel's own business. */
-export type NodeConfig = Omit<Config, "epoch" | "natCpus">;
+/** What the agent sets in `ax_config` at its start; the rest is the kernel's own business, or has a method of its own. */
+export type NodeConfig = Omit<Config, "epoch" | "natCpus" | "hostPolicyId">;
 
 /**
  * A node's datapath: its maps, its programs at their places, and the epoch. Opening it brings this build's programs
@@ -60,7 +60,9 @@ export class Kernel {
 
   /** Writes the node's configuration and raises the epoch. */
   configure(config: NodeConfig): void {
-    this.#config = this.#withXdp({ ...config, natCpus: possibleCpus(), epoch: this.#nextEpoch() });
+    const hostPolicyId = this.#config?.hostPolicyId ?? 0;
+    const own = { natCpus: possibleCpus(), epoch: this.#nextEpoch(), hostPolicyId };
+    this.#config = this.#withXdp({ ...config, ...own });
     this.maps.config.put(0, this.#config);
   }
 
@@ -73,6 +75,19 @@ export class Kernel {
     if (!this.#config) return;
     this.#config = this.#withXdp(this.#config);
     this.maps.config.put(0, this.#config);
+  }
+
+  /** Puts the node itself under a policy, 0: under none, in one step. An earlier agent's stays until this is called. */
+  useHostPolicy(id: number): void {
+    if (!this.#config || this.#config.hostPolicyId === id) return;
+    this.#config = { ...this.#config, hostPolicyId: id };
+    this.maps.config.put(0, this.#config);
+    this.changed();
+  }
+
+  /** The policy the node itself is under. */
+  get hostPolicyId(): number {
+    return this.#config?.hostPolicyId ?? 0;
   }
 
   #withXdp(config: Config): Config {

@@ -195,10 +195,24 @@ describe("the epoch", () => {
     expect(epochOf(next)).toBe(start + 3);
   });
 
+  it("is raised by a host policy, which stays over the next start", () => {
+    const kernel = open();
+    kernel.configure(config);
+    const before = epochOf(kernel);
+    kernel.useHostPolicy(7);
+    kernel.settle();
+    expect([kernel.maps.config.get(0)?.hostPolicyId, epochOf(kernel)]).toEqual([7, before + 1]);
+    const next = open();
+    next.configure(config);
+    expect([next.hostPolicyId, next.maps.config.get(0)?.hostPolicyId]).toEqual([7, 7]);
+    next.useHostPolicy(0);
+    expect(next.maps.config.get(0)?.hostPolicyId).toBe(0);
+  });
+
   it("goes round without ever being 0, which marks what was never decided", () => {
     const kernel = open();
     kernel.configure(config);
-    kernel.maps.config.put(0, { ...config, natCpus: 0, epoch: 0xffffffff });
+    kernel.maps.config.put(0, { ...config, natCpus: 0, epoch: 0xffffffff, hostPolicyId: 0 });
     const next = open();
     next.changed();
     next.settle();
