@@ -292,11 +292,16 @@ describe.each(families)("the host's policy, $name", (f) => {
 function mayArrive(f: Family, frame: Uint8Array): boolean {
   const seen = dissectIp(Uint8Array.from(frame.subarray(14)), false);
   if (seen.dst !== f.node || seen.src === f.otherNode) return true;
-  // a later fragment has no port, and is worth nothing without its first
-  if (seen.proto === Proto.TCP || seen.proto === Proto.UDP) {
-    return seen.dport === undefined || (seen.proto === Proto.TCP && seen.src === f.world && seen.dport === 22);
-  }
+  if (isLaterFragment(f, frame)) return true;
+  if (seen.proto === Proto.TCP) return seen.src === f.world && seen.dport === 22;
   return seen.proto === f.icmp;
+}
+
+/** Worth nothing without its first one. */
+function isLaterFragment(f: Family, frame: Uint8Array): boolean {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  if (f !== v6) return (view.getUint16(20) & 0x1fff) !== 0;
+  return view.getUint8(20) === 44 && (view.getUint16(56) & 0xfff8) !== 0;
 }
 
 /** Length of the IPv4 header as it says, within the packet: no stack takes another. */

@@ -2,6 +2,7 @@ import { labelKeys } from "@axoneme/identity";
 import { readCiliumPeers, type Scope } from "./ciliumpeers.ts";
 import { type DnsPorts, type Ports, readIcmps, readToPorts } from "./ciliumports.ts";
 import { everyName } from "./fqdn.ts";
+import { hostSpec, hostSubject, isHostSubject, podSubject } from "./hostpolicy.ts";
 import { anyL4 } from "./l4.ts";
 import type { ParseContext } from "./networkpolicy.ts";
 import { isObject, type Raw, Reader, text } from "./reader.ts";
@@ -107,7 +108,8 @@ class SpecReader {
     const asked = defaultDeny.egress
       ? rules
       : rules.map((rule) => (rule.dns ? { ...rule, dns: everyName } : rule));
-    return { path, subject, defaultDeny, rules: asked, tier: TIER_NORMAL, priority: 0 };
+    const spec = { path, subject, defaultDeny, rules: asked, tier: TIER_NORMAL, priority: 0 };
+    return isHostSubject(raw) ? hostSpec(this.#reader, spec) : spec;
   }
 
   #subject(raw: Raw, path: string): Selector | undefined {
@@ -122,17 +124,16 @@ class SpecReader {
           "is only allowed in a CiliumClusterwideNetworkPolicy",
         );
       }
-      return this.#reader.unsupported(
-        `${path}.nodeSelector`,
-        "host policies are not supported: nothing is enforced",
-      );
+      const selector = this.#reader.selector(nodeSelector, `${path}.nodeSelector`);
+      return selector && hostSubject(selector);
     }
     if (endpointSelector === undefined || endpointSelector === null) {
       return this.#reader.invalid(path, "has no endpointSelector");
     }
     const at = `${path}.endpointSelector`;
     const selector = this.#reader.selector(endpointSelector, at);
-    if (selector === undefined || this.#namespace === undefined) return selector;
+    if (selector === undefined) return undefined;
+    if (this.#namespace === undefined) return podSubject(selector);
     return this.#ownNamespace(selector, this.#namespace, at);
   }
 

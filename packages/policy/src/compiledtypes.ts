@@ -28,8 +28,7 @@ export interface Distinct {
   names: Map<string, number>;
   /** What these names stand for in these endpoints: named -> ports. */
   resolution: ReadonlyMap<string, readonly number[]>;
-  /** `reserved:init`: default deny in both directions whatever applies. */
-  init: boolean;
+  standing: Standing;
   /** The built-in allow from the local host, when in force. */
   localhost: boolean;
   /** How many of the specs know tiers, Pass, trial or DNS rules. */
@@ -38,6 +37,12 @@ export interface Distinct {
   ingressDenies: number;
   firstDenies: readonly [ingress: FirstDeny, egress: FirstDeny];
 }
+
+/**
+ * What an endpoint is: `init` (no labels yet) is default deny in both directions whatever applies; the `host` is under
+ * host policies only, whatever the mode of enforcement, and has no built-in allow from itself.
+ */
+export type Standing = "pod" | "init" | "host";
 
 /** A rule with its peers looked up. */
 export interface CompiledRule {

@@ -1,5 +1,5 @@
 import { identityKey } from "@axoneme/identity";
-import type { CompiledSpec, Distinct, Indexes } from "./compiledtypes.ts";
+import type { CompiledSpec, Distinct, Indexes, Standing } from "./compiledtypes.ts";
 import type { PolicyEndpoint } from "./enginetypes.ts";
 import type { Grouping, Membership } from "./grouping.ts";
 import type { PolicyChange } from "./rows.ts";
@@ -158,11 +158,11 @@ export class EndpointTable {
       this.#indexes.effort.placements++;
       const groups = leaving.get(distinct) ?? new Map<string, Group>();
       leaving.set(distinct, groups);
-      const init = endpoint.labels["reserved:init"] !== undefined;
+      const standing = standingOf(endpoint.labels);
       const membership = this.#grouping.membership(
         distinct,
         { gained, lost },
-        init,
+        standing,
         endpoint.namedPorts ?? [],
       );
       const text = `${deltaText(membership)}|${membership.key}`;
@@ -231,4 +231,9 @@ function newState(endpoint: PolicyEndpoint): EndpointState {
     lost: new Set(),
     policyId: undefined,
   };
+}
+
+function standingOf(labels: PolicyEndpoint["labels"]): Standing {
+  if (labels["reserved:init"] !== undefined) return "init";
+  return labels["reserved:host"] === undefined ? "pod" : "host";
 }

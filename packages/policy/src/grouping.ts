@@ -1,5 +1,5 @@
 import type { ActiveSpecs } from "./activespecs.ts";
-import type { CompiledSpec, Distinct } from "./compiledtypes.ts";
+import type { CompiledSpec, Distinct, Standing } from "./compiledtypes.ts";
 import type { Contributor } from "./contribute.ts";
 import { denyJoined, denyLeft, firstDeny, noDenies } from "./denies.ts";
 import { type Defaults, DistinctRows } from "./distinct.ts";
@@ -19,7 +19,7 @@ export type Enforcement = "default" | "always" | "never";
 export interface Membership extends SpecDelta<CompiledSpec> {
   readonly sum: SpecSum;
   readonly resolution: ReadonlyMap<string, readonly number[]>;
-  readonly init: boolean;
+  readonly standing: Standing;
   /** How many specs know tiers, Pass, trial or DNS rules. */
   readonly layered: number;
   /** Equal for equal memberships; empty = no policy. */
@@ -77,7 +77,7 @@ export class Grouping {
   membership(
     from: Distinct | undefined,
     delta: SpecDelta<CompiledSpec>,
-    init: boolean,
+    standing: Standing,
     ports: readonly ContainerPort[],
   ): Membership {
     const { enforcement } = this.#options;
@@ -85,15 +85,16 @@ export class Grouping {
     const sum = sumAfter(from?.sum ?? NO_SPECS, delta);
     const resolution = resolve(namesAfter(from, delta), ports);
     const layered = (from?.layered ?? 0) + count(gained, isLayeredSpec) - count(lost, isLayeredSpec);
-    const none = enforcement === "never" || (sum.size === 0 && !init && enforcement !== "always");
-    const key = none ? "" : keyOf(sum, init, resolution);
-    return { gained, lost, sum, resolution, init, layered, key };
+    const always = standing === "init" || (enforcement === "always" && standing !== "host");
+    const key =
+      enforcement === "never" || (sum.size === 0 && !always) ? "" : keyOf(sum, standing, resolution);
+    return { gained, lost, sum, resolution, standing, layered, key };
   }
 
   /** A new distinct policy with all its rows, and no endpoint yet. */
   create(policyId: number, from: Distinct | undefined, membership: Membership): Distinct {
     const { audit, dns } = this.#options;
-    const { gained, lost, layered, init, key, sum, resolution } = membership;
+    const { gained, lost, layered, standing, key, sum, resolution } = membership;
     const distinct: Distinct = {
       key,
       sum: NO_SPECS,
@@ -103,7 +104,7 @@ export class Grouping {
       endpoints: new Set(),
       names: new Map(),
       resolution,
-      init,
+      standing,
       localhost: false,
       ingressDenies: 0,
       firstDenies: noDenies(),
@@ -115,7 +116,7 @@ export class Grouping {
 
   /** Whether `evolve` may turn one into the other: names that stay in use must mean the same ports. */
   canEvolve(distinct: Distinct, to: Membership): boolean {
-    if (distinct.init !== to.init || distinct.layered > 0 !== to.layered > 0) return false;
+    if (distinct.standing !== to.standing || distinct.layered > 0 !== to.layered > 0) return false;
     for (const [name, ports] of distinct.resolution) {
       const next = to.resolution.get(name);
       if (next !== undefined && next.join() !== ports.join()) return false;
@@ -159,7 +160,7 @@ export class Grouping {
 
   /** The node may always reach its pods (probes), unless told otherwise: a row where ingress is enforced. */
   #placeLocalhost(distinct: Distinct): void {
-    const wanted = this.#options.allowLocalhost && distinct.ingressDenies > 0;
+    const wanted = this.#options.allowLocalhost && distinct.ingressDenies > 0 && distinct.standing !== "host";
     if (wanted === distinct.localhost) return;
     distinct.localhost = wanted;
     const { hostIdentity } = this.#options;
@@ -174,9 +175,13 @@ export class Grouping {
 
   #default(distinct: Distinct, direction: 0 | 1): Default {
     const { audited, enforced } = firstDeny(distinct, direction);
+    return { enforced: enforced ?? this.#builtin(distinct), audited };
+  }
+
+  #builtin({ standing }: Distinct): RuleInfo | undefined {
     const { init, always } = this.#builtins;
-    const builtin = distinct.init ? init : this.#options.enforcement === "always" ? always : undefined;
-    return { enforced: enforced ?? builtin, audited };
+    if (standing === "init") return init;
+    return standing === "pod" && this.#options.enforcement === "always" ? always : undefined;
   }
 
   /** Unlinks a distinct policy nobody uses from its specs. */
@@ -225,7 +230,7 @@ function resolve(
   return resolution;
 }
 
-function keyOf({ a, b, size }: SpecSum, init: boolean, resolution: Membership["resolution"]): string {
+function keyOf({ a, b, size }: SpecSum, standing: Standing, resolution: Membership["resolution"]): string {
   const names = [...resolution].map(([name, numbers]) => `${name}=${numbers.join(",")}`).sort();
-  return `${init ? "init" : ""}|${size}.${a}.${b}|${names.join(";")}`;
+  return `${standing === "pod" ? "" : standing}|${size}.${a}.${b}|${names.join(";")}`;
 }

@@ -12,6 +12,7 @@ export type {
 export { fqdnLabel, fqdnSelectors } from "./fqdn.ts";
 export { type ClassNumbers, type FqdnClass, FqdnClasses, type FqdnMove } from "./fqdnclasses.ts";
 export type { Enforcement } from "./grouping.ts";
+export { hostLabels, isHostPolicy } from "./hostpolicy.ts";
 export { portRange } from "./l4.ts";
 export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";
 export { NodeSelectors } from "./nodes.ts";

@@ -95,6 +95,8 @@ export interface PolicySpec {
   path: string;
   /** Selects endpoints by identity labels. */
   subject: Selector;
+  /** The subject is the node itself (a host policy), by the labels of its Node object: never a pod. */
+  host?: true;
   /** Whether selected endpoints get default deny, per direction. */
   defaultDeny: { ingress: boolean; egress: boolean };
   rules: readonly Rule[];

@@ -308,7 +308,6 @@ describe("what is not understood or supported selects nothing, keeps default den
   });
 
   it.each<[string, Policy]>([
-    ["unsupported spec.nodeSelector", ccnp({ endpointSelector: undefined, nodeSelector: {}, ingress: [{}] })],
     ["invalid spec.nodeSelector", cnp({ endpointSelector: undefined, nodeSelector: {}, ingress: [{}] })],
     ["invalid spec", cnp({ nodeSelector: {}, ingress: [{}] })],
     ["invalid spec", cnp({})],
