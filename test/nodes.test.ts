@@ -1,8 +1,9 @@
-/** Policies about nodes, with real connections: nodes by labels. */
+/** Policies about nodes, with real connections: nodes by labels, and policies about the node itself. */
 import { waitFor } from "@axoneme/base";
 import { builtinResources, type KubeObject } from "@axoneme/kube";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { labName, type Place, port, TestLab, type TestPod } from "./support/lab.ts";
+import type { Running } from "./support/command.ts";
+import { labName, type Place, port, TestLab, type TestPod, world } from "./support/lab.ts";
 
 interface Listed {
   readonly id: number;
@@ -17,7 +18,9 @@ describe.each(["native", "tunnel"] as const)("policies about nodes, %s routing",
   let lab: TestLab | undefined;
   let server: TestPod;
   let far: TestPod;
+  let near: TestPod;
   const applied: KubeObject[] = [];
+  const held: Running[] = [];
 
   const the = (): TestLab => {
     if (lab === undefined) throw new Error("the lab is not up");
@@ -40,30 +43,31 @@ describe.each(["native", "tunnel"] as const)("policies about nodes, %s routing",
     await the().client.resource(builtinResources.nodes).patch(`node${which}`, { metadata: { labels } });
   }
 
+  const everyWay = (to: Place) =>
+    families.flatMap((family) => ["tcp", "udp"].map((proto) => ask(to, family, proto)));
+
   /** In both families, by TCP and UDP. */
   async function open(from: Place, to: Place): Promise<void> {
-    for (const family of families) {
-      for (const proto of ["tcp", "udp"]) await the().reached(from, ask(to, family, proto));
-    }
+    await Promise.all(everyWay(to).map((question) => the().reached(from, question)));
   }
 
   async function shut(from: Place, to: Place): Promise<void> {
-    for (const family of families) {
-      for (const proto of ["tcp", "udp"]) await the().cutOff(from, ask(to, family, proto));
-    }
+    await Promise.all(everyWay(to).map((question) => the().cutOff(from, question)));
   }
 
   beforeAll(async () => {
     lab = await TestLab.up(name, { routingMode });
-    [server, far] = (await lab.pods({ name: "server", node: "node1" }, { name: "far", node: "node2" })) as [
-      TestPod,
-      TestPod,
-    ];
+    [server, near, far] = (await lab.pods(
+      { name: "server", node: "node1" },
+      { name: "near", node: "node1" },
+      { name: "far", node: "node2" },
+    )) as [TestPod, TestPod, TestPod];
     for (const place of [lab.world, node(1), node(2)]) await lab.serve(place);
     await lab.reached(far, ["tcp", server.v4, port]);
   });
 
   afterEach(async () => {
+    for (const running of held.splice(0)) running.kill();
     await the().remove(...applied.splice(0));
     for (const which of [1, 2] as const) await label(which, { role: null, zone: null });
     for (const from of [node(2), far]) await open(from, server);
@@ -132,6 +136,136 @@ describe.each(["native", "tunnel"] as const)("policies about nodes, %s routing",
         },
         { what: "a flow of the node by its labels" },
       );
+    });
+  });
+
+  describe("host policies", () => {
+    const onNode1 = (policy: string, spec: object) => ({
+      apiVersion: "cilium.io/v2",
+      kind: "CiliumClusterwideNetworkPolicy",
+      metadata: { name: policy },
+      spec: { nodeSelector: { matchLabels: { role: "guarded" } }, ...spec },
+    });
+    const tcp8080 = [{ ports: [{ port, protocol: "TCP" }] }];
+    const worldOnly = { ingress: [{ fromEntities: ["world"], toPorts: tcp8080 }] };
+    const apiServer = { toEntities: ["kube-apiserver"] };
+
+    /** From the world's own address: the way to a node starts at the bridge's, which is the API server's. */
+    const fromWorld = (family: "v4" | "v6", proto = "tcp") => [
+      ...ask(node(1), family, proto),
+      "--source",
+      world[family],
+    ];
+
+    /** A connection to the host that goes on until it is cut. */
+    async function hold(from: Place, to: string, ...more: string[]): Promise<Running> {
+      const args = ["hold", to, port, "--for", "8000", "--every", "50", "--timeout", "1500", ...more];
+      const running = the().start(from, args, { timeoutMs: 30_000 });
+      held.push(running);
+      await waitFor(() => running.stdout.includes("connected"), { what: "a held connection" });
+      return running;
+    }
+
+    it("ingress: from the world, another node and pods; as long as the node has the label", async () => {
+      await apply(onNode1("world-only", worldOnly));
+      await open(node(2), node(1));
+      await label(1, { role: "guarded" });
+      for (const from of [node(2), near, far]) await shut(from, node(1));
+      for (const family of families) {
+        await the().reached(the().world, fromWorld(family));
+        await the().cutOff(the().world, fromWorld(family, "udp"));
+        await the().cutOff(the().world, ["ping", node(1)[family]]);
+      }
+      // What the node asks for is answered, its pods are not the host, and other nodes have no such policy.
+      for (const to of [the().world, node(2), server, far]) await open(node(1), to);
+      for (const from of [node(2), far, near]) await open(from, server);
+      await open(the().world, node(2));
+      await label(1, { role: null });
+      for (const from of [node(2), near, far]) await open(from, node(1));
+    });
+
+    it("egress: to entities, pods and the world; what comes in is answered", async () => {
+      await label(1, { role: "guarded" });
+      const egress = [
+        apiServer,
+        { toEntities: ["world"], toPorts: tcp8080 },
+        { toEndpoints: [{ matchLabels: { app: "far" } }] },
+      ];
+      await apply(onNode1("out", { egress }));
+      for (const to of [node(2), server]) await shut(node(1), to);
+      await open(node(1), far);
+      for (const family of families) {
+        await the().reached(node(1), ask(the().world, family));
+        await the().cutOff(node(1), ask(the().world, family, "udp"));
+      }
+      for (const from of [the().world, node(2), near]) await open(from, node(1));
+      for (const to of [the().world, node(2), far]) await open(server, to);
+      expect(await the().agent("node1").isReady()).toBe(true);
+    });
+
+    it("Services of pods are reached under the node's address, whatever it denies", async () => {
+      await the().apply({
+        ...{ apiVersion: "v1", kind: "Service", metadata: { name: "web", namespace: "default" } },
+        spec: {
+          type: "NodePort",
+          selector: { app: "server" },
+          ports: [{ port: 80, targetPort: Number(port), nodePort: 30080 }],
+        },
+      } as KubeObject);
+      await the().reached(the().world, ["tcp", node(1).v4, "30080"]);
+      await label(1, { role: "guarded" });
+      await apply(onNode1("nothing", { ingress: [{}], egress: [apiServer] }));
+      await shut(the().world, node(1));
+      expect(await the().reached(the().world, ["tcp", node(1).v4, "30080"])).toContain("server");
+      await the().reached(near, ["tcp", node(1).v4, "30080"]);
+      await the().remove({
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: "web", namespace: "default" },
+      } as KubeObject);
+    });
+
+    it("connections from before go on where the policy allows them, whoever speaks first, and end where it does not", async () => {
+      await label(1, { role: "guarded" });
+      const into = await hold(the().world, node(1).v4, "--source", world.v4);
+      const out = await hold(node(1), the().world.v6);
+      const other = await hold(node(2), node(1).v6);
+      await apply(
+        onNode1("strict", { ...worldOnly, egress: [apiServer, { toEntities: ["world"], toPorts: tcp8080 }] }),
+      );
+      const { code, stderr } = await other.ended;
+      expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/after \d+ answers/) });
+      await the().cutOff(node(1), ask(node(2)));
+      for (const running of [into, out]) expect(await running.ended).toMatchObject({ code: 0 });
+    });
+
+    it("the host is an endpoint with its policy's rows, and flows name what decided", async () => {
+      await label(1, { role: "guarded" });
+      await apply(onNode1("world-only", worldOnly));
+      await shut(node(2), node(1));
+      await the().reached(the().world, fromWorld("v4"));
+      const shown = await the().axon(["endpoint", "get", "host", "--node", "node1", "-o", "json"]);
+      expect(shown).toMatchObject({
+        ...{ kind: "host", identity: 1, enforcement: "ingress", pod: "node1" },
+        labels: expect.arrayContaining(["k8s:role=guarded", "reserved:host"]),
+        policy: expect.arrayContaining([
+          expect.objectContaining({ direction: "ingress", port, policies: ["world-only"] }),
+        ]),
+      });
+      const flowsOf = async (source: Place) =>
+        the()
+          .agent("node1")
+          .flows([{ source_ip: [source.v4], destination_ip: [node(1).v4] }]);
+      const by = [{ name: "world-only", kind: "CiliumClusterwideNetworkPolicy" }];
+      await waitFor(async () => (await flowsOf(node(2))).length > 0, { what: "flows of the host" });
+      const denied = (await flowsOf(node(2))).filter(({ verdict }) => verdict === "DROPPED");
+      expect(
+        denied.some(({ ingress_denied_by }) => JSON.stringify(ingress_denied_by) === JSON.stringify(by)),
+      ).toBe(true);
+      const allowed = await flowsOf({ ...the().world, v4: world.v4 });
+      expect(
+        allowed.some(({ ingress_allowed_by }) => JSON.stringify(ingress_allowed_by) === JSON.stringify(by)),
+      ).toBe(true);
     });
   });
 });

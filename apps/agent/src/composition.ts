@@ -37,6 +37,7 @@ import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
+import { HostEndpoint, hostEndpointId } from "./host/host-endpoint.ts";
 import { HubbleModule, hubblePeers } from "./hubble.ts";
 import { hubbleTls } from "./hubble-tls.ts";
 import type { ServiceConfig } from "./lb/config.ts";
@@ -148,6 +149,7 @@ export class Composition {
   readonly #collector: ConntrackCollector;
   readonly #hubblePeers: NodePeers;
   readonly #nodeClasses: NodeClasses;
+  readonly #host: HostEndpoint;
   readonly #apiServer: ApiServerAddresses;
   #peers: Peers | undefined;
 
@@ -180,6 +182,8 @@ export class Composition {
     });
     [this.#policy, this.#dns] = this.#createPolicy();
     this.#nodeClasses = this.#createNodeClasses();
+    this.#host = new HostEndpoint(this.#policy, kernel, config.enableHostFirewall);
+    this.#policy.onHost = (labels, isApiServer) => this.#host.setLabels(labels, isApiServer);
     this.#apiServer = this.#createApiServer();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#handover = new Handover(kernel);
@@ -299,7 +303,10 @@ export class Composition {
       localPods: this.#loadBalancing.localPods,
       timeoutMs: cniTimeout * 1000,
     });
-    this.#policy.onEndpoint = (id) => endpoints.policyChanged(id);
+    this.#policy.onEndpoint = (id) => {
+      if (id === hostEndpointId) this.#host.policyChanged();
+      else endpoints.policyChanged(id);
+    };
     return endpoints;
   }
 
@@ -326,6 +333,7 @@ export class Composition {
       device: this.#device,
       podCidrs: () => this.#podCidrs.current,
       endpoints: this.#endpoints,
+      host: this.#host,
       policy: this.#policy,
       dns: this.#dns,
       loadBalancing: this.#loadBalancing,
@@ -444,6 +452,7 @@ export class Composition {
       await this.#routes.prune();
       this.#kernel.settle();
       this.#kernel.dropOldBuilds();
+      this.#host.policyChanged();
       this.#podIdentities.start();
       health.ok(
         `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map(formatPrefix).join(", ")}`,

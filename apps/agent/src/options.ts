@@ -80,6 +80,11 @@ export const agentOptions = {
     liveness: "restart",
   },
   ...dnsOptions,
+  enableHostFirewall: {
+    default: true,
+    doc: "enforce policies about nodes (nodeSelector) on this node",
+    liveness: "restart",
+  },
   monitorAggregation: {
     default: "medium",
     doc: "how many trace events a connection makes",

@@ -10,11 +10,13 @@ import {
   labelKeys,
   labelLines,
   type NodeIdentities,
+  reserved,
 } from "@axoneme/identity";
 import type { ServiceCompiler } from "@axoneme/loadbalancer";
 import type { LiveEndpoint } from "./endpoint/live.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
 import { GonePods } from "./gone-pods.ts";
+import { hostEndpointId } from "./host/host-endpoint.ts";
 import type { PodIdentities } from "./state/pod-identities.ts";
 
 /** Where the names in flows come from. */
@@ -85,6 +87,7 @@ function peerOfEntry(entry: IpcacheEntry | undefined, clusterName: string): Peer
   const pod = entry.pod;
   return {
     identity: entry.identity,
+    ...(entry.identity === reserved.host ? { endpointId: hostEndpointId } : {}),
     ...(pod ? { namespace: pod.namespace, podName: pod.name, clusterName } : {}),
     ...(pod?.labels ? { labels: pod.labels } : {}),
   };

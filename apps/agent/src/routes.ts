@@ -17,12 +17,13 @@ import { monotonicSeconds } from "./collector.ts";
 import type { Dns } from "./dns/dns.ts";
 import { dnsRoutes } from "./dns/routes.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
+import { type HostEndpoint, hostEndpointId } from "./host/host-endpoint.ts";
 import type { LoadBalancing } from "./lb/load-balancing.ts";
 import { loadBalancingStatus, type ServiceRouteSources, serviceRoutes } from "./lb/routes.ts";
 import type { NativeDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
-import { endpointView, findEndpoint, policyRowViews } from "./views/endpoints.ts";
+import { endpointView, findEndpoint, hostEndpointView, policyRowViews } from "./views/endpoints.ts";
 import { defaultMapLimit, mapView } from "./views/maps.ts";
 import { identityViews, ipcacheViews } from "./views/state.ts";
 import { statusView } from "./views/status.ts";
@@ -39,6 +40,7 @@ export interface RouteSources {
   readonly device: NativeDevice;
   readonly podCidrs: () => readonly Prefix[];
   readonly endpoints: EndpointManager;
+  readonly host: HostEndpoint;
   readonly policy: PolicyModule;
   readonly loadBalancing: LoadBalancing;
   readonly dns: Dns;
@@ -124,18 +126,27 @@ function status(sources: RouteSources) {
   });
 }
 
-function endpointList({ endpoints, policy }: RouteSources) {
-  return endpoints.endpoints().map((live) => endpointView(live, policy));
+function endpointList(sources: RouteSources) {
+  const { endpoints, policy } = sources;
+  return [...endpoints.endpoints().map((live) => endpointView(live, policy)), hostView(sources)];
 }
 
-function oneEndpoint({ endpoints, policy }: RouteSources, text: string) {
+function hostView({ host, policy, device, nodeName }: RouteSources) {
+  return hostEndpointView(host, policy, device, nodeName);
+}
+
+function oneEndpoint(sources: RouteSources, text: string) {
+  const { endpoints, policy } = sources;
+  const host = hostView(sources);
+  if (["host", String(hostEndpointId), host.ipv4, host.ipv6].includes(text))
+    return { ...host, policy: policyRowViews(policy, host.policyId) };
   const live = findEndpoint(endpoints.endpoints(), text);
   if (!live) {
     throw new HttpError(
       404,
       "endpoint_not_found",
       `no endpoint "${text}" on this node`,
-      "name it by number, namespace/pod or address; axon endpoint list shows all",
+      "name it by number, namespace/pod, address, or `host`; axon endpoint list shows all",
     );
   }
   const view = endpointView(live, policy);

@@ -152,9 +152,11 @@ export interface PolicyRowView {
 export interface EndpointView {
   /** 1..65535. */
   id: number;
-  /** What it is: endpoints are pods. The node itself has an identity (1), no policy of its own and no row here. */
-  kind: "pod";
+  /** The node itself is an endpoint too: host policies select it. */
+  kind: "pod" | "host";
+  /** Empty for the host. */
   namespace: string;
+  /** Of the host: the node's name. */
   pod: string;
   containerId?: string;
   state: EndpointState;

@@ -9,11 +9,12 @@ import {
   type PodNetwork,
 } from "@axoneme/endpoint";
 import type { NodePool } from "@axoneme/ipam";
+import { hostEndpointId } from "../host/host-endpoint.ts";
 import { keyOf } from "./live.ts";
 import { adopt, hostDevicesOf } from "./result.ts";
 
 /** Endpoint ids, 1..65535. */
-const maxEndpointId = 65_535;
+const maxEndpointId = hostEndpointId - 1;
 
 /** What new endpoints take from this node: an id and addresses. */
 export class Allocation {

@@ -70,6 +70,7 @@ export class PolicyModule {
   readonly #names: PolicyNames;
   readonly #known = new Map<string, KnownPolicy & { readonly parse: Parse }>();
   readonly #keys = new NamedKeys();
+  readonly #inForce = new Map<string, Policy>();
   readonly #auditedNamespaces = new Set<string>();
   #open = false;
   /** Several things are being taken in that belong together: nothing is written meanwhile. */
@@ -83,6 +84,8 @@ export class PolicyModule {
   problem: string | undefined;
   /** Tells the owner of endpoint rows that an endpoint falls under another policy id now. */
   onEndpoint: (endpointId: number) => void = () => undefined;
+  /** Told what this node is: by it, host policies select it. */
+  onHost: (labels: Readonly<Record<string, string>>, isApiServer: boolean) => void = () => undefined;
   /** A rule names Services, for the first time: they are to be told from now on. */
   onServicesNamed: () => void = () => undefined;
   /** Told of a policy before it is put in force, and after it is out of force. */
@@ -143,22 +146,41 @@ export class PolicyModule {
   }
 
   #upsert(object: KubeObject, parse: Parse): void {
-    const { engine, log } = this.#deps;
+    const { log } = this.#deps;
     const policy = parse(object);
-    const before = this.#known.get(policyKey(policy.ref));
-    this.nodes?.coming(policy);
     this.#known.set(policyKey(policy.ref), { policy, object, parse });
     for (const problem of policy.problems) {
       log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
     }
-    this.#names.hold(policyKey(policy.ref), policy);
+    this.enforce(policy);
+  }
+
+  /** Puts a policy in force. */
+  enforce(policy: Policy): void {
+    const key = policyKey(policy.ref);
+    const before = this.#inForce.get(key);
+    this.#names.hold(key, policy);
     this.settleNames();
-    this.#keys.replace(before?.policy, policy);
+    this.#keys.replace(before, policy);
     this.#tellApart(peerKeys(policy));
-    engine.upsertPolicy(policy);
+    this.nodes?.coming(policy);
+    this.#inForce.set(key, policy);
+    this.#deps.engine.upsertPolicy(policy);
     this.#commit();
-    if (before) this.nodes?.gone(before.policy);
-    this.#names.keepOnly(policyKey(policy.ref), policy);
+    if (before) this.nodes?.gone(before);
+    this.#names.keepOnly(key, policy);
+    this.settleNames();
+  }
+
+  /** Takes a policy out of force. */
+  withdraw(ref: Policy["ref"]): void {
+    const before = this.#inForce.get(policyKey(ref));
+    this.#inForce.delete(policyKey(ref));
+    this.#keys.replace(before, undefined);
+    this.#deps.engine.deletePolicy(ref);
+    this.#commit();
+    if (before) this.nodes?.gone(before);
+    this.#names.keepOnly(policyKey(ref), undefined);
     this.settleNames();
   }
 
@@ -199,6 +221,7 @@ export class PolicyModule {
     if (host.apiServer) labels["reserved:kube-apiserver"] = "";
     this.#deps.engine.addIdentity(reserved.host, labels);
     this.#commit();
+    this.onHost(host.labels, host.apiServer);
   }
 
   /** Takes in identities of nodes and pods: when this returns, their rows are in the kernel. */
@@ -239,14 +262,8 @@ export class PolicyModule {
   }
 
   #delete(policy: Policy): void {
-    const before = this.#known.get(policyKey(policy.ref));
-    this.#keys.replace(before?.policy, undefined);
     this.#known.delete(policyKey(policy.ref));
-    this.#deps.engine.deletePolicy(policy.ref);
-    this.#commit();
-    if (before) this.nodes?.gone(before.policy);
-    this.#names.keepOnly(policyKey(policy.ref), undefined);
-    this.settleNames();
+    this.withdraw(policy.ref);
   }
 
   #learnCidr(prefix: Prefix): void {

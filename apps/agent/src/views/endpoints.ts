@@ -1,8 +1,10 @@
-import { formatIp, isV4, parseIp } from "@axoneme/base";
+import { formatIp, formatMac, isV4, parseIp } from "@axoneme/base";
 import { protocolName } from "@axoneme/flow";
-import { labelLines } from "@axoneme/identity";
+import { labelLines, reserved } from "@axoneme/identity";
 import type { EndpointView, Enforcement, PolicyRowView } from "@axoneme/observe";
 import type { LiveEndpoint } from "../endpoint/live.ts";
+import { type HostEndpoint, hostEndpointId } from "../host/host-endpoint.ts";
+import type { NativeDevice } from "../node/local-node.ts";
 import type { PolicyModule, RowOfPolicy } from "../state/policy.ts";
 
 /** One endpoint for /v1/endpoints. */
@@ -29,6 +31,33 @@ export function endpointView(live: LiveEndpoint, policy: PolicyModule): Endpoint
     policyId,
     enforcement: enforcementOf(policy, policyId),
     created: new Date(record.createdAt).toISOString(),
+  };
+}
+
+/** The node itself for /v1/endpoints. */
+export function hostEndpointView(
+  host: HostEndpoint,
+  policy: PolicyModule,
+  device: NativeDevice,
+  nodeName: string,
+): EndpointView {
+  const { policyId, labels } = host;
+  return {
+    id: hostEndpointId,
+    kind: "host",
+    namespace: "",
+    pod: nodeName,
+    state: "ready",
+    identity: reserved.host,
+    labels: labelLines(labels),
+    ...(device.v4 ? { ipv4: formatIp(device.v4) } : {}),
+    ...(device.v6 ? { ipv6: formatIp(device.v6) } : {}),
+    mac: formatMac(device.mac),
+    interface: device.name,
+    ifindex: device.index,
+    policyId,
+    enforcement: enforcementOf(policy, policyId),
+    created: host.created.toISOString(),
   };
 }
 

@@ -12,7 +12,9 @@ const what = "cannot read the endpoints";
 /** `axon endpoint list|get`. */
 export function endpointCommand(context: Context): Command {
   const list = listCommand<EndpointView>(context, {
-    command: new Command("list").alias("ls").description("list the endpoints: the pods on a node"),
+    command: new Command("list")
+      .alias("ls")
+      .description("list the endpoints: the pods on a node, and the node itself"),
     path: apiPath.endpoints,
     what,
     header: ["ID", "POD", "STATE", "IDENTITY", "POLICY", "IPV4", "IPV6", "INTERFACE", "AGE"],
@@ -38,7 +40,7 @@ export function endpointCommand(context: Context): Command {
   );
   return new Command("endpoint")
     .alias("ep")
-    .description("endpoints: the pods on a node and their policy")
+    .description("endpoints: the pods on a node, the node itself, and their policy")
     .addCommand(list)
     .addCommand(getCommand(context));
 }
@@ -46,7 +48,7 @@ export function endpointCommand(context: Context): Command {
 function getCommand(context: Context): Command {
   return addAgentOptions(new Command("get"))
     .description("show one endpoint and the policy rows that the kernel enforces for it")
-    .argument("<endpoint>", "id, namespace/pod, or IP address")
+    .argument("<endpoint>", "id, namespace/pod, IP address, or `host` for the node itself")
     .addOption(outputOption())
     .addHelpText(
       "after",
@@ -54,6 +56,7 @@ function getCommand(context: Context): Command {
         ["axon endpoint get default/web", "by pod"],
         ["axon endpoint get 10.200.0.7", "by address"],
         ["axon endpoint get 42 --node node1", "by id (ids are of a node)"],
+        ["axon endpoint get host --node node1", "the node itself: what host policies make of it"],
       ),
     )
     .action(async (name: string, options: AgentOptions & OutputOptions) => {
@@ -83,7 +86,7 @@ async function find(context: Context, name: string, options: AgentOptions): Prom
 }
 
 function nameOf(endpoint: EndpointView): string {
-  return `${endpoint.namespace}/${endpoint.pod}`;
+  return endpoint.kind === "host" ? `${endpoint.pod} (host)` : `${endpoint.namespace}/${endpoint.pod}`;
 }
 
 function endpointText(node: string, endpoint: EndpointView, now: number): string {
