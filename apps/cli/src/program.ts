@@ -30,6 +30,8 @@ export function buildProgram(context: Context): Command {
     .version(context.version, "-V, --version", "print the version of this program")
     .helpOption("-h, --help", "show help")
     .helpCommand("help [command]", "show help of a command")
+    // An option belongs to the command it follows: `observe agent-events --last 5` is not about `observe`.
+    .enablePositionalOptions()
     .addHelpText("after", footer);
   const groups: readonly (readonly [string, readonly Command[]])[] = [
     [

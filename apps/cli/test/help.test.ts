@@ -63,12 +63,13 @@ describe("help", () => {
   });
 
   it("printing objects means -o json and yaml", () => {
-    const flows = ["hubble observe", "monitor"];
+    const streams = ["hubble observe", "hubble watch", "monitor"];
     for (const { path, command } of all) {
       const output = command.options.find((option) => option.long === "--output");
       if (output === undefined) continue;
       expect(output.argChoices).toContain("json");
-      if (!flows.includes(path.join(" "))) expect(output.argChoices).toContain("yaml");
+      const isStream = streams.some((stream) => path.join(" ").startsWith(stream));
+      if (!isStream) expect(output.argChoices).toContain("yaml");
     }
   });
 

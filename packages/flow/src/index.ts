@@ -45,6 +45,8 @@ export {
   type Paint,
   type PrintOptions,
   policyNames,
+  type TimeFormat,
+  timeFormats,
   timeText,
   typeText,
   verdictText,

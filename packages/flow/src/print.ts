@@ -17,13 +17,32 @@ export interface PrintOptions {
   /** Append the names of the policies that decided (default true). */
   readonly policyNames?: boolean;
   readonly paint?: Paint;
+  /** Default StampMilli. */
+  readonly timeFormat?: TimeFormat;
 }
 
 const plain: Paint = (_, text) => text;
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** `Nov 20 12:00:00.000` in local time. */
-export function timeText(timestamp: string): string {
+/** Time formats beside `StampMilli`, the usual one: the field's names of them. */
+export const timeFormats = ["StampMilli", "RFC3339", "RFC3339Milli", "RFC3339Micro", "RFC3339Nano"] as const;
+export type TimeFormat = (typeof timeFormats)[number];
+
+const fractionDigits: Record<TimeFormat, number> = {
+  StampMilli: 3,
+  RFC3339: 0,
+  RFC3339Milli: 3,
+  RFC3339Micro: 6,
+  RFC3339Nano: 9,
+};
+
+/** `Nov 20 12:00:00.000` in local time, or RFC 3339 in UTC with so many digits. */
+export function timeText(timestamp: string, format: TimeFormat = "StampMilli"): string {
+  if (format !== "StampMilli") {
+    const [second = "", fraction = ""] = timestamp.replace("Z", "").split(".");
+    const digits = fraction.padEnd(9, "0").slice(0, fractionDigits[format]);
+    return digits === "" ? `${second}Z` : `${second}.${digits}Z`;
+  }
   const date = new Date(timestamp);
   if (Number.isNaN(date.getTime())) return "N/A";
   const two = (n: number): string => `${n}`.padStart(2, "0");
@@ -158,6 +177,11 @@ function policySuffix(flow: Flow, options: PrintOptions): string {
 }
 
 function lostText(response: GetFlowsResponse): string {
+  const status = response.node_status;
+  if (status !== undefined) {
+    const why = status.message === undefined ? "" : `: ${status.message}`;
+    return `${status.state_change ?? "UNKNOWN_NODE_STATE"} ${(status.node_names ?? []).join(", ")}${why}`;
+  }
   const lost = response.lost_events;
   return `EVENTS LOST: ${lost?.source ?? "UNKNOWN_LOST_EVENT_SOURCE"} ${lost?.num_events_lost ?? "0"}`;
 }
@@ -165,7 +189,7 @@ function lostText(response: GetFlowsResponse): string {
 /** One line, as the field's CLI prints it, the deciding policies appended: what most people read. */
 export function formatCompact(response: GetFlowsResponse, options: PrintOptions = {}): string {
   const { flow } = response;
-  const time = timeText(response.time ?? flow?.time ?? "");
+  const time = timeText(response.time ?? flow?.time ?? "", options.timeFormat);
   const node =
     options.nodeName === true && response.node_name !== undefined ? ` [${response.node_name}]` : "";
   if (flow === undefined) return `${time}${node}: ${lostText(response)}`;
@@ -191,7 +215,7 @@ export function flowColumns(options: PrintOptions = {}): string[] {
 /** The cells of one flow under `flowColumns`. */
 export function flowCells(response: GetFlowsResponse, options: PrintOptions = {}): string[] {
   const { flow } = response;
-  const cells = [timeText(response.time ?? flow?.time ?? "")];
+  const cells = [timeText(response.time ?? flow?.time ?? "", options.timeFormat)];
   if (options.nodeName === true) cells.push(response.node_name ?? "");
   if (flow === undefined) {
     cells.push("", "", "EVENTS LOST", "", lostText(response));

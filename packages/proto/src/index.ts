@@ -27,6 +27,8 @@ export { ServerReflection as ServerReflectionAlpha } from "./gen/grpc/reflection
 export {
   GetAgentEventsRequestSchema,
   GetAgentEventsResponseSchema,
+  GetDebugEventsRequestSchema,
+  GetDebugEventsResponseSchema,
   type GetFlowsRequest,
   GetFlowsRequestSchema,
   GetFlowsResponseSchema,

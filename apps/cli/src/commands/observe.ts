@@ -1,50 +1,43 @@
 import { errorText } from "@axoneme/base";
-import {
-  flowCells,
-  flowColumns,
-  formatCompact,
-  formatDict,
-  type GetFlowsRequest,
-  type GetFlowsResponse,
-  type Paint,
-  type PrintOptions,
-} from "@axoneme/flow";
-import { apiPath, checkFlowsQuery, queryOf } from "@axoneme/observe";
+import { type GetFlowsRequest, type GetFlowsResponse, timeFormats } from "@axoneme/flow";
+import { checkFlowsQuery } from "@axoneme/observe";
 import { Command, Option } from "commander";
-import { type AgentOptions, addAgentOptions, findAgents } from "../agents.ts";
-import { AgentClient, type AgentRef } from "../client.ts";
 import type { Context } from "../context.ts";
-import { CliError, exitCode, formatError, usageError } from "../errors.ts";
+import { usageError } from "../errors.ts";
+import { fileSource } from "../hubble/input.ts";
+import { FlowPrinter, type FormatOptions } from "../hubble/printer.ts";
+import { addServerOptions, type ServerOptions } from "../hubble/server.ts";
+import { flowSource } from "../hubble/source.ts";
 import { FilterBuilder } from "../observe/builder.ts";
 import { addFilterFlags } from "../observe/flags.ts";
-import { mergeByTime } from "../observe/merge.ts";
 import { parseNumber, parseTime } from "../observe/values.ts";
-import { colorsOf } from "../output.ts";
-import { TableStream } from "../table.ts";
 import { examples } from "./help.ts";
+import { agentEventsCommand, debugEventsCommand } from "./hubble-events.ts";
 
-const what = "cannot read the flows";
-/** How long a flow waits for earlier ones of other nodes. */
-const mergeWaitMs = 300;
-
-interface ObserveOptions extends AgentOptions {
+interface ObserveOptions extends ServerOptions, FormatOptions {
   follow?: boolean;
   last?: number;
   first?: number;
   all?: boolean;
   since?: string;
   until?: string;
-  output: "compact" | "dict" | "json" | "jsonpb" | "table";
-  printNodeName?: boolean;
   printRawFilters?: boolean;
-  ipTranslation: boolean;
-  policyNames: boolean;
+  inputFile?: string;
+  fieldMask?: string[];
 }
 
-/** `axon hubble observe`. */
+/** `axon hubble observe`, with `flows` (the same), `agent-events` and `debug-events`. */
 export function observeCommand(context: Context): Command {
+  return flowsCommand(context, "observe")
+    .enablePositionalOptions()
+    .addCommand(flowsCommand(context, "flows").description("the same as `axon hubble observe`"))
+    .addCommand(agentEventsCommand(context))
+    .addCommand(debugEventsCommand(context));
+}
+
+function flowsCommand(context: Context, name: string): Command {
   const builder = new FilterBuilder();
-  const command = new Command("observe")
+  const command = new Command(name)
     .description("show flows: who talked to whom, what became of it, and which policy decided")
     .option("-f, --follow", "keep printing flows as they come")
     .option(
@@ -62,18 +55,25 @@ export function observeCommand(context: Context): Command {
     )
     .addOption(
       new Option("-o, --output <format>", "output format")
-        .choices(["compact", "dict", "json", "jsonpb", "table"])
+        .choices(["compact", "dict", "json", "jsonpb", "tab", "table"])
         .default("compact"),
     )
     .option(
       "--print-node-name",
       "show the node of each flow (on by itself with several nodes, in table and compact)",
     )
-    .option("--no-ip-translation", "addresses instead of the names of pods and Services")
+    .option("--print-policy-names", "show the policies that decided (on by itself)")
     .option("--no-policy-names", "without the names of the policies that decided")
+    .option("--no-ip-translation", "addresses instead of the names of pods and Services")
+    .option("--numeric", "the same")
+    .addOption(new Option("--time-format <format>", "how times look").choices(timeFormats))
+    .addOption(new Option("--color <when>", "colours").choices(["auto", "always", "never"]).default("auto"))
+    .option("-s, --silent-errors", "nothing on stderr about nodes and losses")
+    .option("--field-mask <path...>", "ask only for these fields of flows")
+    .option("--input-file <file>", "flows out of a file of JSON lines in place of a server; - is stdin")
     .option("--print-raw-filters", "print the filters as JSON and end");
   addFilterFlags(command, builder);
-  return addAgentOptions(command)
+  return addServerOptions(command)
     .addHelpText(
       "after",
       examples(
@@ -83,6 +83,7 @@ export function observeCommand(context: Context): Command {
         ["axon hubble observe --since 5m -t policy-verdict", "decisions of the last five minutes"],
         ["axon hubble observe --not --namespace kube-system", "everything but kube-system"],
         ["axon hubble observe --last 5 -o json", "for scripts: one JSON object a line"],
+        ["axon hubble observe --server tls://relay:4245 --tls-ca-cert-files ca.crt", "of another cluster"],
       ),
     )
     .action((options: ObserveOptions) => observe(context, options, builder));
@@ -95,21 +96,23 @@ async function observe(context: Context, options: ObserveOptions, builder: Filte
     await context.stdout.write(`${JSON.stringify(lists, undefined, 2)}\n`);
     return;
   }
-  const agents = findAgents(context, options);
-  const printer = new FlowPrinter(context, options, agents.length > 1);
+  const { inputFile, fieldMask = [] } = options;
+  const source = inputFile === undefined ? flowSource(context, options) : fileSource(inputFile);
+  const printer = new FlowPrinter(context, options, source.isSeveral);
   const done = new AbortController();
-  const streams = new Streams(context, agents, request, AbortSignal.any([context.signal, done.signal]));
+  const signal = AbortSignal.any([context.signal, done.signal]);
+  const mask = fieldMask.flatMap((paths) => paths.split(","));
   try {
-    const merged = mergeByTime(streams.all, mergeWaitMs);
-    for await (const response of trimmed(merged, options, request)) await printer.print(response);
-    streams.check();
+    const responses = source.flows(request, mask, signal);
+    for await (const response of trimmed(responses, options, request)) await printer.print(response);
+    source.check();
   } finally {
     done.abort();
   }
 }
 
 function requestOf(options: ObserveOptions, builder: FilterBuilder): GetFlowsRequest {
-  const { follow, first, last, all, since, until } = options;
+  const { follow, first, last, all, since, until, inputFile } = options;
   const exclusive = [
     first !== undefined && "--first",
     last !== undefined && "--last",
@@ -123,11 +126,12 @@ function requestOf(options: ObserveOptions, builder: FilterBuilder): GetFlowsReq
   const request: GetFlowsRequest = { ...(follow === true ? { follow } : {}), ...filters };
   if (since !== undefined) request.since = since;
   if (until !== undefined) request.until = until;
+  const isAll = all === true || inputFile !== undefined;
   if (first !== undefined) {
     request.first = true;
     request.number = first;
   } else if (last !== undefined) request.number = last;
-  else if (follow !== true && all !== true && since === undefined && until === undefined) request.number = 20;
+  else if (follow !== true && !isAll && since === undefined && until === undefined) request.number = 20;
   return request;
 }
 
@@ -165,97 +169,4 @@ async function* trimmed(
     }
     for (const response of kept) if (response.flow === undefined || flows-- <= number) yield response;
   }
-}
-
-/** The streams of all agents; a node that fails is told and ends, the others go on. */
-class Streams {
-  readonly all: AsyncIterable<GetFlowsResponse>[];
-  readonly #context: Context;
-  readonly #signal: AbortSignal;
-  readonly #failures: unknown[] = [];
-
-  constructor(context: Context, agents: readonly AgentRef[], request: GetFlowsRequest, signal: AbortSignal) {
-    this.#context = context;
-    this.#signal = signal;
-    this.all = agents.map((agent) => this.#one(agent, apiPath.flows + queryOf(request)));
-  }
-
-  /** Throws if no stream worked. */
-  check(): void {
-    if (this.#failures.length > 0 && this.#failures.length === this.all.length) throw this.#failures[0];
-  }
-
-  async *#one(agent: AgentRef, path: string): AsyncGenerator<GetFlowsResponse, void> {
-    const client = new AgentClient(agent);
-    try {
-      yield* client.lines<GetFlowsResponse>(path, what, this.#signal);
-    } catch (error) {
-      if (this.#signal.aborted) return;
-      this.#failures.push(error);
-      if (this.#failures.length === this.all.length) throw error;
-      await this.#context.stderr.write(`${formatError(error)}\n`);
-      this.#context.setExitCode(error instanceof CliError ? error.exit : exitCode.failed);
-    } finally {
-      client.close();
-    }
-  }
-}
-
-/** Writes flows in the wanted format. */
-class FlowPrinter {
-  readonly #context: Context;
-  readonly #options: ObserveOptions;
-  readonly #print: PrintOptions;
-  readonly #table: TableStream;
-  #first = true;
-
-  constructor(context: Context, options: ObserveOptions, several: boolean) {
-    this.#context = context;
-    this.#options = options;
-    this.#print = {
-      nodeName: options.printNodeName === true || (several && options.output === "table"),
-      numeric: !options.ipTranslation,
-      policyNames: options.policyNames,
-      paint: paintOf(context),
-    };
-    const node = this.#print.nodeName === true ? [8] : [];
-    this.#table = new TableStream(flowColumns(this.#print), [19, ...node, 36, 36, 28, 9, 14]);
-  }
-
-  async print(response: GetFlowsResponse): Promise<void> {
-    if (response.flow === undefined && !this.#options.output.startsWith("json")) {
-      await this.#context.stderr.write(`${formatCompact(response, this.#print)}\n`);
-      return;
-    }
-    await this.#context.stdout.write(this.#text(response));
-    this.#first = false;
-  }
-
-  #text(response: GetFlowsResponse): string {
-    switch (this.#options.output) {
-      case "json":
-      case "jsonpb":
-        return `${JSON.stringify(response)}\n`;
-      case "dict":
-        return `${this.#first ? "" : "------------\n"}${formatDict(response, this.#print)}\n`;
-      case "table":
-        return this.#table.row(flowCells(response, this.#print));
-      default:
-        return `${formatCompact(response, this.#print)}\n`;
-    }
-  }
-}
-
-function paintOf(context: Context): Paint {
-  const colors = colorsOf(context);
-  const by: Record<Parameters<Paint>[0], (text: string) => string> = {
-    host: colors.cyan,
-    port: colors.yellow,
-    identity: colors.magenta,
-    forwarded: colors.green,
-    dropped: colors.red,
-    audit: colors.yellow,
-    policy: colors.bold,
-  };
-  return (kind, text) => by[kind](text);
 }

@@ -7,6 +7,7 @@ import {
   parseHeader,
   parseIdentity,
   parseInterface,
+  parseNumber,
   parsePort,
   parseRawFilter,
   parseTcpFlags,
@@ -128,6 +129,13 @@ export function addFilterFlags(command: Command, builder: FilterBuilder): void {
   add("--node-label <selector>", "label selector on the node", (text) => builder.plain("node_labels", text));
   add("--uuid <uuid>", "one flow", (text) => builder.plain("uuid", text));
   add("--snat-ip <ip|cidr>", "translated source address", (text) => builder.plain("source_ip_xlated", text));
+  add("--ip-trace-id <id>", "trace id in an IP option", (text) =>
+    builder.plain("ip_trace_id", parseNumber(text)),
+  );
+  command.addOption(new Option("--encrypted", "encrypted flows only").helpGroup(group));
+  command.on("option:encrypted", () => builder.plain("encrypted", true));
+  command.addOption(new Option("--unencrypted", "flows that are not encrypted").helpGroup(group));
+  command.on("option:unencrypted", () => builder.plain("encrypted", false));
   add("--trace-id <id>", "trace id of the request", (text) => builder.plain("trace_id", text));
   add("--http-status <code>", "HTTP status, as 404 or 5+", (text) => builder.plain("http_status_code", text));
   add("--http-method <method>", "HTTP method", (text) => builder.plain("http_method", text));
