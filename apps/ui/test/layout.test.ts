@@ -45,6 +45,18 @@ test("any graph, circles too: every node has a place of its own", () => {
   );
 });
 
+test("where everybody asks everybody there is still a picture", () => {
+  const nodes = Array.from({ length: 500 }, (_, i) => node(`n${i}`));
+  const edges = Array.from({ length: 1500 }, (_, i) => ({
+    source: `n${i % 500}`,
+    target: `n${((i % 500) * 7 + 1 + (i % 3) * 11) % 500}`,
+  }));
+  const all = [...layout({ nodes, edges }).values()];
+  const width = Math.max(...all.map(({ x }) => x)) + box.width;
+  const height = Math.max(...all.map(({ y }) => y)) + box.height;
+  expect(width / height).toBeLessThan(5);
+});
+
 test("the same graph gives the same picture, in whatever order it came", () => {
   const nodes = Array.from({ length: 40 }, (_, i) => node(`n${i}`));
   const edges = Array.from({ length: 80 }, (_, i) => ({

@@ -17,6 +17,8 @@ export type Positions = ReadonlyMap<string, { readonly x: number; readonly y: nu
 export const box = { width: 190, height: 52, gapX: 110, gapY: 18 } as const;
 
 const sweeps = 6;
+/** Layers that a picture has at most, but for large ones. */
+const deepest = 8;
 /** Taller layers are folded into several columns. */
 const tallest = 28;
 
@@ -27,7 +29,7 @@ export function layout({ nodes, edges }: LayoutInput): Positions {
   const links = edges
     .filter(({ source, target }) => source !== target && groups.has(source) && groups.has(target))
     .sort((a, b) => compare(a.source, b.source) || compare(a.target, b.target));
-  const ranks = rankOf(ids, forward(ids, links));
+  const ranks = compressed(rankOf(ids, forward(ids, links)));
   const layers: string[][] = [];
   const sorted = [...ids].sort((a, b) => compare(groups.get(a), groups.get(b)) || compare(a, b));
   for (const id of sorted) {
@@ -98,6 +100,13 @@ function rankOf(ids: readonly string[], out: ReadonlyMap<string, readonly string
     }
   }
   return ranks;
+}
+
+/** Where everybody asks everybody the longest way is as long as there are nodes: no picture. Order stays, depth does not. */
+function compressed(ranks: ReadonlyMap<string, number>): Map<string, number> {
+  const depth = Math.max(0, ...ranks.values()) + 1;
+  const most = Math.min(depth, Math.max(deepest, Math.ceil(Math.sqrt(ranks.size / 3))));
+  return new Map([...ranks].map(([id, rank]) => [id, Math.floor((rank * most) / depth)]));
 }
 
 /** Fewer crossings: each layer by the mean place of its neighbours, from left to right and back. */

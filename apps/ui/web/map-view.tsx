@@ -68,28 +68,47 @@ function chosen(changes: readonly (NodeChange<Box> | EdgeChange)[]): string | un
 }
 
 function spoken(edge: MapEdge): string {
-  const from = edge.source.slice(edge.source.indexOf(":") + 1);
-  const to = edge.target.slice(edge.target.indexOf(":") + 1);
-  const dropped = edge.totals.dropped > 0 ? `, ${edge.totals.dropped} dropped` : "";
-  return `${from} to ${to}, ${edge.ports.join(", ")}: ${edge.totals.forwarded} forwarded${dropped}`;
+  const bare = (id: string): string => id.slice(id.indexOf(":") + 1);
+  const dropped = edge.totals.dropped > 0 ? `, dropped on ${edge.droppedPorts.join(", ")}` : "";
+  return `${bare(edge.source)} to ${bare(edge.target)}, ${edge.ports.join(", ")}${dropped}`;
+}
+
+/** Drawn thicker by the power of ten, so that a rate that wavers draws nothing anew. */
+function widthOf({ forwarded, dropped, audited }: MapEdge): number {
+  return 1 + Math.min(5, Math.round(Math.log10(1 + forwarded + dropped + audited) * 2));
 }
 
 function edgeOf(edge: MapEdge, isSelected: boolean): Edge {
   const state = stateOf(edge);
-  const rate = edge.forwarded + edge.dropped + edge.audited;
-  const isBusy = rate > 0;
+  const isBusy = edge.forwarded + edge.dropped + edge.audited > 0;
   return {
     id: edge.id,
     source: edge.source,
     target: edge.target,
     className: `${state}${isBusy ? " busy" : ""}${isSelected ? " chosen" : ""}`,
     ariaLabel: spoken(edge),
-    style: { strokeWidth: 1 + Math.min(5, Math.log10(1 + rate) * 2) },
+    style: { strokeWidth: widthOf(edge) },
     markerEnd: { type: MarkerType.ArrowClosed, color: `var(--${state})` },
     ...(isSelected || state === "dropped"
       ? { label: state === "dropped" ? edge.droppedPorts.join(" ") || "dropped" : edge.ports.join(" ") }
       : {}),
   };
+}
+
+/** Edges as the library takes them; what looks as before is the object from before, and is not drawn again. */
+function useEdges(graph: Graph, selected: string | undefined): Edge[] {
+  const drawn = useRef(new Map<string, { look: string; edge: Edge }>());
+  return useMemo(() => {
+    const now = new Map<string, { look: string; edge: Edge }>();
+    for (const one of graph.edges.values()) {
+      const edge = edgeOf(one, one.id === selected);
+      const look = `${edge.className} ${edge.ariaLabel} ${widthOf(one)}`;
+      const before = drawn.current.get(one.id);
+      now.set(one.id, before?.look === look ? before : { look, edge });
+    }
+    drawn.current = now;
+    return [...now.values()].map(({ edge }) => edge);
+  }, [graph.edges, selected]);
 }
 
 /** The service map: drawn by keyboard and pointer alike; edges tell what they are to screen readers. */
@@ -125,10 +144,7 @@ function Drawing({ graph, selected, onEdge, onNode }: Props) {
       }),
     [graph.nodes, positions],
   );
-  const edges = useMemo(
-    () => [...graph.edges.values()].map((edge) => edgeOf(edge, edge.id === selected)),
-    [graph.edges, selected],
-  );
+  const edges = useEdges(graph, selected);
   const count = nodes.length;
   useEffect(() => {
     // The first picture, and one that has become much larger or smaller, is shown whole; otherwise nothing jumps.
