@@ -72,7 +72,8 @@ export function readCiliumPeers(
     if (list === undefined) continue;
     if (family === "Requires" && list.length === 0) continue;
     named = true;
-    if (list.length === 0) continue;
+    // Read apart: they let nobody in.
+    if (list.length === 0 || family === "Requires") continue;
     if (filled !== "") return reader.invalid(path, `${filled} and ${field} cannot be combined in one entry`);
     filled = field;
     for (const [i, value] of list.entries())
@@ -122,7 +123,7 @@ function readEndpoints(reader: Reader, value: unknown, path: string, scope: Scop
 }
 
 /** Adds what the selector leaves unsaid: the namespace and the cluster it looks in. */
-function complete(selector: Selector, scope: Scope): Selector {
+export function complete(selector: Selector, scope: Scope): Selector {
   const given = selector.requirements;
   if (given.some(({ source }) => source === "reserved")) return selector;
   const added: Requirement[] = [];

@@ -1,6 +1,7 @@
 import { labelKeys } from "@axoneme/identity";
-import { readCiliumPeers, type Scope } from "./ciliumpeers.ts";
+import { complete, readCiliumPeers, type Scope } from "./ciliumpeers.ts";
 import { type DnsPorts, type Ports, readIcmps, readToPorts } from "./ciliumports.ts";
+import { readRequires } from "./ciliumrequires.ts";
 import { everyName } from "./fqdn.ts";
 import { hostSpec, hostSubject, isHostSubject, podSubject } from "./hostpolicy.ts";
 import { anyL4 } from "./l4.ts";
@@ -154,16 +155,33 @@ class SpecReader {
     const raw = this.#reader.object(value, path);
     if (raw === undefined) return [nothing];
     const found = readCiliumPeers(this.#reader, raw, direction, verdict, path, scope);
-    if (found === undefined) return [nothing];
+    const keptOut = this.#required(section, raw, path, scope);
+    if (found === undefined) return [nothing, ...keptOut];
     const mayAskNames = direction === Direction.EGRESS && verdict === Verdict.ALLOW;
     const ports = this.#ports(raw, path, mayAskNames);
     if (ports === undefined) {
       // Neither peers nor ports: an entry that only switches default deny on.
-      return [found.named ? { ...nothing, peers: found.peers, l4: [anyL4] } : nothing];
+      return [found.named ? { ...nothing, peers: found.peers, l4: [anyL4] } : nothing, ...keptOut];
     }
     const peers: Peer[] = found.named ? found.peers : [{ kind: "all" }];
     const { l4, named, dns } = ports;
-    return [{ ...nothing, peers, l4, named }, ...dns.map((asked) => ({ ...nothing, peers, ...asked }))];
+    const asked = dns.map((names) => ({ ...nothing, peers, ...names }));
+    return [{ ...nothing, peers, l4, named }, ...asked, ...keptOut];
+  }
+
+  /** What the entry requires of pods, as a denial of those that are different. A denial is not narrowed by it. */
+  #required(section: (typeof SECTIONS)[number], raw: Raw, path: string, scope: Scope): Rule[] {
+    const { direction, verdict } = section;
+    const field = direction === Direction.INGRESS ? "fromRequires" : "toRequires";
+    if (verdict === Verdict.DENY) {
+      if (this.#reader.list(raw, field, path)?.length) {
+        this.#reader.unsupported(`${path}.${field}`, "does not narrow a denial: it is not looked at");
+      }
+      return [];
+    }
+    const peers = readRequires(this.#reader, raw, field, path, (selector) => complete(selector, scope));
+    if (peers === undefined) return [];
+    return [{ path: `${path}.${field}`, direction, verdict: Verdict.DENY, peers, l4: [anyL4], named: [] }];
   }
 
   /** The entry's ports; undefined when it names none (toPorts and icmps absent or empty). */

@@ -202,10 +202,25 @@ const entities = [
   "init",
   "none",
 ];
+const reservedSelector = fc.constantFrom<object>(
+  { matchLabels: { "reserved:host": "" } },
+  { matchLabels: { "reserved:remote-node": "" } },
+  { matchLabels: { "reserved:world": "" } },
+  { matchExpressions: [{ key: "reserved:kube-apiserver", operator: "Exists" }] },
+  { matchExpressions: [{ key: "reserved:world", operator: "DoesNotExist" }] },
+  {
+    matchLabels: { "any:app": "web" },
+    matchExpressions: [{ key: "reserved:init", operator: "DoesNotExist" }],
+  },
+);
 const peersOf = (prefix: "from" | "to") =>
   fc.oneof(
     fc.constant({}),
-    fc.array(ciliumSelector, { maxLength: 2 }).map((list) => ({ [`${prefix}Endpoints`]: list })),
+    fc
+      .array(fc.oneof({ weight: 3, arbitrary: ciliumSelector }, { weight: 1, arbitrary: reservedSelector }), {
+        maxLength: 2,
+      })
+      .map((list) => ({ [`${prefix}Endpoints`]: list })),
     fc
       .array(fc.constantFrom(...entities), {
         maxLength: 2,
@@ -250,7 +265,17 @@ const l4 = (deny: boolean) =>
     ),
   );
 const entry = (prefix: "from" | "to", deny: boolean) =>
-  fc.tuple(peersOf(prefix), l4(deny)).map(([peers, ports]) => ({ ...peers, ...ports }));
+  fc
+    .tuple(
+      peersOf(prefix),
+      l4(deny),
+      fc.option(fc.array(ciliumSelector, { minLength: 1, maxLength: 2 }), { nil: [], freq: 8 }),
+    )
+    .map(([peers, ports, requires]) => ({
+      ...peers,
+      ...ports,
+      ...(requires.length > 0 && !deny ? { [`${prefix}Requires`]: requires } : {}),
+    }));
 const ciliumSpec = dense(
   fc.record({
     endpointSelector: ciliumSelector.filter((s) => !JSON.stringify(s).includes("pod.namespace")),

@@ -120,7 +120,24 @@ function k8s(policy: Raw, subject: Pod, peer: Party, ingress: boolean, proto: nu
 
 // --- Cilium ----------------------------------------------------------------------------------------------------
 
-function label(pod: Pod, key: string): string | undefined {
+/** Labels of what is no pod. */
+const RESERVED: Record<Exclude<Party["kind"], "pod">, string[]> = {
+  host: ["host"],
+  "remote-node": ["remote-node"],
+  apiserver: ["remote-node", "kube-apiserver"],
+  health: ["health"],
+  ingress: ["ingress"],
+  unmanaged: ["unmanaged"],
+  world: ["world"],
+};
+
+function label(party: Party, key: string): string | undefined {
+  if (party.kind !== "pod") {
+    const name = key.replace(/^(reserved|any):/, "");
+    return RESERVED[party.kind].includes(name) ? "" : undefined;
+  }
+  if (key.startsWith("reserved:")) return undefined;
+  const pod = party;
   const bare = key.replace(/^(k8s|any):/, "");
   if (bare === "io.kubernetes.pod.namespace") return pod.namespace;
   if (bare === "io.cilium.k8s.policy.cluster") return CLUSTER;
@@ -153,8 +170,9 @@ function keysOf(selector: Raw): string[] {
 }
 
 function ciliumSelector(selector: Raw, party: Party, namespace: string | undefined): boolean {
-  if (party.kind !== "pod") return false; // this world's selectors name no reserved labels
   const keys = keysOf(selector);
+  if (keys.some((key) => key.startsWith("reserved:"))) return holdsAll(selector, (key) => label(party, key));
+  if (party.kind !== "pod") return false;
   const namesNamespace = keys.some((key) =>
     /^(k8s:|any:)?io\.(kubernetes\.pod\.namespace|cilium\.k8s\.namespace\.labels\.)/.test(key),
   );
@@ -253,6 +271,7 @@ function ciliumRule(
 ): boolean {
   const peerOk = ciliumPeer(objects, rule, prefix, peer, ns);
   const portOk = ciliumPort(rule, proto, port, destination);
+  if (peerOk === undefined && rule[`${prefix}Requires`]?.length > 0) return false;
   if (peerOk === undefined && portOk === undefined) return false;
   return (peerOk ?? true) && (portOk ?? true);
 }
@@ -277,11 +296,14 @@ function cilium(
   const prefix = ingress ? "from" : "to";
   const destination = ingress ? subject : peer;
   const hits = (rule: Raw) => ciliumRule(objects, rule, prefix, peer, namespace, proto, port, destination);
+  const lacks = (rule: Raw) =>
+    peer.kind === "pod" &&
+    (rule[`${prefix}Requires`] ?? []).some((one: Raw) => !ciliumSelector(one, peer, namespace));
   const given = ingress ? spec.enableDefaultDeny?.ingress : spec.enableDefaultDeny?.egress;
   return {
     isolates: given ?? allow.length + deny.length > 0,
     allows: allow.some(hits),
-    denies: deny.some(hits),
+    denies: deny.some(hits) || allow.some(lacks),
   };
 }
 
@@ -351,13 +373,18 @@ function tierSays(opinions: Opinion[], tier: string): string | undefined {
   );
 }
 
-function decide(opinions: Opinion[], probesFromHost: boolean): boolean {
+/** When pods are isolated: when a policy says so, always, or never. */
+export type Mode = "default" | "always" | "never";
+
+function decide(opinions: Opinion[], probesFromHost: boolean, mode: Mode): boolean {
+  if (mode === "never") return true;
   const admin = tierSays(opinions, "admin");
   if (admin !== undefined && admin !== "Pass") return admin !== "Deny";
   if (opinions.some((opinion) => opinion.denies)) return false;
   if (opinions.some((opinion) => opinion.allows)) return true;
   // The node may always reach its pods.
   if (opinions.some((opinion) => opinion.isolates)) return probesFromHost;
+  if (mode === "always") return probesFromHost;
   return tierSays(opinions, "baseline") !== "Deny";
 }
 
@@ -370,6 +397,7 @@ export function verdict(
   proto: number,
   port: number,
   objects: Objects = { groups: [], services: [], auditedNamespaces: [] },
+  mode: Mode = "default",
 ): "allow" | "deny" | "audit" {
   const opinionOf = (policy: Raw): Opinion[] => {
     if (policy.kind === "NetworkPolicy") return [k8s(policy, subject, peer, ingress, proto, port)];
@@ -382,8 +410,10 @@ export function verdict(
     const own = metadata.annotations?.["policy.axoneme.io/audit"];
     return own ? own === "true" : objects.auditedNamespaces.includes(metadata.namespace);
   };
-  const fromHost = ingress && peer.kind === "host";
+  // Where a policy isolates the pod, be it on trial.
+  const fromHost =
+    ingress && peer.kind === "host" && policies.flatMap(opinionOf).some((opinion) => opinion.isolates);
   const inEarnest = policies.filter((policy) => !onTrial(policy)).flatMap(opinionOf);
-  if (!decide(inEarnest, fromHost)) return "deny";
-  return decide(policies.flatMap(opinionOf), fromHost) ? "allow" : "audit";
+  if (!decide(inEarnest, fromHost, mode)) return "deny";
+  return decide(policies.flatMap(opinionOf), fromHost, mode) ? "allow" : "audit";
 }

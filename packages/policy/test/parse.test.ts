@@ -200,7 +200,8 @@ describe("what is not understood or supported selects nothing, keeps default den
       cnp({ egress: [{ toServices: [{ k8sService: { serviceName: "web", port: 80 } }] }] }),
     ],
     ["unsupported spec.ingress[0].fromGroups[0]", cnp({ ingress: [{ fromGroups: [{}] }] })],
-    ["unsupported spec.ingress[0].fromRequires[0]", cnp({ ingress: [{ fromRequires: [{}] }] })],
+    ["invalid spec.ingress[0].fromRequires[0]", cnp({ ingress: [{ fromRequires: ["app"] }] })],
+    ["invalid spec.ingress[0].fromRequires", cnp({ ingress: [{ fromRequires: {} }] })],
     [
       "invalid spec.ingress[0].fromCIDRSet[0].cidrGroupRef",
       cnp({ ingress: [{ fromCIDRSet: [{ cidrGroupRef: ["g"] }] }] }),

@@ -12,7 +12,7 @@ import {
   type RawPolicy,
   serviceArb,
 } from "./generate.ts";
-import { type Party, type Pod, verdict } from "./oracle.ts";
+import { type Mode, type Party, type Pod, verdict } from "./oracle.ts";
 import { keyOf, World } from "./world.ts";
 
 interface Cell {
@@ -82,8 +82,9 @@ describe("the rows", () => {
         fc.array(groupArb, { maxLength: 2 }),
         fc.array(serviceArb, { maxLength: 3 }),
         fc.subarray(["red", "blue"]),
-        (policies, pods, groups, services, audited) => {
-          const world = new World();
+        fc.constantFrom<Mode[]>("default", "default", "default", "default", "always", "never"),
+        (policies, pods, groups, services, audited, mode) => {
+          const world = new World({ enforcement: mode });
           for (const namespace of audited) world.auditNamespace(namespace, true, false);
           for (const group of groups) world.setGroup(group, false);
           for (const service of services) world.setService(service, false);
@@ -99,6 +100,7 @@ describe("the rows", () => {
               cell.proto,
               cell.port,
               world.objects(),
+              mode,
             );
             const is = says(world, cell);
             if (is !== want) expect([text(cell), is]).toEqual([text(cell), want]);

@@ -52,7 +52,7 @@ const service = object({
 // The peer families carry the direction in their names; what they hold is the same.
 const peers = {
   endpoints: doc("Pods by their labels.", array(labelSelector)),
-  requires: doc("Removed; must be empty.", array(string(), { maxItems: 0 })),
+  requires: doc("What pods must fulfil besides, whatever lets them in.", array(labelSelector)),
   cidr: doc("Addresses and prefixes outside of the cluster.", array(addressOrPrefix)),
   cidrSet: doc("Prefixes with exceptions, or groups of prefixes.", array(cidrRule)),
   entities: doc("Well-known peers.", array(oneWordOf(entities))),
