@@ -31,6 +31,7 @@ import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
 import { Dns } from "./dns/dns.ts";
+import { ProxyProcess } from "./dns/proxy-process.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
@@ -230,7 +231,8 @@ export class Composition {
       log: this.#log,
     };
     const { registry } = this.#meters;
-    const dns = new Dns({ ...shared, config: this.#config, dualStack: this.#dualStack, registry });
+    const proxy = new ProxyProcess(this.#config, this.#paths.cgroup, this.#log);
+    const dns = new Dns({ ...shared, config: this.#config, dualStack: this.#dualStack, registry, proxy });
     const policy = new PolicyModule({
       ...shared,
       ipcacheWriter: this.#ipcacheWriter,

@@ -1,5 +1,6 @@
 import { logLevels, type OptionSet, type Values } from "@axoneme/app";
 import { dnsOptions } from "./dns/options.ts";
+import { proxyOptions } from "./dns/proxy-options.ts";
 import { hubbleOptions } from "./hubble-options.ts";
 import { identityOptions } from "./identity-options.ts";
 import { serviceOptions } from "./lb/options.ts";
@@ -85,6 +86,7 @@ export const agentOptions = {
     doc: "enforce policies about nodes (nodeSelector) on this node",
     liveness: "restart",
   },
+  ...proxyOptions,
   monitorAggregation: {
     default: "medium",
     doc: "how many trace events a connection makes",

@@ -8,7 +8,7 @@ export const proxyOptions = {
     liveness: "restart",
   },
   bpffs: {
-    default: "/sys/fs/bpf/axoneme",
+    default: "/sys/fs/bpf/axoneme/maps",
     doc: "directory of the datapath's pinned maps",
     liveness: "restart",
   },

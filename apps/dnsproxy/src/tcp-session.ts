@@ -1,13 +1,16 @@
 import { createConnection, type Socket } from "node:net";
 import { AxonError, formatIp, type Ip } from "@axoneme/base";
 import { type AnswerHead, answerWithout, type Query, RCODE, readAnswerHead, readQuery } from "@axoneme/dns";
+import type { AgentLink } from "./agent-link.ts";
 import { FrameReader, frame } from "./frames.ts";
-import type { Answer } from "./gate.ts";
+import type { Answer, AnswerGate } from "./gate.ts";
+import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
 import { answersTo, exchange, learned, settle } from "./learn.ts";
-import type { Origin } from "./origin.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Origin, Origins } from "./origin.ts";
 import { randomBelow } from "./random.ts";
-import type { TcpDeps } from "./tcp.ts";
+import type { Rules } from "./rules.ts";
 
 /** Neither side has said anything: RFC 7766 6.2.3 wants seconds, resolvers of pods close earlier. Milliseconds. */
 const IDLE_MS = 10_000;
@@ -15,6 +18,16 @@ const IDLE_MS = 10_000;
 const MAX_PENDING = 64;
 /** Answers the pod does not take, bytes. */
 const MAX_UNTAKEN = 1024 * 1024;
+
+/** What the TCP side works with. */
+export interface TcpDeps {
+  readonly origins: Origins;
+  readonly rules: Rules;
+  readonly gate: AnswerGate;
+  readonly link: AgentLink;
+  readonly inFlight: InFlight;
+  readonly metrics: Metrics;
+}
 
 interface Asked {
   readonly id: number;

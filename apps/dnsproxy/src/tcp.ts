@@ -1,12 +1,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { type Ip, parseIp } from "@axoneme/base";
-import type { AgentLink } from "./agent-link.ts";
-import type { AnswerGate } from "./gate.ts";
-import type { InFlight } from "./in-flight.ts";
-import type { Metrics } from "./metrics.ts";
-import type { Listener, Origin, Origins } from "./origin.ts";
-import type { Rules } from "./rules.ts";
-import { TcpSession } from "./tcp-session.ts";
+import type { Listener, Origin } from "./origin.ts";
+import { type TcpDeps, TcpSession } from "./tcp-session.ts";
 
 /** Connections of pods, in all and of one. */
 const MAX_SESSIONS = 4096;
@@ -14,16 +9,6 @@ const MAX_PER_POD = 128;
 
 export interface TcpListener extends Listener {
   readonly fd: number;
-}
-
-/** What the TCP side works with. */
-export interface TcpDeps {
-  readonly origins: Origins;
-  readonly rules: Rules;
-  readonly gate: AnswerGate;
-  readonly link: AgentLink;
-  readonly inFlight: InFlight;
-  readonly metrics: Metrics;
 }
 
 /** Queries over TCP: a session for each connection of a pod. */

@@ -9,13 +9,12 @@ import {
   ipProtocol,
   sockPointName,
   tracePointName,
-  tracePointToProxy,
   traceReasonEncrypted,
   traceReasonName,
   traceReasonReply,
   traceReasonUnknown,
 } from "./names.ts";
-import { type Outcome, type Part, partsOf, policyDenied, policyDenyRule } from "./parts.ts";
+import { isRedirect, type Outcome, type Part, partsOf, policyDenied, policyDenyRule } from "./parts.ts";
 import { type RawEvent, type RecordRef, readEvent } from "./record.ts";
 import type { FlowResolver, RuleInfo } from "./resolver.ts";
 import { summaryOf, tcpFlags } from "./summary.ts";
@@ -134,7 +133,7 @@ function setVerdict(
     flow.verdict = "DROPPED";
     setDropReason(flow, dropReasonOf(event, rule));
   } else {
-    const redirected = event.subtype === tracePointToProxy && part.direction === "EGRESS";
+    const redirected = isRedirect(part, event.subtype);
     if (part.outcome === "audit") flow.verdict = "AUDIT";
     else flow.verdict = redirected ? "REDIRECTED" : "FORWARDED";
     if (part.outcome === "allowed") flow.is_reply = false;

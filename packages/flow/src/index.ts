@@ -31,12 +31,11 @@ export {
   tracePointNumber,
   tracePointText,
   tracePointTexts,
-  tracePointToProxy,
   traceReasonName,
   traceReasonReply,
   traceReasonUnknown,
 } from "./names.ts";
-export { type Outcome, type Part, partsOf } from "./parts.ts";
+export { isRedirect, type Outcome, type Part, partsOf } from "./parts.ts";
 export {
   flowCells,
   flowColumns,

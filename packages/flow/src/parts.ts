@@ -1,4 +1,4 @@
-import { eventFlag, eventType } from "./names.ts";
+import { eventFlag, eventType, tracePointToProxy } from "./names.ts";
 
 /** Numbers of the drop reasons that are policy decisions. */
 export const policyDenied = 133;
@@ -11,6 +11,11 @@ export type Part =
   | { readonly kind: "verdict"; readonly direction: "EGRESS" | "INGRESS"; readonly outcome: Outcome }
   /** `outcome`: of a message of layer 7, what the proxy did with it. */
   | { readonly kind: "event"; readonly type: number; readonly outcome?: Outcome };
+
+/** Whether this decision sends the packet to the node's proxy. */
+export function isRedirect(part: Part, subtype: number): boolean {
+  return part.kind === "verdict" && part.direction === "EGRESS" && subtype === tracePointToProxy;
+}
 
 const none: readonly Part[] = [];
 const drop: Part = { kind: "event", type: eventType.drop };

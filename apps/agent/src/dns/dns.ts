@@ -15,6 +15,7 @@ import { LearnedNames } from "./learned-names.ts";
 import { DnsMeters } from "./meters.ts";
 import { type CacheConfig, cacheLimits } from "./options.ts";
 import { ProxyClient } from "./proxy-client.ts";
+import type { ProxyProcess } from "./proxy-process.ts";
 
 /** How often what was learned is written to disk as a whole, if it changed. */
 const saveEveryMs = 60_000;
@@ -35,6 +36,7 @@ export interface DnsDeps {
   readonly ipcache: Ipcache;
   readonly kernel: Kernel;
   readonly registry: Registry;
+  readonly proxy: ProxyProcess;
   readonly log: Logger;
 }
 
@@ -89,6 +91,7 @@ export class Dns {
       log,
     });
     this.names.onRules = (added, removed) => {
+      if (added.length > 0) this.#deps.proxy.need();
       if (added.length > 0) this.client.sendRules(added);
       if (removed.length > 0) this.client.dropRules(removed);
     };
@@ -127,6 +130,7 @@ export class Dns {
       },
     });
     lifecycle.add(this.client);
+    lifecycle.add(this.#deps.proxy);
   }
 
   /** Policies and endpoints are known, and their rows are written: names that were restored are put to rights. */
@@ -141,6 +145,8 @@ export class Dns {
     this.names.dropUnusedRules();
     this.#isChanged = true;
     this.#save();
+    const [first] = this.#deps.engine.dnsRules.all();
+    if (first !== undefined) this.#deps.proxy.need();
     this.client.open();
   }
 

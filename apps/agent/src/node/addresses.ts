@@ -12,6 +12,7 @@ import {
   prefixContains,
 } from "@axoneme/base";
 import { type Address, type Netlink, Scope, type Watch } from "@axoneme/netlink";
+import { proxyAddresses } from "../dns/proxy-options.ts";
 
 /** An address of the node. */
 export interface HostAddress {
@@ -23,7 +24,7 @@ export interface HostAddress {
 /** kube-proxy in IPVS mode puts every address of a Service on this device: they are not the node's. */
 const foreignDevices: ReadonlySet<string> = new Set(["kube-ipvs0"]);
 
-/** The node's addresses as they come and go, on whatever device; loopback and link-local ones are not among them. */
+/** The node's addresses as they come and go, on whatever device; loopback, link-local and the DNS proxy's are not among them. */
 export class NodeAddresses {
   readonly #netlink: Netlink;
   readonly #cidrs: readonly Prefix[];
@@ -115,6 +116,7 @@ export function hostAddresses(
   for (const { prefix, scope, tentative } of addresses) {
     if (scope !== Scope.universe || tentative) continue;
     const { ip } = prefix;
+    if (Object.values(proxyAddresses).some((own) => ipEqual(own, ip))) continue;
     const serves = cidrs.length === 0 || cidrs.some((cidr) => prefixContains(cidr, ip));
     byKey.set(ipKey(ip), { ip, serves });
   }

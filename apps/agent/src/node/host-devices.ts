@@ -24,7 +24,7 @@ export async function prepareKernel(): Promise<void> {
   await sysctlSetAll(undefined, nodeSysctls);
 }
 
-/** Makes sure the device with the gateway addresses is there, and has exactly them. */
+/** Makes sure the device with the gateway addresses is there, and has these: the node's and the DNS proxy's. */
 export async function ensureHostDevice(netlink: Netlink, gateways: readonly Ip[]): Promise<Link> {
   const link = await ensureLink(netlink, {
     kind: "veth",

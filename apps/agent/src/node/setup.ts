@@ -1,7 +1,8 @@
 import { Aggregation, ConfigFlags, EpFlags } from "@axoneme/abi";
-import { type Ip, ipEqual, ipKey, isV4, type Prefix, parsePrefix } from "@axoneme/base";
+import { hostPrefix, type Ip, ipEqual, ipKey, isV4, type Prefix, parsePrefix } from "@axoneme/base";
 import { hooks, type Kernel, type NodeConfig } from "@axoneme/datapath";
 import type { Netlink } from "@axoneme/netlink";
+import { proxyAddresses, proxyRow } from "../dns/proxy-options.ts";
 import type { ServiceConfig } from "../lb/config.ts";
 import type { AgentConfig } from "../options.ts";
 import type { Acceleration } from "./acceleration.ts";
@@ -54,7 +55,8 @@ export async function setUpNode(
   { config, services, device, gateways, acceleration }: NodeSetup,
 ): Promise<number | undefined> {
   const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
-  await ensureHostDevice(netlink, own);
+  const proxy = config.dnsProxy === "off" ? [] : Object.values(proxyAddresses);
+  await ensureHostDevice(netlink, [...own, ...proxy.filter((ip) => familyEnabled(config, hostPrefix(ip)))]);
   const tunnelIndex = await setUpTunnel(kernel, netlink, config, device);
   kernel.configure(nodeConfig(config, services, device, tunnelIndex));
   kernel.attachments.attachDevice(`dev${device.index}`, device.index, hooks.node);
@@ -169,9 +171,7 @@ function nodeConfig(
     tunnelPort: config.tunnelPort,
     hashSeed,
     deviceMac: device.mac,
-    proxyPort: 0,
-    proxyIp4: nothing,
-    proxyIp6: nothing,
+    ...proxyRow(config),
   };
 }
 

@@ -2,7 +2,7 @@
 import { dropReasonName, dropReasonNumber } from "../drop-reason.ts";
 import type { EventTypeFilter, FlowFilter } from "../flow.ts";
 import { eventType } from "../names.ts";
-import { type Part, partsOf, policyDenied, policyDenyRule } from "../parts.ts";
+import { isRedirect, type Part, partsOf, policyDenied, policyDenyRule } from "../parts.ts";
 import { at } from "../record.ts";
 import type { Clause, RawTest } from "./clause.ts";
 import { invalid } from "./pattern.ts";
@@ -20,7 +20,8 @@ function anyPart(test: (part: Part, subtype: number) => boolean): RawTest {
 function verdictOf(part: Part, subtype: number): string {
   if (part.kind === "verdict") {
     if (part.outcome === "denied") return "DROPPED";
-    return part.outcome === "audit" ? "AUDIT" : "FORWARDED";
+    if (part.outcome === "audit") return "AUDIT";
+    return isRedirect(part, subtype) ? "REDIRECTED" : "FORWARDED";
   }
   if (part.type === eventType.drop) return "DROPPED";
   if (part.outcome !== undefined) {

@@ -5,9 +5,9 @@ import {
   eventType,
   type FlowResolver,
   ipProtocol,
+  isRedirect,
   matchTypeOf,
   type Part,
-  tracePointToProxy,
   traceReasonReply,
   traceReasonUnknown,
 } from "@axoneme/flow";
@@ -168,9 +168,7 @@ function verdictNumber(part: Part, subtype: number): number {
   if (part.kind === "verdict") {
     if (part.outcome === "denied") return verdict.dropped;
     if (part.outcome === "audit") return verdict.audit;
-    return subtype === tracePointToProxy && part.direction === "EGRESS"
-      ? verdict.redirected
-      : verdict.forwarded;
+    return isRedirect(part, subtype) ? verdict.redirected : verdict.forwarded;
   }
   if (part.outcome === "denied") return verdict.dropped;
   if (part.outcome === "audit") return verdict.audit;

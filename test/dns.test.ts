@@ -1,0 +1,198 @@
+/** Names: policies that speak of them, and pods that go on resolving whatever happens to the agent. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { waitFor } from "@axoneme/base";
+import type { KubeObject } from "@axoneme/kube";
+import type { Packet, Question } from "dns-packet";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { addresses, NameServer, Resolver } from "../bpf/test/dns.ts";
+import { labName, port, TestLab, type TestPod, world } from "./support/lab.ts";
+
+/** The client may ask the name server about `good.test`, and speak to what those names lead to. */
+const policy = {
+  apiVersion: "cilium.io/v2",
+  kind: "CiliumNetworkPolicy",
+  metadata: { name: "names", namespace: "default" },
+  spec: {
+    endpointSelector: { matchLabels: { app: "client" } },
+    egress: [
+      {
+        toEndpoints: [{ matchLabels: { app: "dns" } }],
+        toPorts: [
+          { ports: [{ port: "53", protocol: "ANY" }], rules: { dns: [{ matchPattern: "**.good.test" }] } },
+        ],
+      },
+      { toFQDNs: [{ matchPattern: "site*.good.test" }], toPorts: [{ ports: [{ port, protocol: "TCP" }] }] },
+    ],
+  },
+} as KubeObject;
+
+const answers = ({ name, type }: Question, _: Packet): Partial<Packet> => ({
+  answers: addresses(name, type === "AAAA" ? [world.v6] : [world.v4], 3600),
+});
+
+describe("names", () => {
+  const name = labName("it-dns");
+  let lab: TestLab | undefined;
+  let client: TestPod;
+  let near: TestPod;
+  let far: TestPod;
+  const servers: NameServer[] = [];
+  const resolvers: Partial<Record<"v4" | "v6", Resolver>> = {};
+  let count = 0;
+
+  const the = (): TestLab => {
+    if (lab === undefined) throw new Error("the lab is not up");
+    return lab;
+  };
+  const resolver = (family: "v4" | "v6"): Resolver => {
+    const found = resolvers[family];
+    if (found === undefined) throw new Error("no resolver");
+    return found;
+  };
+  const ask = (asked: string, type = "A", family: "v4" | "v6" = "v4", server = near) =>
+    resolver(family).ask(server[family], asked, type);
+  const proxyPid = (): number | undefined => {
+    const path = join(the().paths.nodeDir("node1"), "dnsproxy.json");
+    return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid : undefined;
+  };
+  const agentPid = async (): Promise<number> => waitFor(() => the().agentPid("node1"), { timeoutMs: 30_000 });
+
+  beforeAll(async () => {
+    lab = await TestLab.up(name);
+    const dns = { app: "dns" };
+    [client, near, far] = (await lab.pods(
+      { name: "client", node: "node1" },
+      { name: "near", node: "node1", labels: dns },
+      { name: "far", node: "node2", labels: dns },
+    )) as [TestPod, TestPod, TestPod];
+    await lab.serve(lab.world);
+    for (const pod of [near, far])
+      for (const family of ["v4", "v6"] as const)
+        servers.push(await NameServer.start(pod.netns, pod[family], answers));
+    for (const family of ["v4", "v6"] as const) resolvers[family] = await Resolver.open(client.netns, family);
+    await lab.reached(client, ["tcp", world.v4, port]);
+    await lab.apply(policy);
+    await lab.cutOff(client, ["tcp", world.v4, port]);
+    await waitFor(
+      async () => (await resolver("v4").ask(near.v4, "up.good.test", "A", {}, 500)).rcode === "NOERROR",
+      {
+        timeoutMs: 30_000,
+        what: "the first answer through the proxy",
+      },
+    );
+  });
+
+  afterAll(async () => {
+    for (const server of servers) server.stop();
+    for (const one of Object.values(resolvers)) one.close();
+    await TestLab.down(lab, name);
+  });
+
+  it("that no rule names are refused, and what a name is not asked for stays closed", async () => {
+    expect(await ask("evil.test")).toMatchObject({ rcode: "REFUSED" });
+    expect(await ask("other.good.test")).toMatchObject({ rcode: "NOERROR" });
+    expect((await the().probe(client, ["tcp", world.v4, port, "--timeout", "400"])).code).not.toBe(0);
+  });
+
+  it.each(["v4", "v6"] as const)(
+    "lead to addresses that are open when the answer is there, %s",
+    async (family) => {
+      const type = family === "v4" ? "A" : "AAAA";
+      for (const server of [near, far]) {
+        const site = `site-${family}-${server.name}.good.test`;
+        expect(await ask(site, type, family, server)).toMatchObject({
+          rcode: "NOERROR",
+          from: server[family],
+        });
+        const { code, stderr } = await the().probe(client, ["tcp", world[family], port, "--timeout", "2000"]);
+        expect(code, stderr).toBe(0);
+      }
+    },
+  );
+
+  it("are asked for in flows: redirected to the proxy, by the rule of the policy", async () => {
+    await ask("flow.good.test");
+    const source = [{ source_pod: ["default/client"], verdict: ["REDIRECTED"] }];
+    const seen = await waitFor(async () => {
+      const flows = await the().agent("node1").flows(source);
+      return flows.find(({ egress_allowed_by: by }) => by?.some((p) => p.name === "names"));
+    });
+    expect(seen.destination?.pod_name).toBe("near");
+  });
+
+  /** A query each millisecond, of names that are new every time, while something happens. */
+  async function querying(happens: () => Promise<void>): Promise<number> {
+    const failures: unknown[] = [];
+    const open: Promise<unknown>[] = [];
+    const timer = setInterval(() => {
+      const i = count++;
+      const family = i % 2 === 0 ? "v4" : "v6";
+      const answer = ask(`n${i}.good.test`, i % 4 < 2 ? "A" : "AAAA", family, i % 8 < 4 ? near : far);
+      open.push(
+        answer.then(
+          ({ rcode }) => void (rcode === "NOERROR" || failures.push(rcode)),
+          (error: unknown) => void failures.push(error),
+        ),
+      );
+    }, 1);
+    await happens().finally(() => clearInterval(timer));
+    await Promise.all(open);
+    expect(failures).toEqual([]);
+    return open.length;
+  }
+
+  it("resolve while the agent is killed and started again: no query is lost", async () => {
+    const proxy = proxyPid();
+    const queries = await querying(async () => {
+      for (let i = 0; i < 2; i++) {
+        const pid = await agentPid();
+        process.kill(pid, "SIGKILL");
+        await waitFor(() => the().agentPid("node1") !== undefined && the().agentPid("node1") !== pid, {
+          timeoutMs: 30_000,
+          what: "a new agent",
+        });
+        await waitFor(() => the().agent("node1").isReady(), {
+          timeoutMs: 60_000,
+          what: "the agent to serve",
+        });
+      }
+    });
+    expect(queries).toBeGreaterThan(500);
+    expect(proxyPid()).toBe(proxy);
+    expect((await the().probe(client, ["tcp", world.v4, port, "--timeout", "2000"])).code).toBe(0);
+  });
+
+  it("resolve while the agent hangs", async () => {
+    const pid = await agentPid();
+    process.kill(pid, "SIGSTOP");
+    try {
+      const before = count;
+      await querying(() =>
+        waitFor(() => count - before > 2000, { timeoutMs: 60_000, what: "2000 queries" }).then(
+          () => undefined,
+        ),
+      );
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await waitFor(async () => {
+      const site = `site-after-${count++}.good.test`;
+      return (await ask(site)).rcode === "NOERROR" && (await the().agent("node1").isReady());
+    });
+  });
+
+  it("resolve again when the proxy itself was killed: the agent starts another", async () => {
+    const pid = proxyPid();
+    process.kill(pid ?? -1, "SIGKILL");
+    await waitFor(
+      async () => (await resolver("v4").ask(near.v4, "back.good.test", "A", {}, 300)).rcode === "NOERROR",
+      {
+        timeoutMs: 20_000,
+        what: "an answer through a new proxy",
+      },
+    );
+    expect(proxyPid()).not.toBe(pid);
+    expect(await ask("evil.test")).toMatchObject({ rcode: "REFUSED" });
+  });
+});
