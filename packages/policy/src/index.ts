@@ -18,6 +18,14 @@ export { type ParseContext, parseNetworkPolicy } from "./networkpolicy.ts";
 export { NodeSelectors } from "./nodes.ts";
 export { peerKeys } from "./peerkeys.ts";
 export type { ContainerPort } from "./peerports.ts";
+export {
+  applied,
+  type ChangedFlow,
+  type ChangedPod,
+  type NamedPod,
+  type Preview,
+  previewChange,
+} from "./preview.ts";
 export { type CidrGroup, type PolicyService, parseCidrGroup } from "./references.ts";
 export {
   type Decision,
@@ -45,6 +53,16 @@ export {
   Verdict,
 } from "./rule.ts";
 export type { RuleInfo } from "./ruletable.ts";
+export {
+  type Judged,
+  PolicySandbox,
+  parsePolicy,
+  type SandboxContext,
+  type SandboxQuery,
+  type SandboxSide,
+  type SideJudgement,
+} from "./sandbox.ts";
 export { type Requirement, type Selector, selectorText } from "./selector.ts";
+export { namespaceOf, type SuggestedPolicy, suggestPolicies, tellingLabels } from "./suggest.ts";
 export { parseTierPolicy } from "./tierpolicy.ts";
 export { auditAnnotation } from "./trial.ts";
