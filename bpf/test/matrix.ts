@@ -31,9 +31,12 @@ function wordOf(decision: number): "allow" | "deny" | "audit" {
   return verdict === PolicyVerdict.ALLOW ? "allow" : "deny";
 }
 
-/** The addresses of a pod of the generated worlds. */
+const numbers = new Map<string, number>();
+
+/** The addresses of a pod: always the same for one name. */
 export function addressesOf({ name }: Pick<Pod, "name">): [v4: Ip, v6: Ip] {
-  const number = Number(name.replace(/\D/g, ""));
+  const number = numbers.get(name) ?? numbers.size + 1;
+  numbers.set(name, number);
   return [parseIp(`10.244.0.${number}`), parseIp(`fd44::${number}`)];
 }
 

@@ -7,6 +7,7 @@ import { reserved } from "@axoneme/identity";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Action, act, action } from "../../packages/policy/test/actions.ts";
+import { cases, cast, castWorld, usualPorts } from "../../packages/policy/test/cases.ts";
 import {
   groupArb,
   outsiders,
@@ -51,15 +52,24 @@ interface Cell extends Question {
   readonly party: Party;
 }
 
-function cellsOf(pods: readonly Pod[], withSelf = true): Cell[] {
+interface Asked {
+  readonly withSelf?: boolean;
+  readonly others?: readonly Party[];
+  readonly ports?: readonly (readonly [proto: number, port: number])[];
+}
+
+function cellsOf(
+  pods: readonly Pod[],
+  { withSelf = true, others = outsiders, ports = probes }: Asked = {},
+): Cell[] {
   const cells: Cell[] = [];
   for (const pod of pods) {
-    for (const party of [...pods, ...outsiders]) {
+    for (const party of [...pods, ...others]) {
       if (!withSelf && party === pod) continue;
       for (const peer of ipsOf(party)) {
         const subject = addressesOf(pod)[peer.subarray(0, 10).every((byte) => byte === 0) ? 0 : 1];
         for (const ingress of [true, false])
-          for (const [proto, port] of probes) cells.push({ pod, party, subject, peer, ingress, proto, port });
+          for (const [proto, port] of ports) cells.push({ pod, party, subject, peer, ingress, proto, port });
       }
     }
   }
@@ -102,6 +112,25 @@ function newWorld(): World {
 const unique = <T>(items: readonly T[], key: (item: T) => string) => [
   ...new Map(items.map((item) => [key(item), item])).values(),
 ];
+
+describe("policies known by name", () => {
+  const others = [...outsiders, ...castWorld.map((ip): Party => ({ kind: "world", ip }))];
+
+  it.each(cases.map((one) => [one.name, one] as const))("%s", (_name, one) => {
+    const world = newWorld();
+    for (const group of one.groups ?? []) world.setGroup(group);
+    for (const each of cast) world.setPod(each);
+    for (const policy of one.policies) world.setPolicy(policy);
+    const pods = cast.filter(({ name }) => one.cast.includes(name));
+    const cells = cellsOf(pods, { others, ports: one.ports ?? usualPorts });
+    kernel.ask(cells);
+    const wanted = expected(world, cells);
+    const is = kernel.judge();
+    expect(cells.map((cell, i) => [textOf(cell), is[i]])).toEqual(
+      cells.map((cell, i) => [textOf(cell), wanted[i]]),
+    );
+  });
+});
 
 describe("the rows in the kernel", () => {
   it("say what the simple evaluator says, for every cell of the matrix", () => {
@@ -175,7 +204,7 @@ describe("changes of several policies at once", () => {
 function watched(world: World, step: Action): number {
   const stays = (pod: Pod) => !(step.kind === "unpod" && step.pod.name === pod.name);
   const pods = [...world.pods.values()].map(({ pod }) => pod).filter(stays);
-  const cells = cellsOf(pods, false);
+  const cells = cellsOf(pods, { withSelf: false });
   const before = expected(world, cells);
   const moments: ("allow" | "deny" | "audit")[][] = [];
   kernel.ask(cells);

@@ -91,6 +91,7 @@ static int usage(void)
 	      "       axon-probe hold ADDRESS PORT [--for MS] [--every MS] [--timeout MS]\n"
 	      "       axon-probe flow ADDRESS PORT [--for MS] [--every MS] [--timeout MS] [--unconnected yes]\n"
 	      "       axon-probe crowd ADDRESS PORT --count N [--for MS] [--every MS] [--timeout MS]\n"
+	      "       axon-probe matrix [--timeout MS]    (questions from standard input)\n"
 	      "clients of TCP and UDP also take --source ADDRESS and --source-port PORT\n",
 	      stderr);
 	return EXIT_USAGE;
@@ -167,6 +168,8 @@ int main(int argc, char **argv)
 	int arguments = strcmp(command, "ping") == 0 || strcmp(command, "serve") == 0 ? 1 : 2;
 
 	gethostname(host, sizeof(host) - 1);
+	if (strcmp(command, "matrix") == 0)
+		return parse(argc, argv, 2, &o) ? matrix(&o) : usage();
 	o.name = getenv("PROBE_NAME") ? getenv("PROBE_NAME") : host;
 	if (argc < 2 + arguments || !parse(argc, argv, 2 + arguments, &o))
 		return usage();

@@ -32,14 +32,23 @@ static bool is_reply(const unsigned char *packet, ssize_t got, bool v6, unsigned
 	       icmp->un.echo.sequence == htons(seq);
 }
 
-static bool ping_once(int fd, bool v6, unsigned short seq, const struct options *o)
+int ping_socket(const struct target *to)
 {
-	unsigned short id = (unsigned short)getpid();
-	static unsigned char packet[DATAGRAM];
+	bool v6 = to->addr.ss_family == AF_INET6;
+	int fd = socket(to->addr.ss_family, SOCK_RAW | SOCK_CLOEXEC, v6 ? (int)IPPROTO_ICMPV6 : (int)IPPROTO_ICMP);
+
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&to->addr, to->len) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool ping_send(int fd, bool v6, unsigned short id, unsigned short seq, int extra)
+{
 	static unsigned short data[DATAGRAM / 2];
 	struct icmphdr *request = (struct icmphdr *)data;
-	size_t size = sizeof(*request) + (size_t)(o->size + 1) / 2 * 2;
-	long deadline = now_ms() + o->timeout_ms;
+	size_t size = sizeof(*request) + (size_t)(extra + 1) / 2 * 2;
 
 	memset(data, '.', size);
 	*request = (struct icmphdr){ .type = v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO };
@@ -47,15 +56,31 @@ static bool ping_once(int fd, bool v6, unsigned short seq, const struct options 
 	request->un.echo.sequence = htons(seq);
 	if (!v6)
 		request->checksum = checksum(data, size);
-	if (send(fd, data, size, 0) < 0)
+	return send(fd, data, size, 0) >= 0;
+}
+
+int ping_heard(int fd, bool v6, unsigned short id, unsigned short seq)
+{
+	static unsigned char packet[DATAGRAM];
+	ssize_t got = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+
+	if (got < 0)
+		return errno == EAGAIN ? 0 : -1;
+	return is_reply(packet, got, v6, id, seq);
+}
+
+static bool ping_once(int fd, bool v6, unsigned short seq, const struct options *o)
+{
+	unsigned short id = (unsigned short)getpid();
+	long deadline = now_ms() + o->timeout_ms;
+
+	if (!ping_send(fd, v6, id, seq, o->size))
 		return false;
 	while (wait_for(fd, POLLIN, deadline)) {
-		ssize_t got = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+		int heard = ping_heard(fd, v6, id, seq);
 
-		if (got < 0 && errno != EAGAIN)
-			return false;
-		if (got >= (ssize_t)size && is_reply(packet, got, v6, id, seq))
-			return true;
+		if (heard)
+			return heard > 0;
 	}
 	return false;
 }
@@ -63,9 +88,9 @@ static bool ping_once(int fd, bool v6, unsigned short seq, const struct options 
 int ping(const struct target *to, const char *host, const struct options *o)
 {
 	bool v6 = to->addr.ss_family == AF_INET6;
-	int fd = socket(to->addr.ss_family, SOCK_RAW | SOCK_CLOEXEC, v6 ? (int)IPPROTO_ICMPV6 : (int)IPPROTO_ICMP);
+	int fd = ping_socket(to);
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&to->addr, to->len) < 0)
+	if (fd < 0)
 		return fail(host);
 	for (int i = 0; i < o->count; i++) {
 		if (!ping_once(fd, v6, (unsigned short)(i + 1), o))

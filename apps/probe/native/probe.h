@@ -54,12 +54,19 @@ int open_client(const struct target *to, int type, const struct options *o);
 /* One question, one answer (a text of less than `size` bytes). -1 with errno. */
 ssize_t ask(int fd, char *answer, size_t size, int timeout_ms);
 
+/* Echo requests on a raw socket: -1 with errno. */
+int ping_socket(const struct target *to);
+bool ping_send(int fd, bool v6, unsigned short id, unsigned short seq, int extra);
+/* Reads one packet: 1 when it is the answer, 0 when it is not, -1 on an error. */
+int ping_heard(int fd, bool v6, unsigned short id, unsigned short seq);
+
 int serve(const char *ports, const char *name);
 int question(const struct target *to, const char *host, int type, const struct options *o);
 int hold(const struct target *to, const char *host, const struct options *o);
 int http(const struct target *to, const char *host, const struct options *o);
 int flow(const struct target *to, const char *host, const struct options *o);
 int crowd(const struct target *to, const char *host, const struct options *o);
+int matrix(const struct options *o);
 int ping(const struct target *to, const char *host, const struct options *o);
 
 #endif

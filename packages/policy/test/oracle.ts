@@ -11,6 +11,7 @@ export interface Pod {
   labels: Record<string, string>;
   namespaceLabels: Record<string, string>;
   ports: { name: string; proto: number; port: number }[];
+  serviceAccount?: string;
 }
 export type Party =
   | Pod
@@ -141,6 +142,7 @@ function label(party: Party, key: string): string | undefined {
   const bare = key.replace(/^(k8s|any):/, "");
   if (bare === "io.kubernetes.pod.namespace") return pod.namespace;
   if (bare === "io.cilium.k8s.policy.cluster") return CLUSTER;
+  if (bare === "io.cilium.k8s.policy.serviceaccount") return pod.serviceAccount;
   if (bare.startsWith("io.cilium.k8s.namespace.labels.")) {
     return pod.namespaceLabels[bare.slice("io.cilium.k8s.namespace.labels.".length)];
   }

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Verdict } from "../src/index.ts";
 import { type Action, act, action, tierAction } from "./actions.ts";
+import { cases, cast, castWorld, usualPorts } from "./cases.ts";
 import {
   groupArb,
   outsiders,
@@ -13,7 +14,7 @@ import {
   serviceArb,
 } from "./generate.ts";
 import { type Mode, type Party, type Pod, verdict } from "./oracle.ts";
-import { keyOf, World } from "./world.ts";
+import { keyOf, parse, World } from "./world.ts";
 
 interface Cell {
   pod: Pod;
@@ -72,6 +73,25 @@ const unique = <T>(items: T[], key: (item: T) => string) => [
   ...new Map(items.map((i) => [key(i), i])).values(),
 ];
 const runs = Number(process.env["AXON_POLICY_RUNS"] ?? 150);
+
+describe("policies known by name", () => {
+  const world = castWorld.map((ip): Party => ({ kind: "world", ip }));
+
+  it.each(cases.map((one) => [one.name, one] as const))("%s", (_name, { policies, groups = [], ports }) => {
+    const is = new World();
+    for (const group of groups) is.setGroup(group);
+    for (const one of cast) is.setPod(one);
+    for (const policy of policies) is.setPolicy(policy);
+    expect(policies.flatMap((policy) => parse(policy).problems)).toEqual([]);
+    const asked = [...(ports ?? usualPorts)];
+    for (const cell of cells(is, [...outsiders, ...world], asked)) {
+      const { pod: subject, peer, ingress, proto, port } = cell;
+      const want = verdict([...policies], subject, peer, ingress, proto, port, is.objects());
+      const said = says(is, cell);
+      if (said !== want) expect([text(cell), said]).toEqual([text(cell), want]);
+    }
+  });
+});
 
 describe("the rows", () => {
   it("say what the simple evaluator says, for every cell of the matrix", () => {

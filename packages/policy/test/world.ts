@@ -63,10 +63,10 @@ export class World {
   }
 
   labelsOf(pod: Pod) {
-    const { name, namespace, labels, namespaceLabels } = pod;
+    const { namespace, labels, namespaceLabels, serviceAccount } = pod;
     return podLabels(
-      { metadata: { namespace, labels } },
-      { metadata: { name, labels: namespaceLabels } },
+      { metadata: { namespace, labels }, spec: { serviceAccountName: serviceAccount } },
+      { metadata: { name: namespace, labels: namespaceLabels } },
       "default",
     );
   }
