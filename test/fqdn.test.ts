@@ -249,7 +249,7 @@ describe("DNS names in policies", () => {
     );
     expect(await client.reachesName("api.example.com")).toBe(true);
     const connection = await hold("198.18.0.1");
-    const [before] = await learnedIdentities();
+    const before = (await learnedIdentities()).map(({ id }) => id);
     const former = the().agentPid("node1");
     if (former === undefined) throw new Error("no agent");
     process.kill(former, "SIGKILL");
@@ -268,7 +268,11 @@ describe("DNS names in policies", () => {
       what: "the names of the agent before",
     });
     expect(connection.process.exitCode, connection.stderr).toBeNull();
-    expect((await learnedIdentities()).map(({ id }) => id)).toEqual([before?.id]);
+    await waitFor(async () => (await learnedIdentities()).length <= before.length, {
+      timeoutMs: 15_000,
+      what: "unused identities to go",
+    });
+    expect((await learnedIdentities()).map(({ id }) => id)).toEqual(before);
     // And it learns again.
     zone.set("new.example.com", "198.18.0.44");
     await waitFor(() => client.reachesName("new.example.com"), { timeoutMs: 15_000, what: "a new name" });
@@ -308,9 +312,9 @@ describe("DNS names in policies", () => {
     const list = async (...args: string[]) =>
       (await the().axon(["fqdn", ...args, "-o", "json", "--node", "node1"])) as FqdnCacheView[];
     const entries = await list("cache", "list", "-m", "api.*.com", "-e", "default/client");
-    expect(entries).toMatchObject([
-      { name: "api.example.com", ip: "198.18.0.1", state: "alive", pod: "default/client" },
-    ]);
+    const mine = { name: "api.example.com", state: "alive", pod: "default/client" };
+    expect(entries.filter(({ ip }) => ip === "198.18.0.1")).toMatchObject([mine]);
+    expect(entries.every(({ name: of }) => of === "api.example.com")).toBe(true);
     const selectors = (await list("names")) as unknown as FqdnSelectorView[];
     expect(selectors).toMatchObject([
       {

@@ -177,6 +177,20 @@ describe("names that pods learn", () => {
     expect(after.log.records.some(({ message }) => message.includes("cannot be read"))).toBe(true);
   });
 
+  it("have the number that their class had last", () => {
+    const before = new Agent(path);
+    before.add(toNames);
+    before.learn("a.b.", "192.0.2.1");
+    const first = before.identityOf("192.0.2.1");
+    before.remove(toNames);
+    before.names.dropEmptyClasses();
+    before.add(toNames);
+    const identity = before.identityOf("192.0.2.1") ?? 0;
+    expect(identity).not.toBe(first);
+    const after = new Agent(path, [[parseIp("192.0.2.1"), identity]]);
+    expect([...after.names.classes.classes()].map(({ id, size }) => [id, size])).toEqual([[identity, 1]]);
+  });
+
   it("lose what no name or policy holds any more, also after a restart", () => {
     const before = new Agent(path);
     before.add(toNames);

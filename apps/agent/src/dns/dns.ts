@@ -71,6 +71,7 @@ export class Dns {
   #saveTimer: NodeJS.Timeout | undefined;
   #isChanged = false;
   #sweeping = false;
+  #isSettled = false;
   #tell: (events: readonly DnsEvent[]) => void = () => undefined;
 
   constructor(deps: DnsDeps) {
@@ -143,6 +144,7 @@ export class Dns {
   /** Rows of an earlier agent are gone: the proxy may forget the rule sets that only they named. */
   settled(): void {
     this.names.dropUnusedRules();
+    this.#isSettled = true;
     this.#isChanged = true;
     this.#save();
     const [first] = this.#deps.engine.dnsRules.all();
@@ -175,7 +177,7 @@ export class Dns {
 
   /** Connections that are over were removed: addresses whose TTL is over and that no connection uses go, too. */
   async #afterSweep(): Promise<void> {
-    if (this.#sweeping) return;
+    if (this.#sweeping || !this.#isSettled) return;
     this.#sweeping = true;
     try {
       await this.#sweep();

@@ -48,14 +48,14 @@ export class NameJournal {
 
   /** What an earlier agent left; later lines count. Lines that are none are passed over. */
   load(): SavedNames {
-    const classes = new Map<number, SavedClass>();
+    const classes = new Map<string, SavedClass>();
     const rules = new Map<number, DnsRuleSet>();
     const entries = new Map<string, CacheEntry>();
     let bad = 0;
     for (const text of this.#read().split("\n")) {
       const line = text === "" ? undefined : parseLine(text);
       if (line === undefined) bad += text === "" ? 0 : 1;
-      else if ("c" in line) classes.set(line.c.id, line.c);
+      else if ("c" in line) setClass(classes, line.c);
       else if ("r" in line) rules.set(line.r.id, line.r);
       else entries.set(`${line.e.endpoint} ${line.e.name} ${line.e.ip}`, line.e);
     }
@@ -116,6 +116,12 @@ export class NameJournal {
       this.#isWorking = false;
     }
   }
+}
+
+/** A class that was given up and made again has another number, and a number given up another class: the last counts. */
+function setClass(classes: Map<string, SavedClass>, saved: SavedClass): void {
+  for (const [key, { id }] of classes) if (id === saved.id) classes.delete(key);
+  classes.set(`${saved.prefix} ${saved.selectors.join(" ")}`, saved);
 }
 
 function linesOf({ classes = [], rules = [], entries = [] }: Partial<SavedNames>): string {

@@ -20,6 +20,9 @@ const namesInPart = 200;
 /** Queries that were sent on their way under a set are judged by it, though it has gone out of force since. */
 const dropAfterMs = 2000;
 
+/** How often a proxy that has to be there is looked for. */
+const neededEveryMs = 25;
+
 /** What the client is told to say, and whom it tells what it hears. */
 export interface ProxyClientDeps {
   /** The proxy's socket. */
@@ -78,6 +81,7 @@ export class ProxyClient implements Module {
 
   /** The proxy is to know these sets before anything refers to them. */
   sendRules(sets: readonly DnsRuleSet[]): void {
+    if (this.#socket === undefined) this.#hurry();
     for (const set of sets) for (const part of partsOf(set)) this.#send(part);
     this.#report();
   }
@@ -98,11 +102,19 @@ export class ProxyClient implements Module {
     this.#socket.write(answers.map(({ seq }) => encodeLine({ t: "ack", seq })).join(""));
   }
 
+  /** It is about to be needed: it may be starting this very moment. */
+  #hurry(): void {
+    if (this.#timer === undefined || this.#isStopped) return;
+    clearTimeout(this.#timer);
+    this.#connect();
+  }
+
   #send(message: AgentMessage): void {
     this.#socket?.write(encodeLine(message));
   }
 
   #connect(): void {
+    this.#timer = undefined;
     const socket = createConnection({ path: this.#deps.path });
     const reader = new LineReader();
     let cause = "";
@@ -137,7 +149,9 @@ export class ProxyClient implements Module {
     if (was !== undefined)
       this.#deps.log.warn({ pid: was.pid, cause }, "the DNS proxy closed the connection");
     this.#report(cause);
-    this.#timer = setTimeout(() => this.#connect(), this.#retry.next());
+    const isNeeded = !this.#deps.rules()[Symbol.iterator]().next().done;
+    const pause = this.#retry.next();
+    this.#timer = setTimeout(() => this.#connect(), isNeeded ? Math.min(pause, neededEveryMs) : pause);
     this.#timer.unref();
   }
 
