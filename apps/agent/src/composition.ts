@@ -11,7 +11,7 @@ import {
   ipEqual,
   type Prefix,
 } from "@axoneme/base";
-import { type Kernel, nextPolicyIds } from "@axoneme/datapath";
+import type { Kernel } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
 import {
@@ -26,11 +26,10 @@ import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { type NodePeers, Observer } from "@axoneme/observe";
-import { PolicyEngine } from "@axoneme/policy";
 import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
-import { Dns } from "./dns/dns.ts";
+import type { Dns } from "./dns/dns.ts";
 import { ProxyProcess } from "./dns/proxy-process.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
@@ -66,6 +65,7 @@ import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
 import { createResolver } from "./resolver.ts";
 import { createRoutes } from "./routes.ts";
 import { ApiServerAddresses } from "./state/apiserver.ts";
+import { createPolicy } from "./state/create-policy.ts";
 import { announceWorld, restoreIdentities } from "./state/first-identities.ts";
 import { Handover } from "./state/handover.ts";
 import { IdentityAllocator } from "./state/identities.ts";
@@ -79,7 +79,7 @@ import {
   ciliumNodes,
 } from "./state/objects.ts";
 import { PodIdentities } from "./state/pod-identities.ts";
-import { PolicyModule } from "./state/policy.ts";
+import type { PolicyModule } from "./state/policy.ts";
 import { PolicyObjects } from "./state/policy-objects.ts";
 import { flowRule } from "./state/rules.ts";
 import { TierPolicies } from "./state/tier-policies.ts";
@@ -130,6 +130,7 @@ export class Composition {
   readonly #loadBalancing: LoadBalancing;
   readonly #localIdentities: LocalIdentities;
   readonly #ipcacheWriter: IpcacheWriter;
+  readonly #policies: ReturnType<typeof createPolicy>;
   readonly #policy: PolicyModule;
   readonly #dns: Dns;
   readonly #allocator: IdentityAllocator;
@@ -181,7 +182,19 @@ export class Composition {
       ready: this.ready,
       log,
     });
-    [this.#policy, this.#dns] = this.#createPolicy();
+    this.#policies = createPolicy({
+      config,
+      nodeName: this.#nodeName,
+      kernel,
+      client,
+      localIdentities: this.#localIdentities,
+      ipcache: this.#ipcache,
+      ipcacheWriter: this.#ipcacheWriter,
+      registry: meters.registry,
+      proxy: new ProxyProcess(config, paths.cgroup, log),
+      log,
+    });
+    ({ policy: this.#policy, dns: this.#dns } = this.#policies);
     this.#nodeClasses = this.#createNodeClasses();
     this.#host = new HostEndpoint(this.#policy, kernel, config.enableHostFirewall);
     this.#policy.onHost = (labels, isApiServer) => this.#host.setLabels(labels, isApiServer);
@@ -212,34 +225,6 @@ export class Composition {
 
   get ready(): Promise<void> {
     return this.#ready.promise;
-  }
-
-  #createPolicy(): [PolicyModule, Dns] {
-    const { policyId, ruleId } = nextPolicyIds(this.#kernel.maps);
-    const engine = new PolicyEngine({
-      enforcement: this.#config.policyEnforcement,
-      audit: this.#config.policyAuditMode,
-      families: { ipv4: this.#config.enableIPv4, ipv6: this.#config.enableIPv6 },
-      firstPolicyId: policyId,
-      firstRuleId: ruleId,
-    });
-    const shared = {
-      engine,
-      kernel: this.#kernel,
-      localIdentities: this.#localIdentities,
-      ipcache: this.#ipcache,
-      log: this.#log,
-    };
-    const { registry } = this.#meters;
-    const proxy = new ProxyProcess(this.#config, this.#paths.cgroup, this.#log);
-    const dns = new Dns({ ...shared, config: this.#config, dualStack: this.#dualStack, registry, proxy });
-    const policy = new PolicyModule({
-      ...shared,
-      ipcacheWriter: this.#ipcacheWriter,
-      names: dns.names,
-      cluster: this.#config.clusterName,
-    });
-    return [policy, dns];
   }
 
   #createNodeClasses(): NodeClasses {
@@ -376,6 +361,7 @@ export class Composition {
       )
       .add(this.#watches)
       .add(this.#tierPolicies)
+      .add(this.#policies.pressure)
       .add(this.#collector)
       .add(new CniServer(join(this.#config.runDir, "cni.sock"), this.#endpoints, this.#log))
       .add({
@@ -604,7 +590,8 @@ export class Composition {
           .endpoints()
           .map(({ record }) => enforcementOf(this.#policy, this.#policy.policyOf(record.id))),
       policies: () => this.#policy.policies().length,
-      policyProblem: () => this.#policy.problem !== undefined,
+      policyProblem: () => this.#policy.problem !== undefined || this.#policy.refused > 0,
+      policyMaps: () => this.#policies.room.fills(),
       addresses: () => this.#pool.usage(),
       nodes: () => (this.#peers?.size ?? 0) + 1,
       sweep: () => collector.last,

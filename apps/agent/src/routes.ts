@@ -160,19 +160,18 @@ function countEndpoints(endpoints: EndpointManager): (identity: number) => numbe
 }
 
 function policyList(policy: PolicyModule, name: string | null): PolicyView[] {
-  const views = policy.policies().map((known) => policyView(policy, known));
-  const wanted =
-    name === null ? views : views.filter((v) => [v.name, `${v.namespace}/${v.name}`].includes(name));
-  return wanted.sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
+  const isWanted = ({ policy: { ref } }: KnownPolicy) =>
+    name === null || [ref.name, `${ref.namespace ?? ""}/${ref.name}`].includes(name);
+  const views = policy
+    .policies()
+    .filter(isWanted)
+    .map((known) => policyView(policy, known));
+  return views.sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
 }
 
 function policyView(module: PolicyModule, { policy, object }: KnownPolicy): PolicyView {
   const { ref } = policy;
-  const rules = module.engine
-    .rules()
-    .filter(
-      ({ policy: of }) => of.kind === ref.kind && of.namespace === ref.namespace && of.name === ref.name,
-    );
+  const rules = module.engine.rulesOf(ref);
   const sides = new Set(
     policy.specs.flatMap(({ defaultDeny, rules: all }) => [
       ...(defaultDeny.ingress || all.some((r) => r.direction === 0) ? (["ingress"] as const) : []),
@@ -180,7 +179,8 @@ function policyView(module: PolicyModule, { policy, object }: KnownPolicy): Poli
     ]),
   );
   const problems = policy.problems.filter(({ severity }) => severity !== "warning");
-  const message = module.problem ?? problems.map((p) => `${p.path}: ${p.message}`).join("; ");
+  const message =
+    module.refusalOf(ref) ?? module.problem ?? problems.map((p) => `${p.path}: ${p.message}`).join("; ");
   return {
     kind: ref.kind,
     namespace: ref.namespace ?? "",

@@ -5,7 +5,13 @@ export { Kernel, type NodeConfig } from "./kernel.ts";
 export { type DatapathMaps, openMaps } from "./maps.ts";
 export { type DatapathCounter, readMetrics } from "./metrics.ts";
 export { readNatStats, readNatStatsByCpu } from "./nat-stats.ts";
-export { applyPolicyChanges, lockPolicy, nextPolicyIds, prunePolicy } from "./policy.ts";
+export {
+  applyPolicyChanges,
+  lockPolicy,
+  nextPolicyIds,
+  type PolicyTables,
+  prunePolicy,
+} from "./policy.ts";
 export { type LoadedPrograms, loadPrograms, objectNames, type ProgramOptions } from "./programs.ts";
 export { applyServiceChanges, readServiceRows } from "./services.ts";
 export { SocketCloser, type SocketCloserStatus, type SocketNamespaces } from "./sockets.ts";

@@ -1,5 +1,12 @@
 import type { PolicyHead as AbiHead, PolicyKey as AbiKey, PolicyRow as AbiRow } from "@axoneme/abi";
-import type { PolicyChange, PolicyEngine, PolicyHead, PolicyRow, PolicyRowKey } from "@axoneme/policy";
+import {
+  Direction,
+  type PolicyChange,
+  type PolicyEngine,
+  type PolicyHead,
+  type PolicyRow,
+  type PolicyRowKey,
+} from "@axoneme/policy";
 import type { DatapathMaps } from "./maps.ts";
 
 /** The maps of policies. */
@@ -41,7 +48,8 @@ export function lockPolicy(maps: PolicyTables, policyId: number): void {
 
 /** Removes rows and heads the engine does not have. Returns how many. */
 export function prunePolicy(maps: PolicyTables, engine: PolicyEngine): number {
-  const live = new Set([...engine.distincts()].map(({ policyId }) => policyId));
+  const ids = [...engine.distincts()].map(({ policyId }) => policyId);
+  const live = new Set(ids.filter((id) => engine.head(id, Direction.INGRESS) !== undefined));
   const wanted = new Set([...engine.allRows()].map(({ key }) => keyText(rowKey(key))));
   let removed = 0;
   for (const [key] of maps.policyHeads.entries()) {

@@ -105,20 +105,27 @@ export class CidrNeeds {
     }
   }
 
+  /** What is needed newly and was not told. */
+  *coming(): Generator<Prefix> {
+    for (const key of this.#changed) {
+      const need = this.#needs.get(key);
+      if (need !== undefined && need.users > 0 && !need.told) yield need.prefix;
+    }
+  }
+
   /** What is needed newly, as `take`, and leaves the rest for that. */
   takeAdded(): Prefix[] {
-    const added: Prefix[] = [];
+    const added = [...this.coming()];
     for (const key of this.#changed) {
       const need = this.#needs.get(key);
       if (need === undefined || need.users <= 0) continue;
       this.#changed.delete(key);
-      if (!need.told) added.push(need.prefix);
       need.told = true;
     }
     return added;
   }
 
-  /** Changes since the last call. What came and went between two calls is among the removed. */
+  /** Changes since the last call. What came and went between two calls was never told. */
   take(): { added: Prefix[]; removed: Prefix[] } {
     const added: Prefix[] = [];
     const removed: Prefix[] = [];
@@ -127,7 +134,7 @@ export class CidrNeeds {
       if (need === undefined) continue;
       const wanted = need.users > 0;
       if (wanted && !need.told) added.push(need.prefix);
-      if (!wanted) removed.push(need.prefix);
+      if (!wanted && need.told) removed.push(need.prefix);
       need.told = wanted;
       if (!wanted) this.#needs.delete(key);
     }

@@ -31,8 +31,12 @@ export interface PolicyRows {
   remove(code: number, identity: number, info: RuleInfo): void;
   /** Files the writes that bring the maps from the last commit to now. */
   commit(defaults: Defaults, phases: Phases): void;
+  /** Rows that the maps hold while the next commit is on its way: those there are and those that come. */
+  peak(defaults: Defaults): number;
   /** Writes that remove all of it from the maps. Nobody may use it any more. */
   removal(): PolicyChange[];
+  /** The same for one that is used: it denies everything, and the next commit writes all of it again. */
+  withdraw(): PolicyChange[];
   /** The row as it should be. */
   row(key: PolicyRowKey): PolicyRow | undefined;
   /** All rules that want a row, with repetitions. */
@@ -62,6 +66,8 @@ export class DistinctRows implements PolicyRows {
   #dirty: RowState[] = [];
   readonly #heads: Heads;
   #count = 0;
+  /** Rows that are wanted, or written and not yet deleted. */
+  #states = 0;
   readonly #audit: boolean;
 
   constructor(policyId: number, audit: boolean) {
@@ -85,6 +91,7 @@ export class DistinctRows implements PolicyRows {
       // As a literal the list has room for one: most rows have one reason.
       state = { code, identity, rules: [info], winner: undefined, committed: undefined, dirty: false };
       table.set(identity, state);
+      this.#states++;
     } else state.rules.push(info);
     if (state.rules.length === 1) this.#counted(state, 1);
     if (state.winner === undefined || outranks(info, state.winner)) state.winner = info;
@@ -98,7 +105,8 @@ export class DistinctRows implements PolicyRows {
     state.rules.splice(at, 1);
     if (state.rules.length === 0) this.#counted(state, -1);
     if (state.winner === info) state.winner = winnerOf(state.rules);
-    this.#touch(state);
+    if (state.winner === undefined && state.committed === undefined) this.#drop(state);
+    else this.#touch(state);
   }
 
   #counted(state: RowState, by: 1 | -1): void {
@@ -140,10 +148,13 @@ export class DistinctRows implements PolicyRows {
     else phases.allowPuts.push(put);
   }
 
+  /** Forgets a row, unless another has taken its place since. */
   #drop(state: RowState): void {
     const table = this.#tables.get(state.code);
-    table?.delete(state.identity);
-    if (table?.size === 0) this.#tables.delete(state.code);
+    if (table?.get(state.identity) !== state) return;
+    table.delete(state.identity);
+    this.#states--;
+    if (table.size === 0) this.#tables.delete(state.code);
   }
 
   #head(direction: Direction, deny: RuleInfo | undefined): PolicyHead {
@@ -159,6 +170,23 @@ export class DistinctRows implements PolicyRows {
     const denied = this.#audit ? Verdict.AUDIT : Verdict.DENY;
     const verdict = info.verdict === Verdict.ALLOW ? Verdict.ALLOW : denied;
     return { precedence: info.precedence, ruleId: info.id, proxyPort: 0, verdict };
+  }
+
+  peak(): number {
+    return this.#states;
+  }
+
+  withdraw(): PolicyChange[] {
+    const changes = this.removal();
+    this.#heads.forget();
+    for (const table of this.#tables.values()) {
+      for (const state of table.values()) {
+        state.committed = undefined;
+        if (state.winner === undefined) this.#drop(state);
+        else this.#touch(state);
+      }
+    }
+    return changes;
   }
 
   removal(): PolicyChange[] {

@@ -36,6 +36,8 @@ export class EndpointTable {
   #nextPolicyId: number;
   /** Endpoints that may belong to another distinct policy now. */
   readonly #dirty = new Set<EndpointState>();
+  /** Endpoints that were looked at since their assignments were last told. */
+  readonly #placed = new Set<EndpointState>();
 
   /** @param touched collects the distinct policies whose rows or endpoints changed. */
   constructor(
@@ -73,6 +75,7 @@ export class EndpointTable {
     if (state === undefined) return false;
     this.#endpoints.delete(id);
     this.#dirty.delete(state);
+    this.#placed.delete(state);
     this.#subjects.forget(id);
     state.distinct?.endpoints.delete(id);
     if (state.distinct !== undefined) this.#touched.add(state.distinct);
@@ -134,19 +137,34 @@ export class EndpointTable {
     if (this.#distincts.get(distinct.key) === distinct) this.#distincts.delete(distinct.key);
   }
 
-  /** Puts every dirty endpoint where it belongs now; returns the endpoints' new assignments. */
-  regroup(): PolicyChange[] {
+  /** Puts every dirty endpoint where it belongs now. */
+  regroup(): void {
     const leaving = this.#leaving();
     this.#dirty.clear();
-    const flips: PolicyChange[] = [];
     for (const [from, groups] of leaving) {
       // Decided before anybody moves: a policy that some endpoints leave must not change under them.
       const together = groups.size === 1 ? from?.endpoints.size : undefined;
       for (const group of groups.values()) {
         this.#move(from, group, group.states.length === together);
-        for (const state of group.states) flips.push(...this.#settle(state));
+        for (const state of group.states) {
+          state.gained = new Set();
+          state.lost = new Set();
+          this.#placed.add(state);
+        }
       }
     }
+  }
+
+  /** The new assignments of endpoints that were placed since the last call. */
+  flips(): PolicyChange[] {
+    const flips: PolicyChange[] = [];
+    for (const state of this.#placed) {
+      const policyId = state.distinct?.rows.policyId ?? 0;
+      if (policyId === state.policyId) continue;
+      state.policyId = policyId;
+      flips.push({ op: "setEndpoint", endpointId: state.endpoint.id, policyId });
+    }
+    this.#placed.clear();
     return flips;
   }
 
@@ -191,16 +209,6 @@ export class EndpointTable {
       state.distinct = target;
     }
     if (from !== undefined) this.#touched.add(from);
-  }
-
-  /** An endpoint is where it belongs. */
-  #settle(state: EndpointState): PolicyChange[] {
-    state.gained = new Set();
-    state.lost = new Set();
-    const policyId = state.distinct?.rows.policyId ?? 0;
-    if (policyId === state.policyId) return [];
-    state.policyId = policyId;
-    return [{ op: "setEndpoint", endpointId: state.endpoint.id, policyId }];
   }
 
   /** The distinct policy of a membership, when there is one. */

@@ -1,6 +1,7 @@
 import type { Prefix } from "@axoneme/base";
 import { type Labels, reserved, reservedIdentities } from "@axoneme/identity";
 import { ActiveSpecs } from "./activespecs.ts";
+import { Budget, type MapSpace } from "./budget.ts";
 import { Catalog } from "./catalog.ts";
 import { CidrIndex } from "./cidrindex.ts";
 import type { Distinct, Indexes } from "./compiledtypes.ts";
@@ -65,6 +66,7 @@ export class PolicyEngine implements RowSource {
   readonly #identities: IdentityTable;
   readonly #endpoints: EndpointTable;
   readonly #policies: PolicyTable;
+  readonly #budget: Budget;
 
   constructor(options: PolicyEngineOptions = {}) {
     this.#enforcement = options.enforcement ?? "default";
@@ -102,6 +104,8 @@ export class PolicyEngine implements RowSource {
       firstPolicyId,
     );
     this.#policies = new PolicyTable(this.#indexes, subjects, this.#endpoints);
+    const capacity = options.capacity ?? { rows: Number.POSITIVE_INFINITY, heads: Number.POSITIVE_INFINITY };
+    this.#budget = new Budget(capacity, (distinct) => this.#grouping.defaults(distinct));
     for (const { id, labels } of reservedIdentities()) this.addIdentity(id, labels);
   }
 
@@ -244,9 +248,19 @@ export class PolicyEngine implements RowSource {
    * yet; `commit` names them among the added if they are not asked for here.
    */
   prepare(): Prefix[] {
-    if (this.#enforcement === "never") return [];
-    for (const spec of this.#endpoints.gained()) this.#active.need(spec);
+    this.#activate();
     return this.#withoutIdentity(this.#links.needs.takeAdded());
+  }
+
+  /** How many prefixes `prepare` would name. */
+  countMissing(): number {
+    this.#activate();
+    return this.#withoutIdentity([...this.#links.needs.coming()]).length;
+  }
+
+  #activate(): void {
+    if (this.#enforcement === "never") return;
+    for (const spec of this.#endpoints.gained()) this.#active.need(spec);
   }
 
   /** The writes for changed identities and named objects alone: each endpoint keeps the rules it has. */
@@ -256,20 +270,38 @@ export class PolicyEngine implements RowSource {
 
   #rowChanges(): PolicyChange[] {
     const phases = emptyPhases();
-    for (const distinct of this.#touched) {
-      // Those without endpoints go with the next commit.
-      if (distinct.endpoints.size === 0) continue;
-      distinct.rows.commit(this.#grouping.defaults(distinct), phases);
-      this.#touched.delete(distinct);
-    }
+    const used = [...this.#touched].filter(({ endpoints }) => endpoints.size > 0);
+    this.#budget.commit(used, phases);
+    // Those without endpoints go with the next commit.
+    for (const distinct of used) this.#touched.delete(distinct);
     return Object.values(phases).flat() as PolicyChange[];
+  }
+
+  /**
+   * What the maps will hold while the next commit is written; call it after `prepare`, and `commit` next. What asks for too much can still be taken back: a policy
+   * by its former text, for example.
+   */
+  demand(): MapSpace {
+    this.#endpoints.regroup();
+    return this.#budget.demand(this.#touched);
+  }
+
+  /** What the maps hold as of the last commit. */
+  get used(): MapSpace {
+    return this.#budget.used;
+  }
+
+  /** Endpoints whose policy is not in the maps for want of room, as of the last commit: everything new is denied there. */
+  get withdrawn(): number[] {
+    return [...this.#budget.withdrawn].flatMap(({ endpoints }) => [...endpoints]);
   }
 
   /** The writes that bring the maps from the last commit to what is known now. */
   commit(): PolicyCommit {
-    const flips = this.#endpoints.regroup();
+    this.#endpoints.regroup();
     const changes = this.#rowChanges();
-    const removals = [...this.#touched].flatMap((distinct) => this.#endpoints.discard(distinct));
+    const flips = this.#endpoints.flips();
+    const removals = [...this.#touched].flatMap((distinct) => this.#discard(distinct));
     this.#touched.clear();
     this.#active.rest();
     this.#policies.dropRetired();
@@ -279,6 +311,23 @@ export class PolicyEngine implements RowSource {
       cidrs: { added: this.#withoutIdentity(added), removed },
       dns: this.dnsRules.take(),
     };
+  }
+
+  #discard(distinct: Distinct): PolicyChange[] {
+    this.#budget.forget(distinct);
+    return this.#endpoints.discard(distinct);
+  }
+
+  /** The distinct policies that are in the maps. */
+  *#inMaps(): Generator<Distinct> {
+    for (const distinct of this.#endpoints.distincts()) {
+      if (!this.#budget.isWithdrawn(distinct)) yield distinct;
+    }
+  }
+
+  #inMap(policyId: number): Distinct | undefined {
+    const distinct = this.#endpoints.distinct(policyId);
+    return distinct && !this.#budget.isWithdrawn(distinct) ? distinct : undefined;
   }
 
   #withoutIdentity(prefixes: readonly Prefix[]): Prefix[] {
@@ -293,7 +342,7 @@ export class PolicyEngine implements RowSource {
     const denies: PolicyChange[] = [];
     const allows: PolicyChange[] = [];
     const heads: PolicyChange[] = [];
-    for (const distinct of this.#endpoints.distincts()) {
+    for (const distinct of this.#inMaps()) {
       const { policyId } = distinct.rows;
       for (const { key, row } of distinct.rows.rows()) {
         (row.verdict === Verdict.ALLOW ? allows : denies).push({ op: "putRow", key, row });
@@ -323,23 +372,39 @@ export class PolicyEngine implements RowSource {
     return [...this.#indexes.rules.all()];
   }
 
+  /** Rules of one policy, where it selects local endpoints. */
+  rulesOf(ref: Pick<PolicyRef, "kind" | "namespace" | "name">): RuleInfo[] {
+    const infos = this.#policies
+      .specsOf(ref)
+      .flatMap(({ rules, deny }) => [
+        ...rules.map(({ info }) => info),
+        ...deny.filter((info) => info !== undefined),
+      ]);
+    return [...new Set(infos)];
+  }
+
   /** Keeps rule ids over a restart; before any policy is added. */
   restoreRules(rules: Iterable<RuleInfo>): void {
     this.#indexes.rules.restore(rules);
   }
 
   head(policyId: number, direction: Direction): PolicyHead | undefined {
-    const distinct = this.#endpoints.distinct(policyId);
+    const distinct = this.#inMap(policyId);
     return distinct?.rows.head(direction, this.#grouping.defaults(distinct));
   }
 
   row(key: PolicyRowKey): PolicyRow | undefined {
-    return this.#endpoints.distinct(key.policyId)?.rows.row(key);
+    return this.#inMap(key.policyId)?.rows.row(key);
   }
 
   /** All rows of all distinct policies, for a prune of the map. */
   *allRows(): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
-    for (const distinct of this.#endpoints.distincts()) yield* distinct.rows.rows();
+    for (const distinct of this.#inMaps()) yield* distinct.rows.rows();
+  }
+
+  /** All rows of one distinct policy. */
+  rowsOf(policyId: number): Iterable<{ key: PolicyRowKey; row: PolicyRow }> {
+    return this.#inMap(policyId)?.rows.rows() ?? [];
   }
 
   /** The distinct policies: who uses them and how large they are. */

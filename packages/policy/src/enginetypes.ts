@@ -1,5 +1,6 @@
 import type { Prefix } from "@axoneme/base";
 import type { Labels } from "@axoneme/identity";
+import type { MapSpace } from "./budget.ts";
 import type { DnsRuleSet } from "./dnsrules.ts";
 import type { Enforcement } from "./grouping.ts";
 import type { ContainerPort } from "./peerports.ts";
@@ -25,6 +26,8 @@ export interface PolicyEngineOptions {
   families?: { ipv4: boolean; ipv6: boolean };
   /** First number given to distinct policies: above every one in the maps after a restart (default 1). */
   firstPolicyId?: number;
+  /** Room in the maps (default: no end of it). Policies that do not fit are not written: see `withdrawn`. */
+  capacity?: MapSpace;
   /** First rule id (default 1). The built-in rules take the first three. */
   firstRuleId?: number;
 }

@@ -67,6 +67,11 @@ export class Heads {
     });
   }
 
+  /** They are out of the maps: the next are written as new ones. */
+  forget(): void {
+    this.#last.fill(undefined);
+  }
+
   #put(direction: Direction, head: PolicyHead): PolicyChange {
     return { op: "putHead", policyId: this.#policyId, direction, head };
   }

@@ -79,8 +79,9 @@ export class LayeredRows implements PolicyRows {
       this.#dirty[direction].clear();
     }
     this.#defaults = defaults;
-    phases.cellPuts.push(...puts.sort((a, b) => specificity(b) - specificity(a)));
-    phases.cellDeletes.push(...deletes.sort((a, b) => specificity(a) - specificity(b)));
+    // One by one: a call has only so many arguments.
+    for (const put of puts.sort((a, b) => specificity(b) - specificity(a))) phases.cellPuts.push(put);
+    for (const gone of deletes.sort((a, b) => specificity(a) - specificity(b))) phases.cellDeletes.push(gone);
     const heads = DIRECTIONS.map((direction) => this.head(direction, defaults));
     this.#heads.turn(heads, phases);
   }
@@ -148,6 +149,37 @@ export class LayeredRows implements PolicyRows {
     if (names === undefined) return row;
     const proxyPort = this.#dns.acquire(names);
     return proxyPort === 0 ? { ...row, verdict: Verdict.DENY } : { ...row, proxyPort };
+  }
+
+  peak(defaults: Defaults): number {
+    let peak = this.#count;
+    for (const direction of DIRECTIONS) {
+      const everybody = this.#wanted[direction].get(0);
+      for (const identity of this.#affected(direction, defaults)) {
+        const own = this.#wanted[direction].get(identity);
+        if (own === undefined) continue;
+        const cells = this.#cells.get(identity);
+        for (const code of own.keys()) if (!cells?.has(code)) peak++;
+        if (identity === 0) continue;
+        for (const code of everybody?.keys() ?? []) if (!own.has(code) && !cells?.has(code)) peak++;
+      }
+    }
+    return peak;
+  }
+
+  withdraw(): PolicyChange[] {
+    const changes = this.removal();
+    this.#heads.forget();
+    for (const [identity, cells] of this.#cells) {
+      for (const code of cells.keys()) this.#counted(code, identity, -1);
+    }
+    this.#cells.clear();
+    // As before the first commit: every row is to be judged.
+    this.#defaults = undefined;
+    for (const direction of DIRECTIONS) {
+      for (const identity of this.#wanted[direction].keys()) this.#dirty[direction].add(identity);
+    }
+    return changes;
   }
 
   removal(): PolicyChange[] {

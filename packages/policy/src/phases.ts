@@ -2,6 +2,8 @@ import type { PolicyChange } from "./rows.ts";
 
 /** Writes by phase; phases of all policies go out one after the other. */
 export interface Phases {
+  /** Of policies for which there is no room. */
+  withdrawals: PolicyChange[];
   headsWiden: PolicyChange[];
   denyPuts: PolicyChange[];
   allowPuts: PolicyChange[];
@@ -18,6 +20,7 @@ export interface Phases {
 /** No writes yet. */
 export function emptyPhases(): Phases {
   return {
+    withdrawals: [],
     headsWiden: [],
     denyPuts: [],
     allowPuts: [],

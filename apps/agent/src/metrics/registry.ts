@@ -4,7 +4,7 @@ import type { PoolUsage } from "@axoneme/ipam";
 import type { Enforcement } from "@axoneme/observe";
 import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
 import { datapathCounters } from "./datapath.ts";
-import { mapMetrics, sweptFills } from "./maps.ts";
+import { type MapFill, mapMetrics, sweptFills } from "./maps.ts";
 import { type ServiceFigures, serviceMetrics } from "./services.ts";
 
 /** Figures the agent's own state gives at scrape time. */
@@ -15,6 +15,7 @@ export interface AgentFigures {
   readonly localIdentities: () => number;
   readonly policies: () => number;
   readonly policyProblem: () => boolean;
+  readonly policyMaps: () => readonly MapFill[];
   /** What is enforced for each endpoint. */
   readonly enforcement: () => readonly Enforcement[];
   readonly nodes: () => number;
@@ -68,6 +69,7 @@ export function registerState(
   mapMetrics(registry, kernel, () => [
     ...sweptFills(figures.sweep(), figures.capacities),
     ...figures.services().maps,
+    ...figures.policyMaps(),
   ]);
   conntrackEntries(registry, figures);
   podAddresses(registry, figures);

@@ -1,5 +1,11 @@
 import { backoff, errorText, type Logger, type Prefix } from "@axoneme/base";
-import { applyPolicyChanges, type Kernel, lockPolicy, prunePolicy } from "@axoneme/datapath";
+import {
+  applyPolicyChanges,
+  type Kernel,
+  lockPolicy,
+  type PolicyTables,
+  prunePolicy,
+} from "@axoneme/datapath";
 import {
   type Ipcache,
   isLocalIdentity,
@@ -30,6 +36,7 @@ import { noNames, type PolicyNames } from "../dns/policy-names.ts";
 import type { NamedPort } from "../endpoint/pods.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
 import { NamedKeys } from "./named-keys.ts";
+import type { PolicyRoom } from "./policy-room.ts";
 
 /** A row of a policy with its key. */
 export interface RowOfPolicy {
@@ -46,17 +53,26 @@ export interface KnownPolicy {
 /** What the policy module works with. */
 export interface PolicyDeps {
   readonly engine: PolicyEngine;
-  readonly kernel: Kernel;
+  readonly kernel: Pick<Kernel, "changed"> & { readonly maps: PolicyTables };
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
-  readonly ipcacheWriter: IpcacheWriter;
+  readonly ipcacheWriter: Pick<IpcacheWriter, "flush">;
   /** DNS names in policies; default none. */
   readonly names?: PolicyNames;
+  /** Whether rows find room before they are written; default always. */
+  readonly room?: PolicyRoom;
   readonly cluster: string;
   readonly log: Logger;
 }
 
 type Parse = (object: KubeObject) => Policy;
+
+/** A policy that found no room, and how many rows were in use then. */
+interface Refused {
+  readonly policy: Policy;
+  readonly why: string;
+  readonly used: number;
+}
 
 const owner = "policy";
 const protocolNumbers: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
@@ -69,6 +85,7 @@ export class PolicyModule {
   readonly #deps: PolicyDeps;
   readonly #names: PolicyNames;
   readonly #known = new Map<string, KnownPolicy & { readonly parse: Parse }>();
+  readonly #refused = new Map<string, Refused>();
   readonly #keys = new NamedKeys();
   readonly #inForce = new Map<string, Policy>();
   readonly #auditedNamespaces = new Set<string>();
@@ -155,7 +172,7 @@ export class PolicyModule {
     this.enforce(policy);
   }
 
-  /** Puts a policy in force. */
+  /** Puts a policy in force. When there is no room for its rows, what was in force before stays: see `refusalOf`. */
   enforce(policy: Policy): void {
     const key = policyKey(policy.ref);
     const before = this.#inForce.get(key);
@@ -166,22 +183,76 @@ export class PolicyModule {
     this.nodes?.coming(policy);
     this.#inForce.set(key, policy);
     this.#deps.engine.upsertPolicy(policy);
+    const why = this.#refusal();
+    if (why === undefined) this.#refused.delete(key);
+    else this.#takeBack(policy, before, why);
     this.#commit();
-    if (before) this.nodes?.gone(before);
-    this.#names.keepOnly(key, policy);
+    const gone = why === undefined ? before : policy;
+    if (gone) this.nodes?.gone(gone);
+    this.#names.keepOnly(key, this.#inForce.get(key));
     this.settleNames();
   }
 
   /** Takes a policy out of force. */
   withdraw(ref: Policy["ref"]): void {
-    const before = this.#inForce.get(policyKey(ref));
-    this.#inForce.delete(policyKey(ref));
+    const key = policyKey(ref);
+    const before = this.#inForce.get(key);
+    this.#inForce.delete(key);
+    this.#refused.delete(key);
     this.#keys.replace(before, undefined);
     this.#deps.engine.deletePolicy(ref);
     this.#commit();
     if (before) this.nodes?.gone(before);
-    this.#names.keepOnly(policyKey(ref), undefined);
+    this.#names.keepOnly(key, undefined);
     this.settleNames();
+  }
+
+  /** Why what was taken in last finds no room. At the start it is not known yet what will be needed. */
+  #refusal(): string | undefined {
+    const { engine, room } = this.#deps;
+    if (room === undefined || !this.#open) return undefined;
+    const why = room.forPrefixes(engine.countMissing());
+    if (why !== undefined) return why;
+    this.#prepare();
+    return room.forRows();
+  }
+
+  /** Puts a policy back to the form it had, before anything of the new one was written. */
+  #takeBack(policy: Policy, before: Policy | undefined, why: string): void {
+    const { engine, room, log } = this.#deps;
+    const key = policyKey(policy.ref);
+    if (before === undefined) {
+      this.#inForce.delete(key);
+      engine.deletePolicy(policy.ref);
+    } else {
+      this.#inForce.set(key, before);
+      engine.upsertPolicy(before);
+    }
+    this.#keys.replace(policy, before);
+    if (!this.#refused.has(key)) {
+      log.error({ policy: key }, `the policy is not enforced: ${why}`);
+      room?.refused(policy.ref, why);
+    }
+    this.#refused.set(key, { policy, why, used: room?.used ?? 0 });
+  }
+
+  /** How many policies found no room. */
+  get refused(): number {
+    return this.#refused.size;
+  }
+
+  /** Why a policy is not in force as it is; undefined: it is. */
+  refusalOf(ref: Policy["ref"]): string | undefined {
+    return this.#refused.get(policyKey(ref))?.why;
+  }
+
+  /** Tries again to enforce what found no room, policies and those of endpoints, where there is more of it now. */
+  reconsider(): void {
+    const used = this.#deps.room?.used ?? 0;
+    for (const refused of [...this.#refused.values()]) {
+      if (used < refused.used) this.enforce(refused.policy);
+    }
+    if (this.#deps.engine.withdrawn.length > 0) this.#commit();
   }
 
   /** Gives learned addresses the identities they are to have: their rows first, then the ipcache. */
@@ -483,7 +554,7 @@ export class PolicyModule {
 
   /** The rows of a policy id, as they should be in the kernel. */
   rowsOf(policyId: number): RowOfPolicy[] {
-    return [...this.#deps.engine.allRows()].filter(({ key }) => key.policyId === policyId);
+    return [...this.#deps.engine.rowsOf(policyId)];
   }
 
   /** In which directions a policy id denies by default. */
