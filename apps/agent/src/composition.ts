@@ -182,17 +182,13 @@ export class Composition {
       ready: this.ready,
       log,
     });
+    const parts = { config, nodeName: this.#nodeName, kernel, client, registry: meters.registry, log };
     this.#policies = createPolicy({
-      config,
-      nodeName: this.#nodeName,
-      kernel,
-      client,
+      ...parts,
       localIdentities: this.#localIdentities,
       ipcache: this.#ipcache,
       ipcacheWriter: this.#ipcacheWriter,
-      registry: meters.registry,
       proxy: new ProxyProcess(config, paths.cgroup, log),
-      log,
     });
     ({ policy: this.#policy, dns: this.#dns } = this.#policies);
     this.#nodeClasses = this.#createNodeClasses();

@@ -189,9 +189,7 @@ describe("a policy that finds no room", () => {
     stage.apply(prefixes("few", "web", 3));
     expect(stage.kernel.maps.ipcache.entries()).toHaveLength(3);
     stage.apply(prefixes("many", "web", 9));
-    expect(refusalOf(stage, "many")).toBe(
-      "it names 6 new prefixes, and ax_ipcache has room for 5",
-    );
+    expect(refusalOf(stage, "many")).toBe("it names 6 new prefixes, and ax_ipcache has room for 5");
     expect(stage.kernel.maps.ipcache.entries()).toHaveLength(3);
     stage.remove(prefixes("few", "web", 3));
     expect(stage.kernel.maps.ipcache.entries()).toHaveLength(0);
