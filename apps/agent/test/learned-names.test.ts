@@ -59,10 +59,11 @@ class Agent {
     if (cidrs.added.length > 0) this.settle();
   }
 
-  settle(): void {
+  /** Whether addresses only gained by it. */
+  settle(): boolean {
     this.names.plan();
     this.commit();
-    this.names.publish();
+    return this.names.publish();
   }
 
   add(added: ReturnType<typeof policy>): void {
@@ -81,7 +82,7 @@ class Agent {
     this.settle();
   }
 
-  learn(name: string, ...ips: string[]): void {
+  learn(name: string, ...ips: string[]): boolean {
     const fresh = this.names.learn(
       1,
       name,
@@ -89,7 +90,7 @@ class Agent {
       Date.now(),
     );
     this.journal.append({ entries: fresh });
-    this.settle();
+    return this.settle();
   }
 
   identityOf(ip: string): number | undefined {
@@ -147,6 +148,18 @@ describe("names that pods learn", () => {
     ]);
     agent.remove(toNames);
     expect(["192.0.2.1", "198.51.100.1"].map((ip) => agent.allows(ip))).toEqual([true, false]);
+  });
+
+  it("say whether an address only gained by what came: then its connections need not be judged again", () => {
+    const agent = new Agent(path);
+    agent.add(toNames);
+    expect(agent.learn("a.b.", "192.0.2.1")).toBe(true);
+    agent.add(policy("more", { toFQDNs: [{ matchName: "c.d" }] }));
+    expect(agent.learn("c.d.", "192.0.2.1")).toBe(true); // both now
+    agent.names.prefixAdded(parsePrefix("192.0.2.0/24"));
+    expect(agent.settle()).toBe(false);
+    agent.names.endpointGone(1);
+    expect(agent.settle()).toBe(false);
   });
 
   it("mint no identity per address", () => {

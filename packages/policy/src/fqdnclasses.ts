@@ -19,6 +19,7 @@ export interface FqdnClass {
 /** An address is to have another identity than before; undefined: none because of its names. */
 export interface FqdnMove {
   readonly ip: Ip;
+  readonly from: FqdnClass | undefined;
   readonly to: FqdnClass | undefined;
 }
 
@@ -170,8 +171,8 @@ export class FqdnClasses {
       if (to !== address.of) {
         if (address.of !== undefined) address.of.size--;
         if (to !== undefined) to.size++;
+        moves.push({ ip: address.ip, from: address.of, to });
         address.of = to;
-        moves.push({ ip: address.ip, to });
       }
       if (address.names.size === 0) this.#drop(address);
     }

@@ -6,6 +6,7 @@ import {
   type Prefix,
   parseIp,
   parsePrefix,
+  prefixEqual,
 } from "@axoneme/base";
 import { type CacheEntry, type CacheLimits, DnsCache, type NamedAddress } from "@axoneme/dns";
 import type { Ipcache, LocalIdentities } from "@axoneme/identity";
@@ -202,8 +203,8 @@ export class LearnedNames implements PolicyNames {
     return moves.length > 0;
   }
 
-  /** The policy rows of planned identities are in the kernel: packets may carry them. */
-  publish(): void {
+  /** The policy rows of planned identities are in the kernel: packets may carry them. True: no address lost by it. */
+  publish(): boolean {
     const { ipcache } = this.#deps;
     const moves = this.#moves;
     this.#moves = [];
@@ -211,6 +212,7 @@ export class LearnedNames implements PolicyNames {
       if (to) ipcache.upsert(hostPrefix(ip), "fqdn", owner, { identity: to.id });
       else ipcache.delete(hostPrefix(ip), "fqdn", owner);
     }
+    return moves.every(isGain);
   }
 
   /** Gives up identities without addresses; true when there were some: commit the engine. */
@@ -230,6 +232,15 @@ export class LearnedNames implements PolicyNames {
       entries: [...this.cache.entries()],
     };
   }
+}
+
+/** What allowed the address before still does; rules on prefixes look at it as before. */
+function isGain({ from, to }: FqdnMove): boolean {
+  if (to === undefined) return false;
+  if (from === undefined) return true;
+  return (
+    prefixEqual(from.prefix, to.prefix) && from.selectors.every((selector) => to.selectors.includes(selector))
+  );
 }
 
 function savedClass({ id, selectors, prefix }: { id: number; selectors: readonly string[]; prefix: Prefix }) {

@@ -13,8 +13,11 @@ export interface PolicyNames {
   prefixRemoved(prefix: Prefix): void;
   /** Gives the engine the identities that learned addresses are to have; false: nothing changes. */
   plan(): boolean;
-  /** Policy rows of what was planned are in the kernel. */
-  publish(): void;
+  /**
+   * Policy rows of what was planned are in the kernel. True: addresses only gained by it, so that what was decided of
+   * their connections holds.
+   */
+  publish(): boolean;
   /** Rows are about to name these rule sets. */
   rulesAdded(sets: readonly DnsRuleSet[]): void;
   /** No row names these rule sets any more. */
@@ -32,7 +35,7 @@ export const noNames: PolicyNames = {
   prefixAdded: nothing,
   prefixRemoved: nothing,
   plan: () => false,
-  publish: nothing,
+  publish: () => false,
   rulesAdded: nothing,
   rulesRemoved: nothing,
   endpointGone: nothing,

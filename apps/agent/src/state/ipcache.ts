@@ -31,8 +31,11 @@ export class IpcacheWriter {
     });
   }
 
-  /** Writes what is pending now: before something that relies on it. */
-  flush(): void {
+  /**
+   * Writes what is pending now: before something that relies on it.
+   * @param isGain what is pending only opens: connections need not be decided again.
+   */
+  flush(isGain = false): void {
     this.#queued = false;
     if (this.#pending.size === 0) return;
     const puts: [{ prefixlen: number; addr: Ip }, ReturnType<typeof rowOf>][] = [];
@@ -55,7 +58,7 @@ export class IpcacheWriter {
         this.flush();
       }, retryMs).unref();
     }
-    this.#kernel.changed();
+    if (!isGain) this.#kernel.changed();
   }
 
   /** Deletes rows the model does not have. Call once everything that feeds the model has synced. */

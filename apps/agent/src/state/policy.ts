@@ -259,8 +259,9 @@ export class PolicyModule {
   settleNames(): void {
     if (!this.#namesOpen || !this.#names.plan()) return;
     this.#apply(this.#deps.engine.commitRows());
-    this.#names.publish();
-    this.#deps.ipcacheWriter.flush();
+    const { ipcacheWriter } = this.#deps;
+    ipcacheWriter.flush(); // what others have changed
+    ipcacheWriter.flush(this.#names.publish());
   }
 
   /** Identities that nobody carries any more were deleted. */
