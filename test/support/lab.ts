@@ -36,6 +36,7 @@ export interface PodRequest {
   readonly ports?: readonly PodPort[];
   /** Lives in the network namespace of its node. */
   readonly hostNetwork?: boolean;
+  readonly serviceAccount?: string;
   /** Runs but is never ready. */
   readonly isUnready?: boolean;
   /** Seconds it may go on after its deletion; default 0. Its program must not end at SIGTERM. */
@@ -290,6 +291,7 @@ export function podObject(request: PodRequest): Pod & KubeObject {
       nodeName: node,
       terminationGracePeriodSeconds: graceSeconds,
       ...(request.hostNetwork === true ? { hostNetwork: true } : {}),
+      ...(request.serviceAccount === undefined ? {} : { serviceAccountName: request.serviceAccount }),
       containers: [
         {
           name: "main",
