@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Compiles what the benchmarks measure with (build/bench/edge.bpf.o, build/bin/axon-perf, axon-first, axon-cni-time), each only when it is out of date. */
+/** Compiles what the benchmarks measure with (build/bench/*.bpf.o, build/bin/axon-perf, axon-first, axon-cni-time), each only when it is out of date. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -28,6 +28,7 @@ function compileProgram(source) {
 
 try {
   compileProgram(join(bench, "services/edge.bpf.c"));
+  compileProgram(join(bench, "hubble/feeder.bpf.c"));
   compile(join(bench, "net/axon-perf.c"));
   compile(join(bench, "net/axon-first.c"));
   compile(join(bench, "cni/axon-cni-time.c"));
