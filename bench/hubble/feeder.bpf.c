@@ -21,6 +21,19 @@ struct {
 
 #define RUN 512
 
+/* As in bpf/lib/events.h */
+#define AX_EVENTS_WAKE_EVERY (256 * 1024)
+#define AX_EVENTS_RECORD (8 + sizeof(struct ax_event))
+
+/* As the datapath wakes its reader: when much has gathered */
+static __u64 wakeup(void)
+{
+	__u64 backlog = bpf_ringbuf_query(&feed_events, BPF_RB_AVAIL_DATA);
+	bool grown = backlog >= AX_EVENTS_WAKE_EVERY && backlog % AX_EVENTS_WAKE_EVERY < AX_EVENTS_RECORD;
+
+	return grown ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
 static long feed_one(__u32 i, void *ctx)
 {
 	struct ax_event *e = bpf_ringbuf_reserve(&feed_events, sizeof(*e), 0);
@@ -45,7 +58,7 @@ static long feed_one(__u32 i, void *ctx)
 	e->dport = 80;
 	e->saddr.w[2] = 0xffff0000;
 	e->daddr.w[2] = 0xffff0000;
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, wakeup());
 	return 0;
 }
 
