@@ -25,7 +25,8 @@ import {
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
-import { type NodePeers, Observer } from "@axoneme/observe";
+import { AgentEvents, flowNodeName, type NodePeers, Observer } from "@axoneme/observe";
+import { EventSources } from "./agent-events.ts";
 import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
 import { ConntrackCollector } from "./collector.ts";
@@ -150,6 +151,7 @@ export class Composition {
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
   readonly #hubblePeers: NodePeers;
+  readonly #eventSources: EventSources;
   readonly #nodeClasses: NodeClasses;
   readonly #host: HostEndpoint;
   readonly #apiServer: ApiServerAddresses;
@@ -170,6 +172,7 @@ export class Composition {
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = hubblePeers(config);
+    this.#eventSources = new EventSources(new AgentEvents(flowNodeName(config.clusterName, this.#nodeName)));
     this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#loadBalancing = new LoadBalancing({
       config,
@@ -283,12 +286,13 @@ export class Composition {
       nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
       gateways,
       addressFreed: (ip) => this.#collector.flush(ip),
-      localPods: this.#loadBalancing.localPods,
+      localPods: this.#eventSources.endpoints(this.#loadBalancing.localPods),
       timeoutMs: cniTimeout * 1000,
     });
     this.#policy.onEndpoint = (id) => {
       if (id === hostEndpointId) this.#host.policyChanged();
       else endpoints.policyChanged(id);
+      this.#eventSources.regenerated(id, endpoints.get(id));
     };
     return endpoints;
   }
@@ -386,6 +390,9 @@ export class Composition {
     if (this.#config.metricsAddress !== "")
       lifecycle.add(metricsServer(this.#config.metricsAddress, routes, this.#meters, this.#log));
     const { clusterName } = this.#config;
+    this.#eventSources.started();
+    const agentEvents = this.#eventSources.events;
+    agentEvents.readerLost.on((count) => flowMetrics.countLoss("hubble_ring_buffer", count));
     const tls = () => hubbleTls(this.#config, this.#nodeName, this.#client, this.#log);
     const hubble = {
       observer,
@@ -393,6 +400,7 @@ export class Composition {
       clusterName,
       version,
       peers: this.#hubblePeers,
+      agentEvents,
       tls,
       log: this.#log,
     };
@@ -480,17 +488,26 @@ export class Composition {
   #watchCluster(): void {
     const watches = this.#watches;
     watches.add(ciliumIdentities, this.#allocator.handlers());
-    watches.add(builtinResources.networkpolicies, this.#policy.networkPolicies());
-    watches.add(ciliumNetworkPolicies, this.#policy.ciliumPolicies("CiliumNetworkPolicy"));
+    const events = this.#eventSources;
+    events.followIpcache(this.#ipcache);
+    watches.add(
+      builtinResources.networkpolicies,
+      both(this.#policy.networkPolicies(), events.policies("NetworkPolicy")),
+    );
+    const [ours, wide] = ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"] as const;
+    watches.add(ciliumNetworkPolicies, both(this.#policy.ciliumPolicies(ours), events.policies(ours)));
     watches.add(
       ciliumClusterwideNetworkPolicies,
-      this.#policy.ciliumPolicies("CiliumClusterwideNetworkPolicy"),
+      both(this.#policy.ciliumPolicies(wide), events.policies(wide)),
     );
     const named = new PolicyObjects(this.#policy, this.#config.clusterName);
     watches.add(resources.ciliumcidrgroups, named.groups());
     const copies = this.#loadBalancing.watch(
       watches,
-      { services: named.services(), slices: both(this.#apiServer.handlers(), named.slices()) },
+      {
+        services: both(named.services(), events.services()),
+        slices: both(this.#apiServer.handlers(), named.slices()),
+      },
       (node) => {
         const labels = node.metadata?.labels ?? {};
         this.#nodePublisher.publishLabels(labels);

@@ -2,6 +2,11 @@ import { Emitter } from "@axoneme/base";
 import { nodeServerName } from "@axoneme/pki";
 import type { HubblePeer, PeerChange, PeerSource } from "./grpc/options.ts";
 
+/** Name of a node in flows and in the flow API: `<cluster>/<node>`, or `<node>` for the cluster "default". */
+export function flowNodeName(clusterName: string, node: string): string {
+  return clusterName === "default" ? node : `${clusterName}/${node}`;
+}
+
 /** What makes a peer of a node. */
 export interface NodePeerOptions {
   readonly clusterName: string;
@@ -52,7 +57,7 @@ export class NodePeers implements PeerSource {
   #peerOf(node: string, ip: string): HubblePeer {
     const { clusterName, port, isTls } = this.#options;
     return {
-      name: clusterName === "default" ? node : `${clusterName}/${node}`,
+      name: flowNodeName(clusterName, node),
       address: ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`,
       ...(isTls ? { serverName: nodeServerName(node, clusterName) } : {}),
     };

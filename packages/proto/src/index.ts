@@ -25,6 +25,7 @@ export {
 } from "./gen/grpc/reflection/v1/reflection.gen.ts";
 export { ServerReflection as ServerReflectionAlpha } from "./gen/grpc/reflection/v1alpha/reflection.gen.ts";
 export {
+  type GetAgentEventsRequest,
   GetAgentEventsRequestSchema,
   GetAgentEventsResponseSchema,
   GetDebugEventsRequestSchema,

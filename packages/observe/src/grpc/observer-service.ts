@@ -1,9 +1,11 @@
 import type { GetFlowsResponse } from "@axoneme/flow";
-import { FrameBatch, type ServerCall } from "@axoneme/grpc";
+import { FrameBatch, GrpcError, grpcCode, type ServerCall } from "@axoneme/grpc";
 import {
   type FieldTree,
   FlowSchema,
   fieldTree,
+  GetAgentEventsRequestSchema,
+  GetAgentEventsResponseSchema,
   GetFlowsRequestSchema,
   GetFlowsResponseSchema,
   GetNamespacesResponseSchema,
@@ -12,7 +14,7 @@ import {
 } from "@axoneme/proto";
 import type { SeenNamespaces } from "./namespaces.ts";
 import type { HubbleOptions } from "./options.ts";
-import { flowsRequest } from "./request.ts";
+import { eventsRequest, flowsRequest } from "./request.ts";
 import { answering, type Handlers, readRequest, refusing } from "./service.ts";
 
 /** Lists that many flows share: labels of an identity, labels of a policy. */
@@ -25,6 +27,7 @@ export class ObserverService {
   readonly #options: HubbleOptions;
   readonly #namespaces: SeenNamespaces;
   readonly #all = new JsonEncoder(GetFlowsResponseSchema, { shared });
+  readonly #events = new JsonEncoder(GetAgentEventsResponseSchema, { shared });
   readonly #status = new JsonEncoder(ServerStatusResponseSchema);
   readonly #list = new JsonEncoder(GetNamespacesResponseSchema);
   #streams = 0;
@@ -41,7 +44,7 @@ export class ObserverService {
   handlers(): Handlers {
     return {
       GetFlows: answering((call) => this.#getFlows(call)),
-      GetAgentEvents: refusing("agent events are not served yet"),
+      GetAgentEvents: answering((call) => this.#getAgentEvents(call)),
       GetDebugEvents: refusing(
         "the datapath writes no debug events; `axon monitor` shows its records undigested",
       ),
@@ -68,6 +71,21 @@ export class ObserverService {
       for await (const batch of batches) await send(call, batch, encoder, out);
     } finally {
       this.#streams--;
+    }
+  }
+
+  async #getAgentEvents(call: ServerCall): Promise<void> {
+    const { agentEvents } = this.#options;
+    if (agentEvents === undefined)
+      throw new GrpcError(grpcCode.unimplemented, "there are no agent events here");
+    const wire = await readRequest(GetAgentEventsRequestSchema, call);
+    const batches = agentEvents.read(eventsRequest(wire), call.signal);
+    this.#nameVersion(call);
+    call.begin();
+    const out = new FrameBatch();
+    for await (const batch of batches) {
+      for (const event of batch) out.add(this.#events.encode(event));
+      await call.writeFramed(out.take());
     }
   }
 

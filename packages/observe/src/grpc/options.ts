@@ -1,6 +1,7 @@
 import type { Emitter, Logger } from "@axoneme/base";
 import type { FlowResolver } from "@axoneme/flow";
 import type { TlsSource } from "@axoneme/grpc";
+import type { AgentEvents } from "../agent-events.ts";
 import type { Observer } from "../observer.ts";
 
 /** A node that serves flows. */
@@ -38,6 +39,8 @@ export interface HubbleOptions {
   readonly clusterName: string;
   readonly version: string;
   readonly peers: PeerSource;
+  /** What the agent did; absent: it does not say. */
+  readonly agentEvents?: AgentEvents;
   /** UNIX socket, made with mode 0600; what was there is replaced. */
   readonly socketPath: string;
   readonly log: Logger;
