@@ -1,7 +1,7 @@
 import { formatIp, formatPrefix } from "@axoneme/base";
 import type { Ipcache, IpcacheChange } from "@axoneme/identity";
 import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
-import type { AgentEvent, AgentEvents } from "@axoneme/observe";
+import { type AgentEvent, AgentEvents, flowNodeName } from "@axoneme/observe";
 import type { LiveEndpoint } from "./endpoint/live.ts";
 
 interface Pod {
@@ -32,8 +32,8 @@ export class EventSources {
   readonly events: AgentEvents;
   #revision = 0;
 
-  constructor(events: AgentEvents) {
-    this.events = events;
+  constructor(clusterName: string, nodeName: string) {
+    this.events = new AgentEvents(flowNodeName(clusterName, nodeName));
   }
 
   started(): void {

@@ -25,7 +25,7 @@ import {
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
-import { AgentEvents, flowNodeName, type NodePeers, Observer } from "@axoneme/observe";
+import { type NodePeers, Observer } from "@axoneme/observe";
 import { EventSources } from "./agent-events.ts";
 import { ApiServer } from "./api-server.ts";
 import { CniServer } from "./cni-server.ts";
@@ -39,8 +39,7 @@ import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
 import { HostEndpoint, hostEndpointId } from "./host/host-endpoint.ts";
-import { HubbleModule, hubblePeers } from "./hubble.ts";
-import { hubbleTls } from "./hubble-tls.ts";
+import { addHubble, hubblePeers } from "./hubble.ts";
 import type { ServiceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { createFlowMetrics } from "./metrics/flow-metrics.ts";
@@ -172,7 +171,7 @@ export class Composition {
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = hubblePeers(config);
-    this.#eventSources = new EventSources(new AgentEvents(flowNodeName(config.clusterName, this.#nodeName)));
+    this.#eventSources = new EventSources(config.clusterName, this.#nodeName);
     this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#loadBalancing = new LoadBalancing({
       config,
@@ -389,22 +388,11 @@ export class Composition {
     });
     if (this.#config.metricsAddress !== "")
       lifecycle.add(metricsServer(this.#config.metricsAddress, routes, this.#meters, this.#log));
-    const { clusterName } = this.#config;
-    this.#eventSources.started();
-    const agentEvents = this.#eventSources.events;
-    agentEvents.readerLost.on((count) => flowMetrics.countLoss("hubble_ring_buffer", count));
-    const tls = () => hubbleTls(this.#config, this.#nodeName, this.#client, this.#log);
-    const hubble = {
-      observer,
-      resolver,
-      clusterName,
-      version,
-      peers: this.#hubblePeers,
-      agentEvents,
-      tls,
-      log: this.#log,
-    };
-    lifecycle.add(new HubbleModule(this.#config, hubble));
+    addHubble(lifecycle, this.#config, {
+      ...{ observer, resolver, version, metrics: flowMetrics, log: this.#log },
+      ...{ nodeName: this.#nodeName, client: this.#client },
+      ...{ peers: this.#hubblePeers, events: this.#eventSources },
+    });
     addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
     return lifecycle;
   }
@@ -490,16 +478,12 @@ export class Composition {
     watches.add(ciliumIdentities, this.#allocator.handlers());
     const events = this.#eventSources;
     events.followIpcache(this.#ipcache);
-    watches.add(
-      builtinResources.networkpolicies,
-      both(this.#policy.networkPolicies(), events.policies("NetworkPolicy")),
-    );
+    const network = both(this.#policy.networkPolicies(), events.policies("NetworkPolicy"));
+    watches.add(builtinResources.networkpolicies, network);
     const [ours, wide] = ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"] as const;
     watches.add(ciliumNetworkPolicies, both(this.#policy.ciliumPolicies(ours), events.policies(ours)));
-    watches.add(
-      ciliumClusterwideNetworkPolicies,
-      both(this.#policy.ciliumPolicies(wide), events.policies(wide)),
-    );
+    const everywhere = both(this.#policy.ciliumPolicies(wide), events.policies(wide));
+    watches.add(ciliumClusterwideNetworkPolicies, everywhere);
     const named = new PolicyObjects(this.#policy, this.#config.clusterName);
     watches.add(resources.ciliumcidrgroups, named.groups());
     const copies = this.#loadBalancing.watch(

@@ -1,8 +1,19 @@
 import { join } from "node:path";
-import type { HealthReporter, Module } from "@axoneme/app";
-import { errorText } from "@axoneme/base";
+import type { HealthReporter, Lifecycle, Module } from "@axoneme/app";
+import { errorText, type Logger } from "@axoneme/base";
+import type { FlowResolver } from "@axoneme/flow";
 import type { TlsSource } from "@axoneme/grpc";
-import { type HubbleOptions, type HubbleServer, NodePeers, serveHubble } from "@axoneme/observe";
+import type { KubeClient } from "@axoneme/kube";
+import {
+  type FlowMetrics,
+  type HubbleOptions,
+  type HubbleServer,
+  NodePeers,
+  type Observer,
+  serveHubble,
+} from "@axoneme/observe";
+import type { EventSources } from "./agent-events.ts";
+import { hubbleTls } from "./hubble-tls.ts";
 import type { AgentConfig } from "./options.ts";
 
 /** Where observers of other nodes listen, as long as this one does not say otherwise. */
@@ -84,4 +95,30 @@ export class HubbleModule implements Module {
     this.#health?.degraded(errorText(error));
     this.#options.log.error({ err: error }, "flows are not served over gRPC");
   }
+}
+
+/** Of what an agent is made, what the flow API needs. */
+export interface HubbleParts {
+  readonly observer: Observer;
+  readonly resolver: FlowResolver;
+  readonly version: string;
+  readonly metrics: Pick<FlowMetrics, "countLoss">;
+  readonly log: Logger;
+  readonly nodeName: string;
+  readonly client: KubeClient;
+  readonly peers: NodePeers;
+  readonly events: EventSources;
+}
+
+/** Adds the flow API to an agent. */
+export function addHubble(lifecycle: Lifecycle, config: AgentConfig, parts: HubbleParts): void {
+  const { observer, resolver, version, metrics, log, nodeName, client, peers, events } = parts;
+  events.started();
+  const agentEvents = events.events;
+  agentEvents.readerLost.on((count) => metrics.countLoss("hubble_ring_buffer", count));
+  const tls = (): TlsSource | undefined => hubbleTls(config, nodeName, client, log);
+  const { clusterName } = config;
+  lifecycle.add(
+    new HubbleModule(config, { observer, resolver, clusterName, version, peers, agentEvents, tls, log }),
+  );
 }
