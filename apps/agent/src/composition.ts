@@ -327,6 +327,7 @@ export class Composition {
       localIdentities: this.#localIdentities,
       nodeIdentities: this.#nodeClasses.identities,
       ipcache: this.#ipcache,
+      labelsOf: (identity) => resolver.identityById(identity)?.labels ?? [],
     });
     this.#dns.restore();
     restoreIdentities(this.#kernel, this.#localIdentities);

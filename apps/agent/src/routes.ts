@@ -27,6 +27,7 @@ import { endpointView, findEndpoint, hostEndpointView, policyRowViews } from "./
 import { defaultMapLimit, mapView } from "./views/maps.ts";
 import { identityViews, ipcacheViews } from "./views/state.ts";
 import { statusView } from "./views/status.ts";
+import { whyView } from "./views/why.ts";
 
 /** What the API answers from. */
 export interface RouteSources {
@@ -48,6 +49,8 @@ export interface RouteSources {
   readonly localIdentities: LocalIdentities;
   readonly nodeIdentities: NodeIdentities;
   readonly ipcache: Ipcache;
+  /** Labels of an identity by its number, as lines. */
+  readonly labelsOf: (identity: number) => readonly string[];
 }
 
 /** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
@@ -73,6 +76,12 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
     ...serviceRoutes(serviceSources(sources)),
     [apiPath.policy, ({ query }) => ({ json: policyList(policy, query.get("name")) })],
+    [
+      apiPath.why,
+      ({ query }) => ({
+        json: whyView({ ...sources, endpoint: (text) => oneEndpoint(sources, text) }, query),
+      }),
+    ],
     ...dnsRoutes(sources),
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
     [

@@ -7,6 +7,8 @@ export const exitCode = {
   usage: 2,
   notFound: 3,
   unreachable: 4,
+  /** The answer is no: a connection is, or would be, denied. */
+  denied: 5,
   interrupted: 130,
 } as const;
 

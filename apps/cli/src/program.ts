@@ -13,10 +13,11 @@ import { serviceCommand } from "./commands/service.ts";
 import { statusCommand } from "./commands/status.ts";
 import { uiCommand } from "./commands/ui.ts";
 import { versionCommand } from "./commands/version.ts";
+import { whyCommand } from "./commands/why.ts";
 import type { Context } from "./context.ts";
 
 const footer = `
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 agent or API unreachable, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 agent or API unreachable, 5 denied (why, policy preview), 130 interrupted.
 Environment: AXON_LAB (which lab), AXON_RUN_DIR (where labs are, /run/axon), NO_COLOR, FORCE_COLOR.
 `;
 
@@ -36,7 +37,13 @@ export function buildProgram(context: Context): Command {
   const groups: readonly (readonly [string, readonly Command[]])[] = [
     [
       "See what happens:",
-      [statusCommand(context), hubbleCommand(context), monitorCommand(context), uiCommand(context)],
+      [
+        statusCommand(context),
+        hubbleCommand(context),
+        monitorCommand(context),
+        whyCommand(context),
+        uiCommand(context),
+      ],
     ],
     [
       "See what is:",

@@ -7,6 +7,7 @@ export { type DatapathCounter, readMetrics } from "./metrics.ts";
 export { readNatStats, readNatStatsByCpu } from "./nat-stats.ts";
 export {
   applyPolicyChanges,
+  kernelPolicyRows,
   lockPolicy,
   nextPolicyIds,
   type PolicyTables,

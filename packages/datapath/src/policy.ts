@@ -6,6 +6,7 @@ import {
   type PolicyHead,
   type PolicyRow,
   type PolicyRowKey,
+  type RowSource,
 } from "@axoneme/policy";
 import type { DatapathMaps } from "./maps.ts";
 
@@ -59,6 +60,15 @@ export function prunePolicy(maps: PolicyTables, engine: PolicyEngine): number {
     if (!wanted.has(keyText(key)) && maps.policy.delete(key)) removed++;
   }
   return removed;
+}
+
+/** The rows as they are in the kernel: for questions about what it would decide. */
+export function kernelPolicyRows(maps: PolicyTables): RowSource {
+  return {
+    head: (policyId, direction) =>
+      maps.policyHeads.get(headKey(policyId, direction)) as PolicyHead | undefined,
+    row: (key) => maps.policy.get(rowKey(key)) as PolicyRow | undefined,
+  };
 }
 
 function keyText({ policyId, identity, port, proto, shape }: AbiKey): string {

@@ -15,6 +15,7 @@
  * | GET /v1/trace?...      | ServiceTraceView; `client`, `address`, `port`, `protocol`   |
  * | GET /v1/maglev[?name=ns/name] | MaglevView[]                                         |
  * | GET /v1/policy[?name=ns/name] | PolicyView[] (an empty list for an unknown name)     |
+ * | GET /v1/why?...        | WhySideView; `endpoint`, `direction`, `peer`, `proto`, `port`; or 404 |
  * | GET /v1/fqdn/cache?... | FqdnCacheView[]; `match`, `endpoint`, `ip`                   |
  * | POST /v1/fqdn/cache?... | FqdnCleanView; the same                                    |
  * | GET /v1/fqdn/names     | FqdnSelectorView[]                                          |
@@ -41,6 +42,7 @@ export const apiPath = {
   trace: "/v1/trace",
   maglev: "/v1/maglev",
   policy: "/v1/policy",
+  why: "/v1/why",
   fqdnCache: "/v1/fqdn/cache",
   fqdnNames: "/v1/fqdn/names",
   maps: "/v1/maps",

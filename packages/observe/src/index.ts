@@ -8,3 +8,4 @@ export { Observer, type ObserverOptions } from "./observer.ts";
 export { flowNodeName, type NodePeerOptions, NodePeers } from "./peers.ts";
 export { checkFlowsQuery, parseFlowsQuery, parseMonitorQuery } from "./query.ts";
 export * from "./relay/lazy.ts";
+export type { WhyRuleView, WhySideView } from "./why-api.ts";

@@ -6,6 +6,8 @@ import { CliError, exitCode } from "../errors.ts";
 import { type OutputOptions, orDash, outputOption } from "../output.ts";
 import { examples } from "./help.ts";
 import { printAnswers } from "./list.ts";
+import { policyPreviewCommand } from "./policy-preview.ts";
+import { policySuggestCommand } from "./policy-suggest.ts";
 
 /** `axon policy get [namespace/name]`. */
 export function policyCommand(context: Context): Command {
@@ -47,5 +49,9 @@ export function policyCommand(context: Context): Command {
         empty: "no policies: everything is allowed",
       });
     });
-  return new Command("policy").description("network policies as the agents apply them").addCommand(get);
+  return new Command("policy")
+    .description("network policies: as the agents apply them, and as they might be")
+    .addCommand(get)
+    .addCommand(policyPreviewCommand(context))
+    .addCommand(policySuggestCommand(context));
 }

@@ -1,0 +1,218 @@
+import { parseLabelLines } from "@axoneme/identity";
+import { apiPath, type WhyRuleView, type WhySideView } from "@axoneme/observe";
+import { type SandboxSide, type SuggestedPolicy, suggestPolicies } from "@axoneme/policy";
+import { Command } from "commander";
+import { dump } from "js-yaml";
+import { type AgentOptions, addAgentOptions } from "../agents.ts";
+import type { Context } from "../context.ts";
+import { exitCode } from "../errors.ts";
+import { colorsOf, type OutputOptions, outputOption, printData } from "../output.ts";
+import {
+  allEndpoints,
+  ask,
+  findPlace,
+  type Place,
+  placeByName,
+  throughService,
+  unknownPlace,
+} from "../policy/places.ts";
+import { type L4, parseL4 } from "../policy/ports.ts";
+import { examples } from "./help.ts";
+
+const about = `
+Each side is a pod (namespace/name), an address, a DNS name that the source has asked for, the address of a Service, or
+an entity (world, host, remote-node, kube-apiserver, ...). Egress is answered by the agent of the source's node, ingress
+by that of the destination's, each from its engine and from the rows in the kernel. Nothing is sent. Without a port the
+question is about a ping. Exit code 0: allowed; 5: denied.
+`;
+
+interface Answer {
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: string;
+  readonly port: number;
+  /** The Service whose backend was asked about. */
+  readonly service?: string;
+  readonly verdict: "allowed" | "denied";
+  readonly sides: readonly WhySideView[];
+  /** Policies that would allow it, if nothing but default deny stands in the way. */
+  readonly missing: readonly SuggestedPolicy[];
+}
+
+/** `axon why <source> <destination> [port]`. */
+export function whyCommand(context: Context): Command {
+  return addAgentOptions(new Command("why"))
+    .description("say whether a connection is allowed, by which rule, and what would have to be added")
+    .argument("<source>", "who connects")
+    .argument("<destination>", "to whom")
+    .argument("[port]", "80, 80/tcp, 53/udp, icmp/8 (default: a ping)")
+    .addOption(outputOption())
+    .addHelpText(
+      "after",
+      `${about}${examples(
+        ["axon why shop/web shop/cart 8080", "from pod to pod"],
+        ["axon why shop/web api.example.com 443", "to a name that the pod has asked for"],
+        ["axon why world shop/web 80/tcp -o yaml", "from outside, as data"],
+      )}`,
+    )
+    .action(
+      async (from: string, to: string, port: string | undefined, options: AgentOptions & OutputOptions) => {
+        const answer = await why(context, options, from, to, parseL4(port));
+        if (answer.verdict === "denied") context.setExitCode(exitCode.denied);
+        if (options.output === "table") await context.stdout.write(textOf(context, answer));
+        else await printData(context, options.output, answer);
+      },
+    );
+}
+
+async function why(
+  context: Context,
+  options: AgentOptions,
+  from: string,
+  to: string,
+  asked: L4,
+): Promise<Answer> {
+  const endpoints = await allEndpoints(context, options);
+  const source = findPlace(endpoints, from);
+  if (source === undefined) throw unknownPlace(from);
+  let destination = findPlace(endpoints, to) ?? (await placeByName(context, source, to));
+  if (destination === undefined) throw unknownPlace(to);
+  let l4 = asked;
+  const dialled = { address: destination.peer, port: asked.port, protocol: asked.protocol };
+  const through =
+    destination.endpoint === undefined && /[.:]/.test(destination.peer)
+      ? await throughService(context, endpoints, source, dialled)
+      : undefined;
+  if (through !== undefined) {
+    destination = through.place;
+    l4 = { ...asked, port: through.port };
+  }
+  const sides = await Promise.all([
+    ...(source.endpoint ? [side(context, "egress", source, destination, l4)] : []),
+    ...(destination.endpoint ? [side(context, "ingress", destination, source, l4)] : []),
+  ]);
+  const isDenied = sides.some(({ verdict }) => verdict === "deny" || verdict === "default-deny");
+  return {
+    source: from,
+    destination: to,
+    protocol: l4.protocol,
+    port: l4.port,
+    ...(through === undefined ? {} : { service: through.service }),
+    verdict: isDenied ? "denied" : "allowed",
+    sides,
+    missing: missing(sides, source, destination, l4),
+  };
+}
+
+function side(
+  context: Context,
+  direction: "ingress" | "egress",
+  of: Place,
+  peer: Place,
+  { proto, port }: L4,
+): Promise<WhySideView> {
+  const { endpoint } = of;
+  if (endpoint === undefined) throw unknownPlace(of.text);
+  const query = new URLSearchParams({
+    endpoint: String(endpoint.id),
+    direction,
+    peer: peer.peer,
+    proto: String(proto),
+    port: String(port),
+  });
+  return ask<WhySideView>(context, endpoint.agent, `${apiPath.why}?${query}`, "cannot ask why");
+}
+
+/** What would allow it, for each side whose default deny refuses it. */
+function missing(
+  sides: readonly WhySideView[],
+  source: Place,
+  destination: Place,
+  l4: L4,
+): SuggestedPolicy[] {
+  const seen = sides.find(({ direction }) => direction === "egress");
+  const met = sides.find(({ direction }) => direction === "ingress");
+  const asSide = (place: Place, labels: readonly string[] | undefined): SandboxSide => ({
+    isPod: place.endpoint !== undefined,
+    labels: parseLabelLines(labels ?? []),
+    names: place.names,
+    ...(/[.:]/.test(place.peer) ? { ip: place.peer } : {}),
+  });
+  const query = {
+    ...l4,
+    source: asSide(source, source.endpoint?.labels ?? met?.peer.labels),
+    destination: asSide(destination, destination.endpoint?.labels ?? seen?.peer.labels),
+  };
+  return sides
+    .filter(({ verdict }) => verdict === "default-deny")
+    .flatMap(({ direction }) => {
+      const subject = direction === "egress" ? query.source : query.destination;
+      return suggestPolicies([query], (one) => one === subject).map((policy) => only(policy, direction));
+    });
+}
+
+/** An addition, and no isolation of its own. */
+function only(policy: SuggestedPolicy, direction: "ingress" | "egress"): SuggestedPolicy {
+  const { endpointSelector, [direction]: rules } = policy.spec;
+  const name = policy.metadata.name.replace(/-suggested$/, `-allow-${direction}`);
+  return {
+    ...policy,
+    metadata: { ...policy.metadata, name },
+    spec: { endpointSelector, enableDefaultDeny: { ingress: false, egress: false }, [direction]: rules },
+  };
+}
+
+function ruleText({ kind, namespace, name, path }: WhyRuleView): string {
+  if (kind === "Builtin") return `the agent itself (${name})`;
+  return `${kind} ${namespace === "" ? "" : `${namespace}/`}${name}, ${path}`;
+}
+
+function sideText(context: Context, { direction, endpoint, peer, ...said }: WhySideView): string[] {
+  const colors = colorsOf(context);
+  const who = `${endpoint.namespace}/${endpoint.pod}`;
+  const where = direction === "egress" ? `egress of ${who}` : `ingress of ${who}`;
+  const isDenied = said.verdict === "deny" || said.verdict === "default-deny";
+  const word = isDenied
+    ? colors.red("denied")
+    : said.verdict === "audit"
+      ? colors.yellow("audited")
+      : colors.green("allowed");
+  const lines = [`${word}  ${where} on ${said.node}: ${reason(said)}`];
+  if (said.others.length > 0)
+    lines.push(
+      ...said.others.map(
+        (rule) => `         also matches: ${ruleText(rule)} (${rule.verdict}), which ranks lower`,
+      ),
+    );
+  lines.push(`         the other side there: identity ${peer.identity} ${peer.labels.slice(0, 4).join(" ")}`);
+  if (said.kernel !== said.verdict)
+    lines.push(
+      colors.red(
+        `         the rows in the kernel say ${said.kernel}: the agent is about to write, or it is a fault (axon status)`,
+      ),
+    );
+  return lines;
+}
+
+function reason({ verdict, rule, isEnforced }: Pick<WhySideView, "verdict" | "rule" | "isEnforced">): string {
+  if (rule === undefined) return isEnforced ? "nobody decides" : "no policy isolates it in this direction";
+  if (verdict === "default-deny") return `no rule allows it, and ${ruleText(rule)} isolates it`;
+  return `by ${ruleText(rule)}`;
+}
+
+function textOf(context: Context, answer: Answer): string {
+  const { source, destination, protocol, port, service, verdict, sides, missing: policies } = answer;
+  const colors = colorsOf(context);
+  const what = protocol.startsWith("ICMP") ? `${protocol} type ${port}` : `${protocol}/${port}`;
+  const through = service === undefined ? "" : ` (a backend of the Service ${service})`;
+  const lines = [
+    colors.bold(`${source} -> ${destination} ${what}${through}: ${verdict.toUpperCase()}`),
+    ...sides.flatMap((one) => sideText(context, one)),
+  ];
+  if (sides.length === 0) lines.push("neither side is a pod of ours: no policy has a say");
+  for (const policy of policies)
+    lines.push("", "this would allow it:", dump(policy, { noRefs: true, lineWidth: 110 }).trimEnd());
+  if (verdict === "denied" && policies.length === 0)
+    lines.push("", "a rule denies it: nothing that is added allows it before that rule is changed");
+  return `${lines.join("\n")}\n`;
+}
