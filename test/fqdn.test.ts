@@ -118,6 +118,12 @@ describe("DNS names in policies", () => {
     expect(await client.reachesName("api.example.com")).toBe(true);
     expect(await client.reachesName("api.example.com", "AAAA")).toBe(true);
     expect(await client.reaches("198.18.0.1", 8081)).toBe(false); // another port
+    // What counts is the name that was asked for, not where it leads.
+    zone.records.set("alias.example.com", { ips: ["198.18.0.7"], cname: "api.example.com" });
+    expect(await client.reachesName("alias.example.com")).toBe(false);
+    zone.records.set("api.example.com", { ips: ["198.18.0.8"], cname: "edge.example.net" });
+    expect(await client.reachesName("api.example.com")).toBe(true);
+    zone.set("api.example.com", "198.18.0.1", "2001:db8:f::1");
     expect(await client.reachesName("www.example.com")).toBe(false);
     expect(await client.reachesName("www.example.com", "AAAA")).toBe(false);
     expect(await client.reaches(the().world.v4)).toBe(false);
