@@ -64,7 +64,7 @@ export async function changeTimes(
   { pod, place, peer }: ChangeScene,
   rounds: number,
 ): Promise<AllChanges> {
-  const address = parseIp(await node.addressOf(pod, place));
+  const address = parseIp((await node.podEnd({ name: pod, place })).ipv4);
   const policyId = (): number => node.maps.endpoints.get(address)?.policyId ?? 0;
   const epoch = (): number => node.maps.config.get(0)?.epoch ?? 0;
   const row = (identity: number, port: number) =>

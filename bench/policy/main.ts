@@ -4,9 +4,11 @@
  */
 import { buildPerf, formatTable, writeReport } from "../net/index.ts";
 import { quantile } from "../services/change.ts";
+import { type RateFigure, rateRatio } from "../services/rates.ts";
 import { type Measure, writeSummary } from "../summary.ts";
 import { type ChangeTimes, changeTimes } from "./change.ts";
 import { computeFigures, computeHere } from "./compute.ts";
+import { bare, type ConnectFigures, connectFigures, ours } from "./connects.ts";
 import { identities, identityOf, placeOf, policyObject, policyOf } from "./model.ts";
 import { PolicyNode } from "./node.ts";
 import { packetCosts } from "./packets.ts";
@@ -93,9 +95,17 @@ async function bench(policies: number, changes: number, rounds: number): Promise
         ...Object.entries(times).flatMap(([name, of]) => show(name, of)),
       ]),
     );
+    say("  connections, beside rules of the packet filter");
+    const connects = await connectFigures(node, { name: "pod-0", place }, 11, 0.25);
+    report["connects"] = connects;
+    measures.push(...rateMeasures(policies, connects));
+    const theirs = connects.peers
+      .map(({ name, changes: ms }) => `${name} ${quantile(ms, 0.5).toFixed(1)}`)
+      .join(", ");
     for (const kind of ["added", "changed", "removed"] as const) {
       const ms = times[kind].sinceAnswer;
-      judge(`${policies} policies: one ${kind}, API's answer to enforced, p50 ms`, quantile(ms, 0.5), 10);
+      const text = `${policies} policies: one ${kind}, API's answer to enforced, p50 ms`;
+      judge(text, quantile(ms, 0.5), 10, kind === "changed" ? theirs : "");
       judge("the same, p99 ms", quantile(ms, 0.99), 50);
     }
     for (const kind of ["identity", "pod"] as const) {
@@ -121,4 +131,35 @@ async function bench(policies: number, changes: number, rounds: number): Promise
   }
   console.log(`written to ${writeReport(root, "policy", report)}`);
   writeSummary(root, "policy", measures);
+}
+
+/** Connect rates as a table and as measures: ours with all policies, the peers' with a thousand. */
+function rateMeasures(policies: number, { rates, peers }: ConnectFigures): Measure[] {
+  const kilo = ({ rate }: RateFigure) => `${(rate / 1000).toFixed(2)}k/s`;
+  const of = (name: string): RateFigure => {
+    const found = rates.find(({ subject }) => subject === name);
+    if (found === undefined) throw new Error(`no figure of ${name}`);
+    return found;
+  };
+  console.log(
+    `\n${formatTable([
+      ["connections through policies", "", "rate", "connect p50 us", "p99 us", "to bare", "errors"],
+      ...rates.map((figure) => [
+        figure.subject,
+        "",
+        kilo(figure),
+        figure.p50.toFixed(1),
+        figure.p99.toFixed(1),
+        rateRatio(figure, of(bare)).toFixed(3),
+        String(figure.errors),
+      ]),
+    ])}\n`,
+  );
+  return peers.map(({ name }) => ({
+    measure: `connections a second, ${policies} policies, against ${name} with a thousand`,
+    ours: kilo(of(ours)),
+    peer: kilo(of(name)),
+    value: rateRatio(of(ours), of(name)),
+    bar: { atLeast: 1 },
+  }));
 }

@@ -89,10 +89,11 @@ export class PolicyNode {
     });
   }
 
-  /** A pod's IPv4 address. */
-  async addressOf(name: string, { namespace }: Place): Promise<string> {
-    const { status } = await this.client.resource(resources.pods).get(name, { namespace });
-    return status?.podIP ?? "";
+  /** Where a pod's network is, and its IPv4 address. */
+  async podEnd({ name, place }: { name: string; place: Place }): Promise<{ netns: string; ipv4: string }> {
+    const { namespace } = place;
+    const { metadata, status } = await this.client.resource(resources.pods).get(name, { namespace });
+    return { netns: join(this.#paths.netnsDir, `pod-${metadata?.uid}`), ipv4: status?.podIP ?? "" };
   }
 
   /** Kernel memory of the policy maps, in bytes. */

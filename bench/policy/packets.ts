@@ -1,5 +1,5 @@
 import * as abi from "@axoneme/abi";
-import { formatPrefix } from "@axoneme/base";
+import { formatPrefix, type Prefix } from "@axoneme/base";
 import { applyPolicyChanges, TypedMap, u32 } from "@axoneme/datapath";
 import { Datapath } from "../../bpf/test/datapath.ts";
 import { Tcp, tcp } from "../../bpf/test/packet.ts";
@@ -21,6 +21,8 @@ export interface PacketCost {
 const repeat = 5000;
 /** A test run may name any device that exists. */
 const loopback = 1;
+/** Identity of prefixes that no policy of the one names. */
+const otherPrefix = 0x0200_0000 - 1;
 const [pod, peer, node] = ["10.0.0.1", "10.0.0.2", "172.30.0.11"] as const;
 
 interface Case {
@@ -47,7 +49,7 @@ class Scene {
   readonly #dp = new Datapath("pod");
   readonly #policyId: number;
 
-  constructor(policies: number, endpoints: number) {
+  constructor(policies: number, endpoints: number, prefixes: readonly Prefix[]) {
     const { engine, changes, cidrs } = computed(policies, endpoints);
     this.#policyId = engine.policyIdOf(1);
     const policyHeads = new TypedMap(this.#dp.map("ax_policy_heads"), u32, {
@@ -61,6 +63,7 @@ class Scene {
       { size: abi.policyRowSize, encode: abi.encodePolicyRow, decode: abi.decodePolicyRow },
     );
     applyPolicyChanges({ policy, policyHeads }, changes, () => undefined);
+    for (const prefix of prefixes) this.#dp.ipcache(formatPrefix(prefix), otherPrefix);
     for (const { prefix, id } of cidrs) this.#dp.ipcache(formatPrefix(prefix), id);
     // Pods of the cluster: there are as many of them with one policy.
     for (let i = 0; i < identities; i++)
@@ -95,8 +98,10 @@ const peerIdentity = identityOf(Number(policyOf(0).near.slice("app-".length)));
 
 /** Measures both in turn, `rounds` times. */
 export function packetCosts(policies: number, endpoints: number, rounds: number): PacketCost[] {
-  const one = new Scene(1, 1);
-  const many = new Scene(policies, endpoints);
+  // How deep the look-up of an address goes is a matter of how many addresses are known, not of policies.
+  const prefixes = computed(policies, endpoints).cidrs.map(({ prefix }) => prefix);
+  const one = new Scene(1, 1, prefixes);
+  const many = new Scene(policies, endpoints, prefixes);
   try {
     return cases.map((of) => {
       const pairs = Array.from({ length: rounds }, (_, round) => {

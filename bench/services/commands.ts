@@ -9,10 +9,14 @@ const needed: Readonly<Record<string, string>> = { "iptables-nft-restore": "ipta
 
 const path = `${process.env["PATH"] ?? ""}${delimiter}/usr/sbin${delimiter}/sbin`;
 
-/** @throws AxonError `bench.peers` naming the packages that are missing. */
-export function checkPeers(): void {
+/**
+ * @param more programs that are needed beside these, in packages of their names.
+ * @throws AxonError `bench.peers` naming the packages that are missing.
+ */
+export function checkPeers(more: readonly string[] = []): void {
   const there = (program: string) => path.split(delimiter).some((dir) => existsSync(join(dir, program)));
-  const missing = Object.entries(needed).flatMap(([program, name]) => (there(program) ? [] : [name]));
+  const all = [...Object.entries(needed), ...more.map((name) => [name, name] as const)];
+  const missing = all.flatMap(([program, name]) => (there(program) ? [] : [name]));
   if (missing.length === 0) return;
   const text = `the peers need ${missing.join(" and ")}: apt-get install --no-install-recommends ${missing.join(" ")}`;
   throw new AxonError("bench.peers", text);
