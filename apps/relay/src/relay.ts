@@ -42,10 +42,11 @@ export class RelayProcess {
     });
     this.#stops.push(() => relay.stop());
     if (socketPath !== "") await relay.listenUnix(socketPath);
+    if (metricsAddress !== "") {
+      const server = await listen(metricsAddress, relay, peers, makeMetrics(relay, peers));
+      this.#stops.push(() => void server.close());
+    }
     await this.#listenTcp(relay);
-    if (metricsAddress === "") return;
-    const server = await listen(metricsAddress, relay, peers, makeMetrics(relay, peers));
-    this.#stops.push(() => void server.close());
   }
 
   /** Ends what was started, last first. */
@@ -92,11 +93,17 @@ export class RelayProcess {
       files: { cert: serverTlsCert, key: serverTlsKey, ca: serverTlsClientCa },
       secret: { namespace, name: hubbleSecrets.relayServer },
     });
-    if (tls.current === undefined) {
-      this.#log.info({ why: tls.problem }, "waiting for certificates of the listener");
-      await new Promise<void>((resolve) => void tls.changes.once(() => resolve()));
+    if (tls.current !== undefined) {
+      await relay.listenTcp(listenAddress, tls);
+      return;
     }
-    await relay.listenTcp(listenAddress, tls);
+    // The socket serves meanwhile.
+    this.#log.info({ why: tls.problem, address: listenAddress }, "waiting for certificates of the listener");
+    tls.changes.once(() => {
+      relay.listenTcp(listenAddress, tls).catch((error: unknown) => {
+        this.#log.error({ err: error, address: listenAddress }, "flows are not served over TCP");
+      });
+    });
   }
 
   #kube(): KubeClient {

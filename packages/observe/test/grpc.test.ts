@@ -246,6 +246,44 @@ describe("GetFlows", () => {
     ]);
   });
 
+  it("the mask that the field's CLI sends for its text outputs", async () => {
+    add({ type: 5, flags: 0x10, dport: 1, ms: 1000, srcIdentity: 1000, dstEp: 7 });
+    const wire = fromJson(GetFlowsRequestSchema, { number: "20", whitelist: [], blacklist: [] });
+    const paths = [
+      ...[
+        "time",
+        "verdict",
+        "ethernet",
+        "IP",
+        "l4",
+        "source.identity",
+        "source.namespace",
+        "source.pod_name",
+      ],
+      ...["destination.identity", "destination.namespace", "destination.pod_name", "Type", "node_name", "l7"],
+      ...["event_type", "source_service", "destination_service", "is_reply", "Summary", "ip_trace_id"],
+    ];
+    wire.fieldMask = { $typeName: "google.protobuf.FieldMask", paths };
+    const stream = client.makeServerStreamRequest(
+      "/observer.Observer/GetFlows",
+      (b: Buffer) => b,
+      readable(GetFlowsResponseSchema),
+      bytes(toBinary(GetFlowsRequestSchema, wire)),
+    );
+    const responses: JsonObject[] = [];
+    for await (const response of stream) responses.push(response as JsonObject);
+    expect(responses.at(-1)).toMatchObject({
+      flow: {
+        source: { identity: 1000, namespace: "shop" },
+        destination: { namespace: "edge", pod_name: "e" },
+      },
+    });
+    for (const { flow } of responses as { flow: JsonObject }[]) {
+      for (const name of ["uuid", "traffic_direction", "labels"]) expect(flow).not.toHaveProperty(name);
+      expect(flow["source"]).not.toHaveProperty("labels");
+    }
+  });
+
   it("follow from now on, and with a number", async () => {
     add(...numbered(1, 3));
     const live = follow({ follow: true });
