@@ -14,14 +14,7 @@ import {
 import type { Kernel } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
-import {
-  IdentityCache,
-  Ipcache,
-  LocalIdentities,
-  labelFilter,
-  RelevantKeys,
-  reserved,
-} from "@axoneme/identity";
+import { IdentityCache, Ipcache, LocalIdentities, labelFilter, reserved } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
 import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
@@ -199,12 +192,10 @@ export class Composition {
     this.#apiServer = this.#createApiServer();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#handover = new Handover(kernel);
-    this.#podIdentities = new PodIdentities({
+    this.#podIdentities = new PodIdentities(config, {
       identities: this.#identities,
-      relevant: new RelevantKeys(config.identityMode),
       policy: this.#policy,
       ipcacheWriter: this.#ipcacheWriter,
-      mergeDelayMs: config.identityMergeDelay * 1000,
       firstNumber: this.#handover.firstNumber,
     });
     this.#watches = new Watches(client, meters, log);

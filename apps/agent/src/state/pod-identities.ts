@@ -4,11 +4,12 @@ import {
   type Labels,
   type PodClaim,
   PodClasses,
-  type RelevantKeys,
+  RelevantKeys,
   type Renumbered,
   withPorts,
 } from "@axoneme/identity";
 import type { NamedPort } from "../endpoint/pods.ts";
+import type { AgentConfig } from "../options.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
 import type { PolicyModule } from "./policy.ts";
 
@@ -25,11 +26,8 @@ export interface PodMove {
 /** What this works with. */
 export interface PodIdentityDeps {
   readonly identities: IdentityCache;
-  readonly relevant: RelevantKeys;
   readonly policy: PolicyModule;
   readonly ipcacheWriter: IpcacheWriter;
-  /** How long a key stays relevant after the last policy that names it. */
-  readonly mergeDelayMs: number;
   /** First number for classes of this node: above every one in the kernel. */
   readonly firstNumber: number;
   readonly clock?: Clock;
@@ -47,6 +45,9 @@ const sweepMs = { least: 250, most: 60_000 };
 export class PodIdentities {
   readonly #deps: PodIdentityDeps;
   readonly #clock: Clock;
+  readonly #relevant: RelevantKeys;
+  /** How long a key stays relevant after the last policy that names it. */
+  readonly #mergeDelayMs: number;
   readonly #classes: PodClasses;
   readonly #movers = new Map<PodKind, (moves: readonly PodMove[]) => void>();
   /** When a policy last named the key. */
@@ -56,10 +57,12 @@ export class PodIdentities {
   /** Told after each look for keys that are named no more: identities of local pods may be finer than needed. */
   onSweep: () => void = () => undefined;
 
-  constructor(deps: PodIdentityDeps) {
+  constructor(config: Pick<AgentConfig, "identityMode" | "identityMergeDelay">, deps: PodIdentityDeps) {
     this.#deps = deps;
     this.#clock = deps.clock ?? systemClock;
-    this.#classes = new PodClasses(deps.identities, deps.relevant, deps.firstNumber);
+    this.#relevant = new RelevantKeys(config.identityMode);
+    this.#mergeDelayMs = config.identityMergeDelay * 1000;
+    this.#classes = new PodClasses(deps.identities, this.#relevant, deps.firstNumber);
     deps.policy.beforeNaming = (keys) => this.#move(this.#classes.need(keys));
     deps.identities.changes.on(({ id, labels }) => {
       if (labels) deps.policy.addIdentities([{ id, labels }]);
@@ -77,7 +80,7 @@ export class PodIdentities {
 
   /** Begins to forget keys that no policy names any more. */
   start(): void {
-    const every = Math.min(sweepMs.most, Math.max(sweepMs.least, this.#deps.mergeDelayMs / 4));
+    const every = Math.min(sweepMs.most, Math.max(sweepMs.least, this.#mergeDelayMs / 4));
     this.#sweepTimer = this.#clock.setTimer(every, () => {
       this.start();
       this.#sweep();
@@ -124,7 +127,7 @@ export class PodIdentities {
 
   /** Label keys by which policies tell pods apart, besides those that always do. */
   keys(): string[] {
-    return [...this.#deps.relevant.named()].sort();
+    return [...this.#relevant.named()].sort();
   }
 
   #move(moves: readonly Renumbered[]): void {
@@ -156,12 +159,12 @@ export class PodIdentities {
   }
 
   #sweep(): void {
-    const { policy, relevant, mergeDelayMs } = this.#deps;
+    const { policy } = this.#deps;
     const now = this.#clock.now();
     const unnamed: string[] = [];
-    for (const key of relevant.named()) {
+    for (const key of this.#relevant.named()) {
       if (policy.namesKey(key) || !this.#named.has(key)) this.#named.set(key, now);
-      else if (now - (this.#named.get(key) ?? now) >= mergeDelayMs) unnamed.push(key);
+      else if (now - (this.#named.get(key) ?? now) >= this.#mergeDelayMs) unnamed.push(key);
     }
     for (const key of unnamed) this.#named.delete(key);
     if (unnamed.length > 0) this.#move(this.#classes.drop(unnamed));
