@@ -317,6 +317,7 @@ export class Composition {
       identities: this.#identities,
       localIdentities: this.#localIdentities,
       nodeIdentities: this.#nodeClasses.identities,
+      podIdentities: this.#podIdentities,
       ipcache: this.#ipcache,
       labelsOf: (identity) => resolver.identityById(identity)?.labels ?? [],
     });

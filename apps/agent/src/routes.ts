@@ -22,6 +22,7 @@ import type { LoadBalancing } from "./lb/load-balancing.ts";
 import { loadBalancingStatus, type ServiceRouteSources, serviceRoutes } from "./lb/routes.ts";
 import type { NativeDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
+import type { PodIdentities } from "./state/pod-identities.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
 import { endpointView, findEndpoint, hostEndpointView, policyRowViews } from "./views/endpoints.ts";
 import { defaultMapLimit, mapView } from "./views/maps.ts";
@@ -48,6 +49,7 @@ export interface RouteSources {
   readonly identities: IdentityCache;
   readonly localIdentities: LocalIdentities;
   readonly nodeIdentities: NodeIdentities;
+  readonly podIdentities: PodIdentities;
   readonly ipcache: Ipcache;
   /** Labels of an identity by its number, as lines. */
   readonly labelsOf: (identity: number) => readonly string[];
@@ -55,7 +57,7 @@ export interface RouteSources {
 
 /** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
 export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
-  const { endpoints, policy, identities, localIdentities, nodeIdentities, ipcache } = sources;
+  const { endpoints, policy, ipcache } = sources;
   return new Map<string, ApiHandler>([
     [apiPath.health, () => healthz(sources.health)],
     [
@@ -70,7 +72,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     [
       apiPath.identities,
       () => ({
-        json: identityViews(identities, localIdentities, nodeIdentities, countEndpoints(endpoints)),
+        json: identityViews(sources, countEndpoints(endpoints)),
       }),
     ],
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],

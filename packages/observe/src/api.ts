@@ -182,8 +182,11 @@ export interface EndpointView {
 
 export interface IdentityView {
   id: number;
-  /** `reserved`, `cluster` (a CiliumIdentity object), `local` (CIDR) or `node` (of nodes, by labels); the last two are this node's only. */
-  scope: "reserved" | "cluster" | "local" | "node";
+  /**
+   * `reserved`, `cluster` (a CiliumIdentity object), or this node's only: `local` (CIDR), `node` (of nodes, by labels),
+   * `class` (of pods, by labels that their published identities do not tell yet).
+   */
+  scope: "reserved" | "cluster" | "local" | "node" | "class";
   /** Sorted, `source:key=value`. */
   labels: string[];
   /** Local endpoints that carry it. */

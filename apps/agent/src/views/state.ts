@@ -8,12 +8,19 @@ import {
   type NodeIdentities,
 } from "@axoneme/identity";
 import type { IdentityView, IpcacheEntryView } from "@axoneme/observe";
+import type { PodIdentities } from "../state/pod-identities.ts";
 
-/** All identities: reserved, of the cluster, and those of this node's making: of CIDRs, and of nodes by labels. */
+/** Where identities are. */
+export interface IdentitySources {
+  readonly identities: IdentityCache;
+  readonly localIdentities: LocalIdentities;
+  readonly nodeIdentities: NodeIdentities;
+  readonly podIdentities: Pick<PodIdentities, "own">;
+}
+
+/** All identities: reserved, of the cluster, and those of this node's making: of CIDRs, of nodes and of pods by labels. */
 export function identityViews(
-  identities: IdentityCache,
-  local: LocalIdentities,
-  nodes: NodeIdentities,
+  { identities, localIdentities: local, nodeIdentities: nodes, podIdentities: pods }: IdentitySources,
   endpointsOf: (identity: number) => number,
 ): IdentityView[] {
   const views: IdentityView[] = [];
@@ -29,6 +36,8 @@ export function identityViews(
     views.push({ id, scope: "local", labels: labelLines(labels), endpoints: 0 });
   for (const { id, labels } of nodes.all())
     views.push({ id, scope: "node", labels: labelLines(labels), endpoints: 0 });
+  for (const { id, labels } of pods.own())
+    views.push({ id, scope: "class", labels: labelLines(labels), endpoints: endpointsOf(id) });
   return views.sort((a, b) => a.id - b.id);
 }
 

@@ -1,0 +1,304 @@
+/**
+ * Two agents that hear of things in different orders, with policies, pods and labels that come, change and go. At every
+ * single write of either, each endpoint answers each packet as in the state before or as in the state after: never in a
+ * third way. The judge is the deliberately simple evaluator of the policy package.
+ */
+import { parseIp } from "@axoneme/base";
+import { answersFor, isClassIdentity, parseLabelLines, RelevantKeys, withPorts } from "@axoneme/identity";
+import { Direction } from "@axoneme/policy";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { podArb, policyArb, type RawPolicy, serviceArb } from "../../../packages/policy/test/generate.ts";
+import { type Objects, type Pod, verdict } from "../../../packages/policy/test/oracle.ts";
+import { keyOf } from "../../../packages/policy/test/world.ts";
+import { addressOf, type Event, ModelAgent, ModelApi } from "./model-agent.ts";
+
+const words = ["allow", "deny", "deny", "audit"] as const;
+const probes: [proto: number, port: number][] = [
+  [6, 80],
+  [6, 8080],
+  [17, 53],
+];
+const agents = [0, 1] as const;
+
+/** What an agent knows at a moment. */
+interface Knowledge {
+  readonly policies: RawPolicy[];
+  readonly objects: Objects;
+  readonly local: Map<string, Pod>;
+  readonly remote: Map<string, Pod>;
+}
+
+function knowledgeOf(agent: ModelAgent): Knowledge {
+  const services = [...agent.services.values()];
+  return {
+    policies: [...agent.policies.values()],
+    objects: { groups: [], services, auditedNamespaces: [] },
+    local: agent.localPods(),
+    remote: new Map(agent.remotePods),
+  };
+}
+
+interface Cell {
+  readonly subject: string;
+  readonly peer: string;
+  readonly direction: Direction;
+  readonly proto: number;
+  readonly port: number;
+}
+
+/** Endpoints and peers that were there before and are after. */
+function* cellsOf(before: Knowledge, after: Knowledge): Generator<Cell> {
+  const names = (of: Knowledge) => new Set([...of.local.keys(), ...of.remote.keys()]);
+  const stayed = [...names(before)].filter((name) => names(after).has(name));
+  for (const subject of before.local.keys()) {
+    if (!after.local.has(subject)) continue;
+    for (const peer of stayed) {
+      for (const direction of [Direction.INGRESS, Direction.EGRESS]) {
+        for (const [proto, port] of probes) yield { subject, peer, direction, proto, port };
+      }
+    }
+  }
+}
+
+function truth(of: Knowledge, { subject, peer, direction, proto, port }: Cell): string {
+  const pod = of.local.get(subject);
+  const other = of.local.get(peer) ?? of.remote.get(peer);
+  if (!pod || !other) throw new Error("no such pod");
+  return verdict(of.policies, pod, other, direction === Direction.INGRESS, proto, port, of.objects);
+}
+
+function answer(agent: ModelAgent, { subject, peer, direction, proto, port }: Cell): string | undefined {
+  const [of, to] = [subject, peer].map((name) => parseIp(addressOf({ name }))) as [Uint8Array, Uint8Array];
+  const decision = agent.kernel.judge(of, to, direction, proto, port);
+  return decision && words[decision.verdict];
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** The cluster: its API server, its agents, and what each of their writes may mean. */
+class Model {
+  readonly api = new ModelApi(agents.length);
+  agents: ModelAgent[];
+  writes = 0;
+
+  constructor(mode: readonly ["classes" | "labels", "classes" | "labels"]) {
+    this.mode = mode;
+    this.agents = agents.map((number) => new ModelAgent(number, this.api, mode[number]));
+  }
+
+  readonly mode: readonly ["classes" | "labels", "classes" | "labels"];
+
+  async start(): Promise<void> {
+    for (const agent of this.agents) await agent.start();
+  }
+
+  /** Does something, with an eye on every write of every agent. */
+  async watched(what: () => void | Promise<void>): Promise<void> {
+    const before = this.agents.map(knowledgeOf);
+    const seen: Map<string, string>[][] = this.agents.map(() => []);
+    const cells = before.map((known) => [...cellsOf(known, known)]);
+    for (const [i, agent] of this.agents.entries()) {
+      agent.kernel.onWrite = () => {
+        this.writes++;
+        const moment = new Map<string, string>();
+        for (const cell of cells[i] ?? []) {
+          const is = answer(agent, cell);
+          if (is !== undefined) moment.set(JSON.stringify(cell), is);
+        }
+        seen[i]?.push(moment);
+      };
+    }
+    await what();
+    for (let i = 0; i < 4; i++) await turn();
+    for (const [i, agent] of this.agents.entries()) {
+      agent.kernel.onWrite = () => undefined;
+      this.#check(before[i], knowledgeOf(agent), seen[i] ?? [], agent);
+    }
+  }
+
+  #check(
+    before: Knowledge | undefined,
+    after: Knowledge,
+    moments: Map<string, string>[],
+    agent: ModelAgent,
+  ): void {
+    if (before === undefined) return;
+    for (const cell of cellsOf(before, after)) {
+      const [was, is] = [truth(before, cell), truth(after, cell)];
+      const key = JSON.stringify(cell);
+      for (const moment of moments) {
+        const said = moment.get(key);
+        if (said === undefined || said === was || said === is) continue;
+        expect({ agent: agent.number, cell, said }).toEqual({ agent: agent.number, cell, said: [was, is] });
+      }
+      const said = answer(agent, cell);
+      if (said !== undefined && said !== is)
+        expect({ agent: agent.number, cell, at: "the end", said }).toEqual({
+          agent: agent.number,
+          cell,
+          at: "the end",
+          said: is,
+        });
+    }
+  }
+
+  /** Delivers the next event of a kind to an agent; false: there is none. */
+  async deliver(number: number, kind: Event["kind"]): Promise<boolean> {
+    const events = this.api.streams[number]?.get(kind);
+    const event = events?.shift();
+    const agent = this.agents[number];
+    if (event === undefined || agent === undefined) return false;
+    await this.watched(() => agent.take(event));
+    return true;
+  }
+
+  async answerOne(): Promise<boolean> {
+    const request = this.api.pending.shift();
+    if (request === undefined) return false;
+    await this.watched(request);
+    return true;
+  }
+
+  /** An agent dies; another takes over what it left. */
+  async restart(number: number): Promise<void> {
+    const old = this.agents[number];
+    if (old === undefined) return;
+    old.stop();
+    const mode = this.mode[number] ?? "classes";
+    await this.watched(async () => {
+      const agent = new ModelAgent(number, this.api, mode, old);
+      this.agents[number] = agent;
+      const started = agent.start();
+      let over = false;
+      void started.then(() => {
+        over = true;
+      });
+      while (!over) {
+        this.api.pending.shift()?.();
+        await turn();
+      }
+      await started;
+    });
+  }
+
+  /** Everything is delivered and answered, and classes have had the time to merge. */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 60; round++) {
+      let busy = false;
+      for (const number of agents) {
+        for (const kind of kinds) while (await this.deliver(number, kind)) busy = true;
+      }
+      while (await this.answerOne()) busy = true;
+      for (const agent of this.agents) await this.watched(() => agent.clock.advance(5000));
+      if (!busy && round > 3) return;
+    }
+    throw new Error("the agents do not come to rest");
+  }
+}
+
+const kinds: readonly Event["kind"][] = ["policy", "service", "identity", "endpoint", "pod"];
+
+const unique = fc.constantFrom("a", "b", "c", "d", "e", "f");
+const placedPod = fc.tuple(podArb, unique, fc.constantFrom(...agents)).map(([pod, build, node]) => ({
+  pod: { ...pod, labels: { ...pod.labels, build } },
+  node,
+}));
+const rawPolicy = policyArb.map((raw) => raw as RawPolicy);
+const step = fc.oneof(
+  { weight: 3, arbitrary: rawPolicy.map((raw) => ({ kind: "policy" as const, raw })) },
+  { weight: 1, arbitrary: rawPolicy.map((raw) => ({ kind: "unpolicy" as const, raw })) },
+  { weight: 3, arbitrary: placedPod.map((placed) => ({ kind: "pod" as const, ...placed })) },
+  { weight: 1, arbitrary: podArb.map((pod) => ({ kind: "unpod" as const, pod })) },
+  { weight: 1, arbitrary: serviceArb.map((service) => ({ kind: "service" as const, service })) },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      kind: fc.constant("deliver" as const),
+      agent: fc.constantFrom(...agents),
+      of: fc.constantFrom(...kinds),
+    }),
+  },
+  { weight: 4, arbitrary: fc.constant({ kind: "answer" as const }) },
+  { weight: 1, arbitrary: fc.constantFrom(...agents).map((agent) => ({ kind: "time" as const, agent })) },
+  { weight: 1, arbitrary: fc.constantFrom(...agents).map((agent) => ({ kind: "restart" as const, agent })) },
+);
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+async function act(model: Model, s: Step): Promise<void> {
+  const { api } = model;
+  if (s.kind === "policy") {
+    api.policies.set(keyOf(s.raw), s.raw);
+    api.tell({ kind: "policy", raw: s.raw });
+  } else if (s.kind === "unpolicy") {
+    const raw = api.policies.get(keyOf(s.raw));
+    if (raw === undefined) return;
+    api.policies.delete(keyOf(raw));
+    api.tell({ kind: "policy", raw, gone: true });
+  } else if (s.kind === "service") {
+    api.services.set(`${s.service.namespace}/${s.service.name}`, s.service);
+    api.tell({ kind: "service", service: s.service });
+  } else if (s.kind === "pod") {
+    // A pod stays on its node and in its namespace.
+    const known = api.pods.get(s.pod.name);
+    if (known && known.pod.namespace !== s.pod.namespace) return;
+    const node = known?.node ?? s.node;
+    api.pods.set(s.pod.name, { pod: s.pod, node });
+    api.tell({ kind: "pod", pod: s.pod }, [node]);
+  } else if (s.kind === "unpod") {
+    const known = api.pods.get(s.pod.name);
+    if (known === undefined) return;
+    api.pods.delete(s.pod.name);
+    api.tell({ kind: "pod", pod: known.pod, gone: true }, [known.node]);
+  } else if (s.kind === "deliver") await model.deliver(s.agent, s.of);
+  else if (s.kind === "answer") await model.answerOne();
+  else if (s.kind === "time") await model.watched(() => model.agents[s.agent]?.clock.advance(3000));
+  else await model.restart(s.agent);
+}
+
+const runs = Number(process.env["AXON_CLASSES_RUNS"] ?? 40);
+
+test.each([
+  ["classes", "classes"],
+  ["classes", "labels"],
+] as const)(
+  "agents in the modes %s and %s never give a third answer",
+  async (first, second) => {
+    let writes = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(placedPod, { minLength: 3, maxLength: 5 }),
+        fc.array(step, { minLength: 10, maxLength: 60 }),
+        async (pods, steps) => {
+          const model = new Model([first, second]);
+          await model.start();
+          for (const placed of pods) await act(model, { kind: "pod", ...placed });
+          await model.settle();
+          for (const s of steps) await act(model, s);
+          await model.settle();
+          for (const agent of model.agents) agent.stop();
+          atRest(model, first === second);
+          writes += model.writes;
+        },
+      ),
+      { numRuns: runs, ...(JSON.parse(process.env["AXON_CLASSES_REPLAY"] ?? "{}") as object) },
+    );
+    expect(writes).toBeGreaterThan(runs);
+  },
+  240_000,
+);
+
+/** All is as if it had always been: numbers of the cluster where agents are of one mode, and no finer than needed. */
+function atRest({ api, agents: all }: Model, sameMode: boolean): void {
+  if (!sameMode) return;
+  for (const endpoint of api.endpoints.values()) {
+    const labels = withPorts(parseLabelLines(endpoint.labels ?? []), endpoint.namedPorts);
+    const identity = api.identities.get(String(endpoint.identity))?.["security-labels"] ?? {};
+    expect(answersFor(identity, labels, new RelevantKeys())).toBe(true);
+    expect(Object.keys(identity)).not.toContain("k8s:build");
+  }
+  for (const agent of all) {
+    for (const [, { identity }] of agent.kernel.endpoints.entries())
+      expect(isClassIdentity(identity)).toBe(false);
+  }
+}
