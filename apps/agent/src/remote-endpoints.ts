@@ -16,7 +16,7 @@ import { intern } from "./state/intern.ts";
 import type { IpcacheWriter } from "./state/ipcache.ts";
 import type { CiliumEndpointObject } from "./state/objects.ts";
 import type { PodIdentities, PodMove } from "./state/pod-identities.ts";
-import type { PolicyModule } from "./state/policy.ts";
+import type { PeerPortClaim, PolicyModule } from "./state/policy.ts";
 
 /** What the agent keeps of a CiliumEndpoint: of 50,000 there is one on every node. */
 export interface RemoteEndpoint {
@@ -141,48 +141,40 @@ export class RemoteEndpoints {
     const from = podIdentities.numberOf("remote", key);
     this.#known.set(key, endpoint);
     const to = podIdentities.set("remote", key, { labels: linesOf(endpoint), published: endpoint.identity });
-    const moves = from !== undefined && from !== to;
-    if (moves && before) this.#keepPorts(before, from);
-    policy.setPeerPorts(key, to, endpoint.namedPorts);
+    const leaves = before && from !== undefined && from !== to ? portsOf(before, from, leaving(before)) : [];
+    policy.setPeerPorts([...leaves, { pod: key, identity: to, ports: endpoint.namedPorts }]);
     this.#announce(endpoint, nodeIp);
-    if (moves && before) this.#releasePorts([before]);
+    this.#releasePorts(leaves);
   }
 
   /** Pods go by other numbers: first the rows of their ports, then the addresses, then the old rows go. */
   #renumber(moves: readonly PodMove[]): void {
-    const moved: RemoteEndpoint[] = [];
-    for (const { key, from, to } of moves) {
-      const endpoint = this.#known.get(key);
-      if (!endpoint) continue;
-      moved.push(endpoint);
-      this.#keepPorts(endpoint, from);
-      this.#deps.policy.setPeerPorts(key, to, endpoint.namedPorts);
-    }
-    for (const endpoint of moved) {
+    const moved = moves.flatMap((move) => {
+      const endpoint = this.#known.get(move.key);
+      return endpoint ? [{ ...move, endpoint }] : [];
+    });
+    // Until the kernel knows the new number, packets carry the old one: it keeps the pod's named ports.
+    const leaves = moved.flatMap(({ endpoint, from }) => portsOf(endpoint, from, leaving(endpoint)));
+    const comes = moved.flatMap(({ endpoint, to, key }) => portsOf(endpoint, to, key));
+    this.#deps.policy.setPeerPorts([...leaves, ...comes]);
+    for (const { endpoint } of moved) {
       const nodeIp = tryParseIp(endpoint.node);
       if (nodeIp) this.#announce(endpoint, nodeIp);
     }
     this.#deps.ipcacheWriter.flush();
-    this.#releasePorts(moved);
+    this.#releasePorts(leaves);
   }
 
-  /** Until the kernel knows the new number, packets carry the old one: it keeps the pod's named ports. */
-  #keepPorts(endpoint: RemoteEndpoint, number: number): void {
-    if (endpoint.namedPorts.length === 0) return;
-    this.#deps.policy.setPeerPorts(leaving(endpoint), number, endpoint.namedPorts);
-  }
-
-  #releasePorts(endpoints: readonly RemoteEndpoint[]): void {
-    const named = endpoints.filter(({ namedPorts }) => namedPorts.length > 0);
-    if (named.length === 0) return;
+  #releasePorts(leaves: readonly PeerPortClaim[]): void {
+    if (leaves.length === 0) return;
     this.#deps.ipcacheWriter.flush();
-    for (const endpoint of named) this.#deps.policy.deletePeerPorts(leaving(endpoint));
+    this.#deps.policy.deletePeerPorts(leaves.map(({ pod }) => pod));
   }
 
   #drop(endpoint: RemoteEndpoint): void {
     const key = keyOf(endpoint);
     if (!this.#known.delete(key)) return;
-    this.#deps.policy.deletePeerPorts(key);
+    this.#deps.policy.deletePeerPorts([key]);
     this.#deps.podIdentities.delete("remote", key);
   }
 
@@ -211,6 +203,10 @@ export class RemoteEndpoints {
 function linesOf({ labels, namedPorts }: RemoteEndpoint): readonly string[] | undefined {
   if (labels === undefined || namedPorts.length === 0) return labels;
   return [...labels, ...labelLines(withPorts({}, namedPorts)).map(intern)];
+}
+
+function portsOf({ namedPorts }: RemoteEndpoint, identity: number, pod: string): PeerPortClaim[] {
+  return namedPorts.length === 0 ? [] : [{ pod, identity, ports: namedPorts }];
 }
 
 function leaving(endpoint: RemoteEndpoint): string {

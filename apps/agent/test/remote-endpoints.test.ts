@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from "vitest";
 import { addressFor } from "../src/node/local-node.ts";
 import { peerOf } from "../src/node/peers.ts";
 import { RemoteEndpoints, trimEndpoint } from "../src/remote-endpoints.ts";
-import type { PolicyModule } from "../src/state/policy.ts";
+import type { PeerPortClaim, PolicyModule } from "../src/state/policy.ts";
 import { asPublished } from "./pod-identities.ts";
 
 const ownNode = parseIp("172.30.0.11");
@@ -21,8 +21,12 @@ beforeEach(() => {
   ports = new Map();
   // Of the policy module only what it is told matters here.
   const policy = {
-    setPeerPorts: (pod: string, identity: number) => void ports.set(pod, identity),
-    deletePeerPorts: (pod: string) => void ports.delete(pod),
+    setPeerPorts: (claims: readonly PeerPortClaim[]) => {
+      for (const { pod, identity } of claims) ports.set(pod, identity);
+    },
+    deletePeerPorts: (pods: readonly string[]) => {
+      for (const pod of pods) ports.delete(pod);
+    },
   } as unknown as PolicyModule;
   const wayTo = (_node: Ip, prefix: Prefix) =>
     known ? { nodeIp: isV4Prefix(prefix) ? otherNode.v4 : otherNode.v6, direct: true } : {};

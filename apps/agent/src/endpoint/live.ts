@@ -143,11 +143,11 @@ export class LiveEndpoints {
   #keepPorts(before: LiveEndpoint): void {
     const { identity, record, facts } = before;
     if (facts.namedPorts.length > 0)
-      this.#deps.policy.setPeerPorts(leaving(record), identity, facts.namedPorts);
+      this.#deps.policy.setPeerPorts([{ pod: leaving(record), identity, ports: facts.namedPorts }]);
   }
 
   #releasePorts({ record, facts }: LiveEndpoint): void {
-    if (facts.namedPorts.length > 0) this.#deps.policy.deletePeerPorts(leaving(record));
+    if (facts.namedPorts.length > 0) this.#deps.policy.deletePeerPorts([leaving(record)]);
   }
 
   #tellIpcache(key: string, { record, identity, labels }: LiveEndpoint): void {

@@ -65,6 +65,13 @@ export interface PolicyDeps {
   readonly log: Logger;
 }
 
+/** The named ports of a pod (`pod`: any text that names it) that goes by a number. */
+export interface PeerPortClaim {
+  readonly pod: string;
+  readonly identity: number;
+  readonly ports: readonly NamedPort[];
+}
+
 type Parse = (object: KubeObject) => Policy;
 
 /** A policy that found no room, and how many rows were in use then. */
@@ -381,15 +388,18 @@ export class PolicyModule {
     this.settleNames();
   }
 
-  /** States the named ports of a pod on another node, for egress rules that name ports. */
-  setPeerPorts(pod: string, identity: number, ports: readonly NamedPort[]): void {
-    this.#deps.engine.setPeerPorts(pod, identity, containerPorts(ports));
+  /** States the named ports of pods, for egress rules that name ports. */
+  setPeerPorts(pods: readonly PeerPortClaim[]): void {
+    if (pods.length === 0) return;
+    for (const { pod, identity, ports } of pods)
+      this.#deps.engine.setPeerPorts(pod, identity, containerPorts(ports));
     this.#commit();
   }
 
   /** Takes back what `setPeerPorts` stated. */
-  deletePeerPorts(pod: string): void {
-    this.#deps.engine.deletePeerPorts(pod);
+  deletePeerPorts(pods: readonly string[]): void {
+    if (pods.length === 0) return;
+    for (const pod of pods) this.#deps.engine.deletePeerPorts(pod);
     this.#commit();
   }
 
