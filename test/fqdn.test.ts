@@ -345,5 +345,7 @@ describe("DNS names in policies", () => {
       what: "the address to be forgotten",
     });
     expect(await list("cache", "list", "-m", "api.example.com")).toEqual([]);
+    // Who asks again may connect again, at once.
+    expect(await client.reachesName("api.example.com")).toBe(true);
   });
 });

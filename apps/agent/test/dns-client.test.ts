@@ -138,6 +138,8 @@ describe("the client of the DNS proxy", () => {
     await waitFor(() => answers.flat().length === 2, { what: "the answers" });
     client.ack(answers.flat());
     await waitFor(() => said().endsWith("ack ack"), { what: "the acks" });
+    client.repeat();
+    await waitFor(() => said().endsWith("ack ack hello config rules synced"), { what: "everything again" });
   });
 
   it("says a long set in parts that fit a line", async () => {

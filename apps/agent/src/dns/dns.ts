@@ -212,6 +212,7 @@ export class Dns {
     const removed = this.names.remove(isMeant);
     this.#isChanged ||= removed > 0;
     this.#policy?.settleNames();
+    if (removed > 0) this.client.repeat();
     return removed;
   }
 

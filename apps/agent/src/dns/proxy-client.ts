@@ -96,6 +96,11 @@ export class ProxyClient implements Module {
     this.#report();
   }
 
+  /** Says everything again: the proxy then tells of answers that it took for known. */
+  repeat(): void {
+    if (this.#socket) this.#greet(this.#socket);
+  }
+
   /** The addresses of these answers are allowed: their pods may have them. */
   ack(answers: readonly AnswerMessage[]): void {
     if (this.#socket === undefined || answers.length === 0) return;
