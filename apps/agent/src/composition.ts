@@ -74,6 +74,7 @@ import {
 import { PodIdentities } from "./state/pod-identities.ts";
 import type { PolicyModule } from "./state/policy.ts";
 import { PolicyObjects } from "./state/policy-objects.ts";
+import { RuleUses } from "./state/rule-use.ts";
 import { flowRule } from "./state/rules.ts";
 import { TierPolicies } from "./state/tier-policies.ts";
 import { Watches } from "./state/watches.ts";
@@ -299,8 +300,14 @@ export class Composition {
     const resolver = this.#createResolver();
     const observer = this.#createObserver(resolver);
     const flowMetrics = createFlowMetrics(this.#config, registry, resolver, this.#ipcache, this.#log);
+    const uses = new RuleUses(
+      join(this.#config.runDir, "rule-uses.json"),
+      (id) => this.#policy.engine.rule(id),
+      this.#log,
+    );
     const routes = createRoutes({
       version,
+      uses,
       config: this.#config,
       nodeName: this.#nodeName,
       health: lifecycle.health,
@@ -342,12 +349,14 @@ export class Composition {
           this.#log,
         ),
       )
+      .add(uses)
       .add(
         new EventPump(
           () => this.#kernel.events(),
           () => lostEvents(this.#kernel),
           observer,
           flowMetrics,
+          uses,
           this.#log,
         ),
       )

@@ -4,6 +4,7 @@ import type { Logger } from "@axoneme/base";
 import type { RingBuffer } from "@axoneme/bpf";
 import { type Kernel, readMetrics } from "@axoneme/datapath";
 import type { FlowMetrics, Observer } from "@axoneme/observe";
+import type { RuleUses } from "./state/rule-use.ts";
 
 /**
  * How often the ring buffer is emptied. Programs do not wake us for a record (a wake-up costs them more than the
@@ -26,6 +27,7 @@ export class EventPump implements Module {
   readonly #lostCounter: () => bigint;
   readonly #observer: Observer;
   readonly #metrics: FlowMetrics;
+  readonly #uses: RuleUses;
   readonly #log: Logger;
   readonly #batch = new Uint8Array(batchRecords * eventSize);
   #ring: RingBuffer | undefined;
@@ -40,12 +42,14 @@ export class EventPump implements Module {
     lostCounter: () => bigint,
     observer: Observer,
     metrics: FlowMetrics,
+    uses: RuleUses,
     log: Logger,
   ) {
     this.#open = open;
     this.#lostCounter = lostCounter;
     this.#observer = observer;
     this.#metrics = metrics;
+    this.#uses = uses;
     this.#log = log;
   }
 
@@ -85,6 +89,7 @@ export class EventPump implements Module {
       if (count === 0) return;
       this.#observer.ingest(this.#batch, count);
       this.#metrics.count(this.#batch, count);
+      this.#uses.count(this.#batch, count);
       if (count < batchRecords) return;
     }
   }
@@ -95,6 +100,7 @@ export class EventPump implements Module {
     const count = Number(lost - this.#lost);
     this.#lost = lost;
     this.#observer.ingestLoss(count);
+    this.#uses.countLoss(count);
     this.#metrics.countLoss("perf_event_ring_buffer", count);
   }
 }

@@ -24,8 +24,10 @@ import type { NativeDevice } from "./node/local-node.ts";
 import type { AgentConfig } from "./options.ts";
 import type { PodIdentities } from "./state/pod-identities.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
+import type { RuleUses } from "./state/rule-use.ts";
 import { endpointView, findEndpoint, hostEndpointView, policyRowViews } from "./views/endpoints.ts";
 import { defaultMapLimit, mapView } from "./views/maps.ts";
+import { policyUse, ruleUseView } from "./views/policy-use.ts";
 import { identityViews, ipcacheViews } from "./views/state.ts";
 import { statusView } from "./views/status.ts";
 import { whyView } from "./views/why.ts";
@@ -44,6 +46,7 @@ export interface RouteSources {
   readonly endpoints: EndpointManager;
   readonly host: HostEndpoint;
   readonly policy: PolicyModule;
+  readonly uses: RuleUses;
   readonly loadBalancing: LoadBalancing;
   readonly dns: Dns;
   readonly identities: IdentityCache;
@@ -77,13 +80,14 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     ],
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
     ...serviceRoutes(serviceSources(sources)),
-    [apiPath.policy, ({ query }) => ({ json: policyList(policy, query.get("name")) })],
+    [apiPath.policy, ({ query }) => ({ json: policyList(sources, query.get("name")) })],
     [
       apiPath.why,
       ({ query }) => ({
         json: whyView({ ...sources, endpoint: (text) => oneEndpoint(sources, text) }, query),
       }),
     ],
+    [apiPath.rules, () => ({ json: ruleUseView(policy, sources.uses) })],
     ...dnsRoutes(sources),
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
     [
@@ -170,17 +174,17 @@ function countEndpoints(endpoints: EndpointManager): (identity: number) => numbe
   return (identity) => counts.get(identity) ?? 0;
 }
 
-function policyList(policy: PolicyModule, name: string | null): PolicyView[] {
+function policyList({ policy, uses }: RouteSources, name: string | null): PolicyView[] {
   const isWanted = ({ policy: { ref } }: KnownPolicy) =>
     name === null || [ref.name, `${ref.namespace ?? ""}/${ref.name}`].includes(name);
   const views = policy
     .policies()
     .filter(isWanted)
-    .map((known) => policyView(policy, known));
+    .map((known) => policyView(policy, known, uses));
   return views.sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
 }
 
-function policyView(module: PolicyModule, { policy, object }: KnownPolicy): PolicyView {
+function policyView(module: PolicyModule, { policy, object }: KnownPolicy, uses: RuleUses): PolicyView {
   const { ref } = policy;
   const rules = module.engine.rulesOf(ref);
   const sides = new Set(
@@ -200,6 +204,7 @@ function policyView(module: PolicyModule, { policy, object }: KnownPolicy): Poli
     endpoints: module.endpointsOf(ref),
     rules: policy.specs.reduce((sum, spec) => sum + spec.rules.length, 0),
     ruleIds: rules.map(({ id }) => id),
+    use: policyUse(policy, uses),
     status: message === "" ? "done" : "error",
     ...(message === "" ? {} : { message }),
     object,

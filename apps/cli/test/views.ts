@@ -243,6 +243,7 @@ const policies: PolicyView[] = [
     endpoints: [42],
     rules: 0,
     ruleIds: [7],
+    use: { allowed: 12, denied: 3, audited: 0, lastUsed: "2026-01-02T03:00:00.000Z" },
     status: "done",
   },
 ];

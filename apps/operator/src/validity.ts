@@ -14,6 +14,7 @@ import {
 } from "@axoneme/kube";
 import { compileL2Policy } from "@axoneme/loadbalancer";
 import { type Problem, parseCidrGroup, parseCiliumPolicy, parseTierPolicy } from "@axoneme/policy";
+import { PolicyEvents } from "./policyevents.ts";
 import { StatusWriter, type WantedCondition, type WantedStatus } from "./statuswriter.ts";
 
 interface Around {
@@ -26,8 +27,8 @@ type CiliumPolicy = CiliumNetworkPolicy | CiliumClusterwideNetworkPolicy;
 
 /**
  * Writes into the status of our kinds what the schema cannot refuse (fields that exclude each other, selectors and
- * expressions that make no sense), so that `kubectl get` and `kubectl describe` tell it, with the field. It reads
- * objects with the agents' own readers, so the two agree.
+ * expressions that make no sense), so that `kubectl get` and `kubectl describe` tell it, with the field; of policies it
+ * is also an event. It reads objects with the agents' own readers, so the two agree.
  */
 export class Validity implements Module {
   readonly name = "policy-validity";
@@ -39,14 +40,23 @@ export class Validity implements Module {
     this.#around = around;
     const writer = <T extends KubeObject>(resource: Resource<T>, wanted: (object: T) => WantedStatus) =>
       new StatusWriter(around, resource, wanted, (name, error) => this.#failed(name, error));
+    const events = new PolicyEvents(around);
+    const told = <T extends KubeObject>(
+      resource: Resource<T>,
+      parse: (object: T) => { problems: readonly Problem[] },
+    ) =>
+      writer(resource, (object) => {
+        const read = parse({ ...object, kind: resource.kind });
+        events.tell(resource, object, read.problems);
+        return problemStatus(read);
+      });
     const policies = (resource: Resource<CiliumPolicy>) =>
-      writer(resource, (policy) => policyStatus({ ...policy, kind: resource.kind }));
+      told(resource, (policy) => parseCiliumPolicy(policy));
     this.#writers = [
+      events,
       policies(resources.ciliumnetworkpolicies),
       policies(resources.ciliumclusterwidenetworkpolicies),
-      ...tierPolicyResources.map((resource) =>
-        writer(resource, (policy) => problemStatus(parseTierPolicy({ ...policy, kind: resource.kind }))),
-      ),
+      ...tierPolicyResources.map((resource) => told(resource, (policy) => parseTierPolicy(policy))),
       writer(resources.ciliumcidrgroups, groupStatus),
       writer(resources.ciliuml2announcementpolicies, l2Status),
       writer(resources.edgedenylists, denyListStatus),
@@ -68,10 +78,6 @@ export class Validity implements Module {
     this.#around.log.warn({ object, err: errorText(error) }, "could not write whether an object is valid");
     this.#health?.degraded(`validity of ${object}: ${errorText(error)}`);
   }
-}
-
-function policyStatus(policy: CiliumPolicy): WantedStatus {
-  return problemStatus(parseCiliumPolicy(policy));
 }
 
 function problemStatus({ problems }: { problems: readonly Problem[] }): WantedStatus {

@@ -1,5 +1,5 @@
 import { waitFor } from "@axoneme/base";
-import { type CiliumNode, crdManifests, isNotFound, resources } from "@axoneme/kube";
+import { builtinResources, type CiliumNode, crdManifests, isNotFound, resources } from "@axoneme/kube";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Cluster } from "./cluster.ts";
 
@@ -252,6 +252,61 @@ describe("validity of policies", () => {
     await policies().patch("mixed", { spec: { egress: [{ toEndpoints: [{}] }] } }, { namespace: "default" });
     await waitFor(async () => (await validOf("mixed"))?.status === "True", { what: "mixed to become valid" });
   });
+
+  test("it is also an event on the policy, once for each change; a NetworkPolicy has no other word", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    const namespace = "default";
+    const network = cluster.client.resource(builtinResources.networkpolicies);
+    const events = async (name: string) => {
+      const { items } = await cluster.client.resource(builtinResources.events).list({ namespace });
+      return items
+        .filter(({ involvedObject }) => involvedObject.name === name)
+        .map(({ involvedObject: { kind }, type, reason, message, count }) => ({
+          kind,
+          type,
+          reason,
+          message,
+          count,
+        }));
+    };
+    const ipBlock = { cidr: "10.0.0.0/8", except: ["192.0.2.0/24"] };
+    const spec = { podSelector: {}, policyTypes: ["Ingress"], ingress: [{ from: [{ ipBlock }] }] };
+    await network.create({ metadata: { name: "outside", namespace }, spec });
+    const rule = { toEndpoints: [{}], toCIDR: ["10.0.0.0/8"] };
+    await policies().create({
+      metadata: { name: "both", namespace },
+      spec: { endpointSelector: {}, egress: [rule] },
+    });
+    const first = {
+      kind: "NetworkPolicy",
+      type: "Warning",
+      reason: "InvalidPolicy",
+      message: expect.stringContaining("spec.ingress[0].from[0].ipBlock.except[0] is not inside of cidr"),
+      count: 1,
+    };
+    await waitFor(async () => (await events("outside")).length > 0, { what: "the event of outside" });
+    expect(await events("outside")).toEqual([first]);
+    await waitFor(async () => (await events("both")).length > 0, { what: "the event of both" });
+    expect(await events("both")).toMatchObject([
+      { kind: "CiliumNetworkPolicy", reason: "InvalidPolicy", count: 1 },
+    ]);
+
+    // Something else changes, and the operator starts anew: nothing is said again.
+    await network.patch("outside", { metadata: { labels: { seen: "yes" } } }, { namespace });
+    await cluster.stopOperators();
+    const { operator: next } = cluster.operator(pool);
+    await ready(next);
+    await network.create({ metadata: { name: "later", namespace }, spec });
+    await waitFor(async () => (await events("later")).length > 0, { what: "the event of later" });
+    expect(await events("outside")).toEqual([first]);
+    // Other words for another mistake.
+    const worse = [{ from: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["10.1.0.0/16", "192.0.2.0/24"] } }] }];
+    await network.patch("outside", { spec: { ingress: worse } }, { namespace });
+    await waitFor(async () => (await events("outside")).length === 2, {
+      what: "the event of the other mistake",
+    });
+  }, 30_000);
 
   test("a CIDR group names the prefixes that are none", async () => {
     const { operator } = cluster.operator(pool);

@@ -16,6 +16,7 @@
  * | GET /v1/maglev[?name=ns/name] | MaglevView[]                                         |
  * | GET /v1/policy[?name=ns/name] | PolicyView[] (an empty list for an unknown name)     |
  * | GET /v1/why?...        | WhySideView; `endpoint`, `direction`, `peer`, `proto`, `port`; or 404 |
+ * | GET /v1/rules          | RuleUseView                                                 |
  * | GET /v1/fqdn/cache?... | FqdnCacheView[]; `match`, `endpoint`, `ip`                   |
  * | POST /v1/fqdn/cache?... | FqdnCleanView; the same                                    |
  * | GET /v1/fqdn/names     | FqdnSelectorView[]                                          |
@@ -43,6 +44,7 @@ export const apiPath = {
   maglev: "/v1/maglev",
   policy: "/v1/policy",
   why: "/v1/why",
+  rules: "/v1/rules",
   fqdnCache: "/v1/fqdn/cache",
   fqdnNames: "/v1/fqdn/names",
   maps: "/v1/maps",
@@ -314,11 +316,49 @@ export interface PolicyView {
   rules: number;
   /** Ids that its rules have in events. */
   ruleIds: number[];
+  /** What its rules decided on this node, default deny too. */
+  use: UseView;
   status: "done" | "pending" | "error";
   /** What of it could not be applied. */
   message?: string;
   /** The object as the API server holds it. */
   object?: unknown;
+}
+
+/** What rules decided, counted from records of the datapath: established connections write none. */
+export interface UseView {
+  /** New connections that were let through (and living ones that were judged anew after a change). */
+  allowed: number;
+  /** Packets that were refused. */
+  denied: number;
+  /** Packets that would have been. */
+  audited: number;
+  /** RFC 3339; absent: never. */
+  lastUsed?: string;
+}
+
+/** A rule and what it decided. */
+export interface UsedRule extends UseView {
+  kind: string;
+  /** Empty for cluster-wide. */
+  namespace: string;
+  name: string;
+  /** `spec.ingress[0]`. */
+  path: string;
+  action: "allow" | "deny" | "pass";
+  /** Local endpoints that its policy selects. */
+  endpoints: number;
+}
+
+/** What the rules of this node decided, and how well it was watched. */
+export interface RuleUseView {
+  /** Counting began, RFC 3339; before restarts of the agent. */
+  since: string;
+  /** Of the time since then: without an agent, seconds. */
+  blindSeconds: number;
+  /** Records that were lost: what they were about is not counted. */
+  lost: number;
+  rules: UsedRule[];
 }
 
 /** Short names of the maps for /v1/maps/<name> and `axon bpf <map> list`. */

@@ -3,11 +3,12 @@ import { Command } from "commander";
 import { type AgentOptions, addAgentOptions, askAll } from "../agents.ts";
 import type { Context } from "../context.ts";
 import { CliError, exitCode } from "../errors.ts";
-import { type OutputOptions, orDash, outputOption } from "../output.ts";
+import { ageText, type OutputOptions, orDash, outputOption } from "../output.ts";
 import { examples } from "./help.ts";
 import { printAnswers } from "./list.ts";
 import { policyPreviewCommand } from "./policy-preview.ts";
 import { policySuggestCommand } from "./policy-suggest.ts";
+import { policyUnusedCommand } from "./policy-unused.ts";
 
 /** `axon policy get [namespace/name]`. */
 export function policyCommand(context: Context): Command {
@@ -18,10 +19,13 @@ export function policyCommand(context: Context): Command {
     .addOption(outputOption())
     .addHelpText(
       "after",
-      examples(
-        ["axon policy get", "all policies and how many endpoints each selects"],
-        ["axon policy get default/deny-all -o yaml", "one of them with its object and rule ids"],
-      ),
+      `
+ALLOWED counts new connections that rules of the policy let in or out on this node (and living ones that were judged
+anew after a change), DENIED packets that they refused, or would refuse if the policy were not on trial.
+${examples(
+  ["axon policy get", "all policies and how many endpoints each selects"],
+  ["axon policy get default/deny-all -o yaml", "one of them with its object and rule ids"],
+)}`,
     )
     .action(async (name: string | undefined, options: AgentOptions & OutputOptions) => {
       const path = name === undefined ? apiPath.policy : `${apiPath.policy}?name=${encodeURIComponent(name)}`;
@@ -36,13 +40,26 @@ export function policyCommand(context: Context): Command {
         });
       }
       await printAnswers(context, options, answers, {
-        header: ["KIND", "POLICY", "DIRECTIONS", "RULES", "ENDPOINTS", "STATUS"],
+        header: [
+          "KIND",
+          "POLICY",
+          "DIRECTIONS",
+          "RULES",
+          "ENDPOINTS",
+          "ALLOWED",
+          "DENIED",
+          "LAST USED",
+          "STATUS",
+        ],
         row: (policy) => [
           policy.kind,
           policy.namespace === "" ? policy.name : `${policy.namespace}/${policy.name}`,
           orDash(policy.directions.join(",")),
           `${policy.rules}`,
           `${policy.endpoints.length}`,
+          `${policy.use.allowed}`,
+          `${policy.use.denied + policy.use.audited}`,
+          ageText(context.now(), policy.use.lastUsed),
           policy.message === undefined ? policy.status : `${policy.status}: ${policy.message}`,
         ],
         orderBy: (policy) => `${policy.namespace}/${policy.name} ${policy.kind}`,
@@ -53,5 +70,6 @@ export function policyCommand(context: Context): Command {
     .description("network policies: as the agents apply them, and as they might be")
     .addCommand(get)
     .addCommand(policyPreviewCommand(context))
-    .addCommand(policySuggestCommand(context));
+    .addCommand(policySuggestCommand(context))
+    .addCommand(policyUnusedCommand(context));
 }
