@@ -6,6 +6,7 @@ import { builtFile } from "@axoneme/netlink";
 import { FlowMetrics, Observer, parseMetricSpecs } from "@axoneme/observe";
 import { Registry } from "prom-client";
 import { EventPump } from "../../apps/agent/src/events.ts";
+import { RuleUses } from "../../apps/agent/src/state/rule-use.ts";
 import { namingResolver } from "./records.ts";
 import { start } from "./roles.ts";
 
@@ -32,7 +33,8 @@ export async function ingest(rate: number, seconds: number): Promise<IngestFigur
   const { specs } = parseMetricSpecs(["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "dns"]);
   const metrics = new FlowMetrics({ registry: new Registry(), resolver, specs, seriesLimit: 4096 });
   const ring = (): RingBuffer => RingBuffer.open(object.map("feed_events"));
-  const pump = new EventPump(ring, () => 0n, observer, metrics, silentLogger);
+  const uses = new RuleUses(`/run/axon/bench-uses-${process.pid}.json`, () => undefined, silentLogger);
+  const pump = new EventPump(ring, () => 0n, observer, metrics, uses, silentLogger);
   const health = { ok: () => undefined, degraded: () => undefined, failed: () => undefined };
   try {
     pump.start(health);
