@@ -2,25 +2,32 @@
  * The truth table with real connections: what the simple evaluator says of each pair of places is what TCP, UDP and ping
  * find, over IPv4 and IPv6. Policies known by name, and generated ones.
  */
-import { type KubeObject, tierPolicyResources } from "@axoneme/kube";
+import { KubeError, type KubeObject, resources, tierPolicyResources } from "@axoneme/kube";
+import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import {
+  type Actor,
   type Case,
   cases,
   cast,
   castNamespaces,
   castWorld,
+  generatedCast,
   usualPorts,
 } from "../packages/policy/test/cases.ts";
-import type { RawPolicy } from "../packages/policy/test/generate.ts";
+import { groupArb, policyArb, probes, type RawPolicy } from "../packages/policy/test/generate.ts";
 import type { Objects, Pod } from "../packages/policy/test/oracle.ts";
-import { labName, TestLab } from "./support/lab.ts";
+import { History } from "./support/history.ts";
+import { labName, type PodRequest, TestLab } from "./support/lab.ts";
+import { Random } from "./support/random.ts";
 import {
+  ask,
   type Corner,
   cellsBetween,
   compare,
   InForce,
   isAllowed,
+  keyOf,
   nodeCorner,
   podCorner,
   worldCorner,
@@ -28,14 +35,26 @@ import {
 import { ownByWorld, routeFromWorld } from "./support/wire.ts";
 
 const name = labName("it-truth");
-const serves = [80, 5978, 6379, 8080, 32000, 32768];
+const serves = [53, 80, 81, 443, 5978, 6379, 8080, 32000, 32768];
+/** A multiple of what every run of the tests does, and where chance begins: see docs/development.md. */
+const effort = Number(process.env["AXON_POLICY_RUNS"] ?? 150) / 150;
+const seed = Number(process.env["AXON_TEST_SEED"] ?? 20_261_128);
+/** Addresses of the world that generated policies name. */
+const generatedWorld = ["10.0.0.1", "10.1.2.3", "192.0.2.1", "fd00::1", "2001:db8::1"];
 const noObjects: Objects = { groups: [], services: [], auditedNamespaces: [] };
 
 describe("policies and real connections", () => {
   let lab: TestLab | undefined;
   let force: InForce;
   const pods = new Map<string, Corner>();
-  const others: Corner[] = [];
+  /** Pods as they are now, by name. */
+  const now = new Map<string, Pod>();
+  const nodes: Corner[] = [];
+  const corners = (names: readonly string[]): Corner[] => names.flatMap((one) => pods.get(one) ?? []);
+  const outside = (ips: readonly string[]): Corner[] => [
+    ...nodes,
+    ...ips.map((ip) => worldCorner(the().world, ip)),
+  ];
 
   const the = (): TestLab => {
     if (lab === undefined) throw new Error("the lab is not up");
@@ -47,28 +66,19 @@ describe("policies and real connections", () => {
     force = new InForce(lab);
     await defineTiers(lab);
     for (const [namespace, labels] of Object.entries(castNamespaces)) await lab.namespace(namespace, labels);
-    const places = await lab.pods(
-      ...cast.map(({ name: pod, namespace, node, labels, ports, serviceAccount }) => ({
-        name: pod,
-        namespace,
-        node,
-        labels,
-        serves,
-        ports: ports.map((port) => ({ name: port.name, containerPort: port.port })),
-        ...(serviceAccount === undefined ? {} : { serviceAccount }),
-      })),
-    );
+    const actors = [...cast, ...generatedCast];
+    const places = await lab.pods(...actors.map(podOf));
     for (const place of places) {
-      const pod = cast.find((one) => one.name === place.name) as Pod;
+      const actor = actors.find((one) => one.name === place.name) as Pod;
+      now.set(place.name, actor);
       pods.set(
         place.name,
-        podCorner(place, () => pod),
+        podCorner(place, () => now.get(place.name) ?? actor),
       );
       for (const address of [place.v4, place.v6]) await routeFromWorld(lab, address, place.node);
     }
-    for (const ip of castWorld) await ownByWorld(lab, ip);
-    others.push(nodeCorner(lab.node("node1")), nodeCorner(lab.node("node2")));
-    others.push(...castWorld.map((ip) => worldCorner(the().world, ip)));
+    for (const ip of new Set([...castWorld, ...generatedWorld])) await ownByWorld(lab, ip);
+    nodes.push(nodeCorner(lab.node("node1")), nodeCorner(lab.node("node2")));
     for (const place of [lab.world, lab.node("node1"), lab.node("node2")]) {
       await lab.serve(place, serves.join(","));
     }
@@ -84,9 +94,7 @@ describe("policies and real connections", () => {
     for (const group of groups) await force.put(groupObject(group));
     for (const policy of policies) await force.put(policy);
     await force.settled();
-    const corners = who.flatMap((pod) => pods.get(pod) ?? []);
-    const asked = ports.filter(([, port]) => serves.includes(port) || port === 8 || port === 128);
-    const cells = cellsBetween(corners, others, asked);
+    const cells = cellsBetween(corners(who), outside(castWorld), ports.filter(isServed));
     const wanted = cells.map((cell) => isAllowed(policies, cell, { ...noObjects, groups }));
     const { open } = await compare(the(), cells, wanted);
     expect(open).toBeGreaterThan(0);
@@ -95,7 +103,128 @@ describe("policies and real connections", () => {
   it.each(cases.map((one) => [one.name, one] as const))("%s", async (_name, one) => {
     await check(one);
   });
+
+  const generated = generatedCast.map((actor) => actor.name);
+
+  /** Puts a generated policy in force; false when the API refuses it, or it is of a kind that is not installed. */
+  async function put(raw: RawPolicy): Promise<boolean> {
+    if (!force.knows(raw.kind)) return false;
+    return force.put(raw).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof KubeError && error.status === 422) return false;
+        throw error;
+      },
+    );
+  }
+
+  it(`generated policies (seed ${seed})`, async () => {
+    const cells = cellsBetween(corners(generated), outside(generatedWorld), probes.filter(isServed));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(policyArb as fc.Arbitrary<RawPolicy>, { minLength: 1, maxLength: 4, selector: keyOf }),
+        fc.uniqueArray(groupArb, { maxLength: 2, selector: (group) => group.name }),
+        async (policies, groups) => {
+          await force.dropAll();
+          for (const group of groups) await force.put(groupObject(group));
+          for (const policy of policies) await put(policy);
+          await force.settled();
+          const inForce = force.policies.filter(({ kind }) => kind !== "CiliumCIDRGroup");
+          const wanted = cells.map((cell) => isAllowed(inForce, cell, { ...noObjects, groups }));
+          await compare(the(), cells, wanted);
+        },
+      ),
+      { numRuns: Math.ceil(10 * effort), seed, interruptAfterTimeLimit: 20_000 * Math.max(1, effort) },
+    );
+  }, 600_000);
+
+  it(`live changes of policies and labels (seed ${seed})`, async () => {
+    const live = cellsBetween(corners(generated), outside(["192.0.2.1", "2001:db8::1"]), [
+      [17, 80],
+      [17, 53],
+      [6, 80],
+    ]);
+    const says = () => live.map((cell) => isAllowed(force.policies, cell, noObjects));
+    const history = new History(live, says());
+    const end = new AbortController();
+    const traffic = [0, 1].map(async () => {
+      while (!end.signal.aborted) {
+        const since = performance.now();
+        history.found(since, await ask(the(), live, 900));
+      }
+    });
+    const random = new Random(seed);
+    const draws = fc.sample(policyArb as fc.Arbitrary<RawPolicy>, { seed, numRuns: 200 });
+    const settle = async () => {
+      await force.settled();
+      await compare(the(), live, history.now);
+      history.ends();
+    };
+    try {
+      for (let step = 0; step < Math.ceil(14 * effort); step++) {
+        const kind = random.below(4);
+        const old = force.policies[random.below(force.policies.length)];
+        if (kind === 0) await relabel(random, () => history.begins(says()));
+        else if (kind === 1 && old !== undefined) {
+          const rest = force.policies.filter((one) => one !== old);
+          history.begins(live.map((cell) => isAllowed(rest, cell, noObjects)));
+          await force.drop(old);
+        } else {
+          const raw = draws[step % draws.length] as RawPolicy;
+          if (!force.knows(raw.kind)) continue;
+          const rest = force.policies.filter((one) => keyOf(one) !== keyOf(raw));
+          history.begins(live.map((cell) => isAllowed([...rest, raw], cell, noObjects)));
+          if (!(await put(raw))) history.begins(says());
+        }
+        await settle();
+        expect(history.wrong).toEqual([]);
+      }
+    } finally {
+      end.abort();
+      await Promise.all(traffic);
+    }
+    expect(history.wrong).toEqual([]);
+    expect(history.decided).toBeGreaterThan(live.length);
+    console.log(
+      `live changes: ${history.changes} changes, ${history.decided} connections with one right outcome`,
+    );
+  }, 600_000);
+
+  /** Gives a pod other labels. @param begins called between what is known and what is told to the API. */
+  async function relabel(random: Random, begins: () => void): Promise<void> {
+    const pod = now.get(generated[random.below(generated.length)] ?? "");
+    if (pod === undefined) return;
+    const app = ["web", "db", "cache"][random.below(3)] ?? "";
+    const tier = ["front", "back", undefined][random.below(3)];
+    now.set(pod.name, { ...pod, labels: { app, ...(tier === undefined ? {} : { tier }) } });
+    begins();
+    const labels = { app, tier: tier ?? null };
+    await the()
+      .client.resource(resources.pods)
+      .patch(pod.name, { metadata: { labels } }, { namespace: pod.namespace });
+  }
 });
+
+/** Whether a server answers there: no probe speaks SCTP. */
+function isServed([proto, port]: readonly [proto: number, port: number]): boolean {
+  return proto === 1 || proto === 58 || serves.includes(port);
+}
+
+function podOf({ name: pod, namespace, node, labels, ports, serviceAccount }: Actor): PodRequest {
+  return {
+    name: pod,
+    namespace,
+    node,
+    labels,
+    serves,
+    ports: ports.map((port) => ({
+      name: port.name,
+      containerPort: port.port,
+      protocol: port.proto === 17 ? "UDP" : "TCP",
+    })),
+    ...(serviceAccount === undefined ? {} : { serviceAccount }),
+  };
+}
 
 function groupObject({ name: of, labels, cidrs }: Objects["groups"][number]): RawPolicy {
   return {

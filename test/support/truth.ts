@@ -137,8 +137,14 @@ function resourceOf(kind: string): Resource<KubeObject> {
   return found;
 }
 
-const keyOf = ({ kind, metadata }: { kind?: string; metadata?: { namespace?: string; name?: string } }) =>
-  `${kind}/${metadata?.namespace ?? ""}/${metadata?.name}`;
+/** What tells objects apart. */
+export const keyOf = ({
+  kind,
+  metadata,
+}: {
+  kind?: string;
+  metadata?: { namespace?: string; name?: string };
+}) => `${kind}/${metadata?.namespace ?? ""}/${metadata?.name}`;
 
 /** Policies in force in a lab, as its agents say. */
 export class InForce {
@@ -151,6 +157,11 @@ export class InForce {
 
   get policies(): RawPolicy[] {
     return [...this.#now.values()].map(({ raw }) => raw);
+  }
+
+  /** Whether the cluster has such objects. */
+  knows(kind: string): boolean {
+    return apis[kind] !== undefined;
   }
 
   /** Writes an object; when this returns the API has it, agents may not. */

@@ -2,7 +2,7 @@
  * Policies that people know by name: the examples of the Kubernetes documentation on network policies, and the scenarios
  * of the field's connectivity tests about layers 3 and 4. One cast of pods for all; each is asked in full.
  */
-import type { RawPolicy } from "./generate.ts";
+import { namespaces, pod, type RawPolicy } from "./generate.ts";
 import type { Objects, Pod } from "./oracle.ts";
 
 /** A pod of the cast, and where it lives. */
@@ -33,6 +33,7 @@ export const castNamespaces: Readonly<Record<string, Record<string, string>>> = 
   "cilium-test": labelsOf("cilium-test"),
   ccnp1: labelsOf("ccnp1"),
   ccnp2: labelsOf("ccnp2"),
+  ...namespaces,
 };
 
 function actor(
@@ -457,3 +458,14 @@ export const cases: readonly Case[] = [...kubernetes, ...connectivity];
 
 /** What a case asks about when it does not say. */
 export const usualPorts: readonly [number, number][] = [...TCP(80), [17, 80], ...ping];
+
+/** Pods for generated policies (`generate.ts`), each with labels that it has or may get. */
+export const generatedCast: readonly Actor[] = (
+  [
+    ["g1", "red", "node1", { app: "web", tier: "front" }],
+    ["g2", "red", "node2", { app: "db" }],
+    ["g3", "blue", "node1", { app: "db", tier: "back" }],
+    ["g4", "blue", "node2", { app: "web" }],
+    ["g5", "red", "node1", { app: "cache", tier: "back" }],
+  ] as const
+).map(([name, namespace, node, labels]) => ({ ...pod(name, namespace, { ...labels }), node }));
