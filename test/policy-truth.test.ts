@@ -2,6 +2,7 @@
  * The truth table with real connections: what the simple evaluator says of each pair of places is what TCP, UDP and ping
  * find, over IPv4 and IPv6. Policies known by name, and generated ones.
  */
+import { waitFor } from "@axoneme/base";
 import { KubeError, type KubeObject, resources, tierPolicyResources } from "@axoneme/kube";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -32,7 +33,7 @@ import {
   podCorner,
   worldCorner,
 } from "./support/truth.ts";
-import { ownByWorld, routeFromWorld } from "./support/wire.ts";
+import { agentBack, killAgent, ownByWorld, routeFromWorld } from "./support/wire.ts";
 
 const name = labName("it-truth");
 const serves = [53, 80, 81, 443, 5978, 6379, 8080, 32000, 32768];
@@ -189,6 +190,49 @@ describe("policies and real connections", () => {
       `live changes: ${history.changes} changes, ${history.decided} connections with one right outcome`,
     );
   }, 600_000);
+
+  it("a pod in audit mode loses nothing, also after its agent was killed, and is enforced again when told", async () => {
+    const spec = { podSelector: { matchLabels: { role: "db" } }, policyTypes: ["Ingress"] };
+    await force.put({ kind: "NetworkPolicy", metadata: { name: "shut", namespace: "default" }, spec });
+    await force.settled();
+    const [db, nginx] = corners(["db", "nginx"]) as [Corner, Corner];
+    const cells = cellsBetween(
+      [db, nginx],
+      [],
+      [
+        [6, 80],
+        [17, 80],
+      ],
+    ).filter(({ to }) => to === db);
+    const all = (open: boolean) =>
+      compare(
+        the(),
+        cells,
+        cells.map(() => open),
+      );
+    const set = async (mode: string) => {
+      const { code, stdout } = await the().axonRun([
+        "endpoint",
+        "config",
+        "default/db",
+        `PolicyAuditMode=${mode}`,
+      ]);
+      expect({ code, stdout }).toEqual({ code: 0, stdout: `default/db on node1: PolicyAuditMode=${mode}\n` });
+    };
+    await all(false);
+    await set("Enabled");
+    await all(true);
+    await agentBack(the(), "node1", killAgent(the(), "node1"));
+    const shown = async () => (await the().axonRun(["endpoint", "config", "default/db"])).stdout;
+    await waitFor(async () => (await shown()) !== "", {
+      timeoutMs: 15_000,
+      what: "the endpoint to be adopted",
+    });
+    expect(await shown()).toBe("default/db on node1: PolicyAuditMode=Enabled\n");
+    await all(true);
+    await set("Disabled");
+    await all(false);
+  });
 
   /** Gives a pod other labels. @param begins called between what is known and what is told to the API. */
   async function relabel(random: Random, begins: () => void): Promise<void> {

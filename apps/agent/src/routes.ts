@@ -12,7 +12,7 @@ import {
   parseMonitorQuery,
 } from "@axoneme/observe";
 import type { Registry } from "prom-client";
-import { type ApiHandler, type ApiRequest, HttpError } from "./api-server.ts";
+import { type ApiHandler, type ApiRequest, action, HttpError } from "./api-server.ts";
 import { monotonicSeconds } from "./collector.ts";
 import type { Dns } from "./dns/dns.ts";
 import { dnsRoutes } from "./dns/routes.ts";
@@ -72,6 +72,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
       apiPath.endpoints,
       ({ rest }) => ({ json: rest === "" ? endpointList(sources) : oneEndpoint(sources, rest) }),
     ],
+    [action(apiPath.endpoints), (request) => configureEndpoint(sources, request)],
     [
       apiPath.identities,
       () => ({
@@ -166,6 +167,18 @@ function oneEndpoint(sources: RouteSources, text: string) {
   }
   const view = endpointView(live, policy);
   return { ...view, policy: policyRowViews(policy, view.policyId) };
+}
+
+/** Sets the option that the query names; answers with the endpoint. */
+async function configureEndpoint(sources: RouteSources, { rest, query }: ApiRequest) {
+  const live = findEndpoint(sources.endpoints.endpoints(), rest);
+  const mode = query.get("PolicyAuditMode");
+  if (mode !== "Enabled" && mode !== "Disabled") {
+    const fix = "PolicyAuditMode=Enabled or PolicyAuditMode=Disabled";
+    throw new HttpError(400, "bad_option", `nothing to set at endpoint "${rest}"`, fix);
+  }
+  if (live) await sources.endpoints.setPolicyAuditMode(live, mode === "Enabled");
+  return { json: oneEndpoint(sources, rest) };
 }
 
 function countEndpoints(endpoints: EndpointManager): (identity: number) => number {

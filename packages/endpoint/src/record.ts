@@ -24,6 +24,8 @@ export interface EndpointRecord {
   readonly hostMac: string;
   /** Numeric identity last in force; 0 before the first is known. */
   readonly identity: number;
+  /** Policy reports what it would drop from and to it, and drops nothing. */
+  readonly policyAuditMode?: boolean;
   /** True when another plugin made the interface and we were chained behind it. */
   readonly chained: boolean;
   /** Wall time, milliseconds since the epoch. */

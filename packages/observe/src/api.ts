@@ -178,6 +178,8 @@ export interface EndpointView {
   policyId: number;
   enforcement: Enforcement;
   created: string;
+  /** Policy reports what it would drop, and drops nothing: `axon endpoint config`. Absent: false. */
+  policyAuditMode?: boolean;
   /** Only in GET /v1/endpoints/<id>. */
   policy?: PolicyRowView[];
 }

@@ -164,12 +164,19 @@ export class LiveEndpoints {
       identity,
       policyId: policy.policyOf(record.id),
       id: record.id,
-      flags: 0,
+      flags: record.policyAuditMode === true ? EpFlags.AUDIT : 0,
       mac: parseMac(record.mac),
       hostMac: parseMac(record.hostMac),
     };
     for (const ip of record.ips) kernel.maps.endpoints.put(parseIp(ip), row);
     kernel.changed();
+  }
+
+  /** Puts an endpoint's record in the place of the one it had, and writes its row: nothing about its policy changed. */
+  amend(live: LiveEndpoint, record: EndpointRecord): void {
+    const amended = { ...live, record };
+    this.#put(keyOf(record), amended);
+    this.writeRows(amended);
   }
 
   /** Endpoints go by other numbers: first the rows of their ports, then the addresses, then the old rows go. */

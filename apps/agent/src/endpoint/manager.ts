@@ -174,6 +174,19 @@ export class EndpointManager implements CniHandler {
     if (live) this.#live.writeRows(live);
   }
 
+  /** Whether policy only reports what it would drop at an endpoint. Kept with its record; false when it is gone. */
+  setPolicyAuditMode(live: LiveEndpoint, policyAuditMode: boolean): Promise<boolean> {
+    const key = keyOf(live.record);
+    return this.#queue.run(key, () => {
+      const now = this.#live.byKey(key);
+      if (now === undefined) return Promise.resolve(false);
+      const record = { ...now.record, policyAuditMode };
+      this.#deps.store.write(record);
+      this.#live.amend(now, record);
+      return Promise.resolve(true);
+    });
+  }
+
   /** Policies tell pods apart by fewer labels than before: some endpoints get the identity they should have now. */
   mergeSome(): void {
     this.#follower.mergeSome();

@@ -4,6 +4,7 @@ import { type AgentOptions, addAgentOptions, askWhoKnows } from "../agents.ts";
 import type { Context } from "../context.ts";
 import { ageText, type OutputOptions, orDash, outputOption, printData } from "../output.ts";
 import { formatTable } from "../table.ts";
+import { configCommand } from "./endpoint-config.ts";
 import { examples, labelsText } from "./help.ts";
 import { listCommand, withNode } from "./list.ts";
 
@@ -42,7 +43,8 @@ export function endpointCommand(context: Context): Command {
     .alias("ep")
     .description("endpoints: the pods on a node, the node itself, and their policy")
     .addCommand(list)
-    .addCommand(getCommand(context));
+    .addCommand(getCommand(context))
+    .addCommand(configCommand(context));
 }
 
 function getCommand(context: Context): Command {
@@ -103,6 +105,7 @@ function endpointText(node: string, endpoint: EndpointView, now: number): string
     ["Policy:", `${endpoint.enforcement} (policy ${endpoint.policyId})`],
     ["Created:", `${endpoint.created} (${ageText(now, endpoint.created)} ago)`],
   ];
+  if (endpoint.policyAuditMode === true) lines.push(["Audit:", "what policy would drop is only reported"]);
   const head = lines.map(([name, value]) => `${name.padEnd(11)}${value}`).join("\n");
   return `${head}\n${policyText(endpoint)}`;
 }
