@@ -1,6 +1,6 @@
 /** Names in policies, with real pods, a real name server and the DNS proxy. */
 import { waitFor } from "@axoneme/base";
-import type { KubeObject } from "@axoneme/kube";
+import { type KubeObject, tierPolicyResources } from "@axoneme/kube";
 import type { FqdnCacheView, FqdnSelectorView, IdentityView } from "@axoneme/observe";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Running } from "./support/command.ts";
@@ -8,6 +8,32 @@ import { answerAnywhere, askOverTcp, NameClient, Zone } from "./support/dns.ts";
 import { labName, port, TestLab, type TestPod } from "./support/lab.ts";
 
 const name = labName("it-fqdn");
+const [clusterPolicies] = tierPolicyResources;
+
+/** Somebody installs the API of ClusterNetworkPolicy; agents look for it every half minute. */
+const clusterPolicyDefinition = {
+  apiVersion: "apiextensions.k8s.io/v1",
+  kind: "CustomResourceDefinition",
+  metadata: { name: `${clusterPolicies.plural}.${clusterPolicies.group}` },
+  spec: {
+    group: clusterPolicies.group,
+    scope: "Cluster",
+    names: { kind: clusterPolicies.kind, plural: clusterPolicies.plural },
+    versions: [
+      {
+        name: clusterPolicies.version,
+        served: true,
+        storage: true,
+        schema: {
+          openAPIV3Schema: {
+            type: "object",
+            properties: { spec: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+          },
+        },
+      },
+    ],
+  },
+} as KubeObject;
 
 const dnsServer = {
   toEndpoints: [
@@ -50,9 +76,19 @@ describe("DNS names in policies", () => {
       routingMode: "native",
       agentConfig: { conntrackGCInterval: 1, tofqdnsIdleConnectionGracePeriod: 0 },
     });
+    await lab.apply(clusterPolicyDefinition);
     await lab.namespace("kube-system");
     const [serverPod, clientPod, freePod] = (await lab.pods(
-      { name: "dns", namespace: "kube-system", node: "node2", labels: { "k8s-app": "kube-dns" } },
+      {
+        name: "dns",
+        namespace: "kube-system",
+        node: "node2",
+        labels: { "k8s-app": "kube-dns" },
+        ports: [
+          { name: "dns", containerPort: 53, protocol: "UDP" },
+          { name: "dns-tcp", containerPort: 53 },
+        ],
+      },
       { name: "client", node: "node1" },
       { name: "free", node: "node1" },
     )) as [TestPod, TestPod, TestPod];
@@ -85,10 +121,12 @@ describe("DNS names in policies", () => {
     await TestLab.down(lab, name);
   });
 
-  /** Applies policies and waits until the pod feels them. */
+  /** Applies policies and waits until the pod feels them, and until a proxy is there: the first starts one. */
   async function enforce(...policies: KubeObject[]): Promise<void> {
     applied.push(...policies);
     await the().apply(...policies);
+    const isServed = () => client.ask("nobody.example.org").then(Boolean, () => false);
+    await waitFor(isServed, { timeoutMs: 20_000, what: "an answer, whatever it is" });
     await waitFor(async () => !(await client.reaches("198.18.99.99")), {
       timeoutMs: 15_000,
       what: "the policies",
@@ -309,6 +347,30 @@ describe("DNS names in policies", () => {
     }
     stop = true;
     expect(await asking).toBeGreaterThan(10);
+  });
+
+  it("a ClusterNetworkPolicy's domain names may be asked for and reached, others as the rest says", async () => {
+    const { group, version, kind } = clusterPolicies;
+    const spec = {
+      tier: "Admin",
+      priority: 1,
+      subject: { namespaces: { matchLabels: { "kubernetes.io/metadata.name": "default" } } },
+      egress: [{ action: "Accept", to: [{ domainNames: ["*.example.com"] }] }],
+    };
+    const object = { apiVersion: `${group}/${version}`, kind, metadata: { name: "domains" }, spec };
+    await enforce(policy("isolated", mayAsk({ matchName: "api.example.net" })));
+    expect((await client.ask("api.example.com")).rcode).toBe("REFUSED");
+    const policies = the().client.resource(clusterPolicies);
+    await policies.apply(object as KubeObject, { fieldManager: "test", force: true });
+    await waitFor(async () => (await client.ask("api.example.com")).rcode === "NOERROR", {
+      timeoutMs: 45_000,
+      what: "the cluster's policy",
+    });
+    expect(await client.reachesName("api.example.com")).toBe(true);
+    expect((await client.ask("secret.example.net")).rcode).toBe("REFUSED");
+    expect((await client.ask("api.example.net")).rcode).toBe("NXDOMAIN"); // allowed by the other policy
+    await policies.delete("domains");
+    await waitFor(async () => !(await client.reaches("198.18.0.1")), { timeoutMs: 15_000, what: "its end" });
   });
 
   it("axon fqdn shows and cleans what was learned", async () => {
