@@ -1,4 +1,13 @@
-import { isNormalTier, isPastNormal, type PolicySpec, type RowVerdict, sameTier, Verdict } from "./rule.ts";
+import {
+  isNormalTier,
+  isPastNormal,
+  type PolicySpec,
+  policyKey,
+  priorityRank,
+  type RowVerdict,
+  sameTier,
+  Verdict,
+} from "./rule.ts";
 import { outranks, type RuleInfo } from "./ruletable.ts";
 
 /** Default deny of a direction: the rule that brought it, in earnest and on trial. */
@@ -40,13 +49,39 @@ function denies(rule: RuleInfo | undefined): boolean {
 /** The rule that decides, of rules in order of rank. */
 export function decideBy(ranked: readonly RuleInfo[], fallback: RuleInfo | undefined): RuleInfo | undefined {
   let passed: RuleInfo | undefined;
-  for (const rule of ranked) {
+  for (const rule of leading(ranked)) {
     if (passed !== undefined && sameTier(rule, passed)) continue;
     if (fallback !== undefined && isPastNormal(rule)) return fallback;
     if (rule.verdict !== Verdict.PASS) return rule;
     passed = rule;
   }
   return fallback;
+}
+
+/** Among policies of one priority a denial comes first, then an allowance. */
+const strength: Partial<Record<Verdict, number>> = { [Verdict.ALLOW]: 1, [Verdict.PASS]: 2 };
+
+/**
+ * Of each policy the first rule that matches, in the order in which they decide. The place of a rule in its policy is part
+ * of its rank, and says nothing beside a rule of another policy with the same priority.
+ */
+function leading(ranked: readonly RuleInfo[]): readonly RuleInfo[] {
+  if (!ranked.some((rule, i) => i > 0 && differInPlace(rule, ranked[i - 1]))) return ranked;
+  const first = new Map<string, RuleInfo>();
+  for (const rule of ranked) {
+    const key = `${priorityRank(rule)}/${policyKey(rule.policy)}`;
+    if (!first.has(key)) first.set(key, rule);
+  }
+  return [...first.values()].sort(
+    (a, b) =>
+      priorityRank(a) - priorityRank(b) ||
+      (strength[a.verdict] ?? 0) - (strength[b.verdict] ?? 0) ||
+      (outranks(a, b) ? -1 : 1),
+  );
+}
+
+function differInPlace(a: RuleInfo, b: RuleInfo | undefined): boolean {
+  return b !== undefined && priorityRank(a) === priorityRank(b) && a.precedence >> 8 !== b.precedence >> 8;
 }
 
 /** Whether rules of a spec need more than "deny beats allow" to be judged. */

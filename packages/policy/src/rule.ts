@@ -149,6 +149,11 @@ export function precedence(spec: Pick<PolicySpec, "tier" | "priority">, verdict:
   return (0xff_ffff - order) * 0x100 + (LOW[verdict] ?? 255);
 }
 
+/** The place of a rule's policy in the order of tiers and priorities; lower first. */
+export function priorityRank({ precedence: rank }: { precedence: number }): number {
+  return Math.floor((0xff_ffff - Math.floor(rank / 0x100)) / 128);
+}
+
 function tierRank({ precedence: rank }: { precedence: number }): number {
   return Math.floor((0xff_ffff - Math.floor(rank / 0x100)) / 0x40_0000);
 }

@@ -75,7 +75,7 @@ describe("among 10,000 policies spread over 50 namespaces", () => {
   let engine: PolicyEngine;
   beforeAll(() => {
     engine = populated(spread);
-  });
+  }, 60_000);
   /** Selects endpoint 1, whose labels are those of identity 0. */
   const here: Shape = { namespace: "ns-0", name: "z-new", subject: "app-0", peer: "app-1" };
   const nowhere: Shape = { namespace: "ns-0", name: "far", subject: "app-7", peer: "app-1" };
@@ -156,7 +156,7 @@ describe("among 10,000 policies that all select the same 100 endpoints", () => {
       engine.upsertEndpoint({ id, identity: 1000, labels: labelsOf(0) });
     }
     engine.commit();
-  });
+  }, 60_000);
 
   it("one more is one rule and one row: what they have already is not gone through", () => {
     const added = spent(engine, () => engine.upsertPolicy(policy(more)));

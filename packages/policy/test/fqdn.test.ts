@@ -326,5 +326,5 @@ describe("generated rules", () => {
       }),
       { numRuns: 300 },
     );
-  });
+  }, 60_000);
 });

@@ -129,3 +129,37 @@ describe("policies on trial", () => {
     expect(enforced()).toBe(true);
   });
 });
+
+describe("policies of one priority", () => {
+  const web = pod("web", "red", { app: "web" });
+  const tier = (name: string, egress: object[]): RawPolicy => ({
+    kind: "AdminNetworkPolicy",
+    metadata: { name },
+    spec: { priority: 1, subject: everybody, egress },
+  });
+  const nodes = [{ nodes: {} }];
+  const elsewhere = { action: "Allow", to: [{ networks: ["fd00::/8"] }] };
+  const verdictOf = (...policies: RawPolicy[]) => {
+    const world = new World();
+    world.setPod(web);
+    for (const policy of policies) world.setPolicy(policy);
+    return world.decide(web, { kind: "host" }, false, 6, 80).verdict;
+  };
+
+  it("deny before they allow, wherever the rules stand in them", () => {
+    const denying = tier("one", [elsewhere, { action: "Deny", to: nodes }]);
+    const allowing = tier("two", [{ action: "Allow", to: nodes }]);
+    expect(verdictOf(denying, allowing)).toBe(Verdict.DENY);
+  });
+
+  it("allow before they pass; within one the first rule decides", () => {
+    const passing = tier("one", [{ action: "Pass", to: nodes }]);
+    const allowing = tier("two", [elsewhere, { action: "Allow", to: nodes }, { action: "Deny", to: nodes }]);
+    const isolated = {
+      kind: "NetworkPolicy",
+      metadata: { name: "closed", namespace: "red" },
+      spec: { podSelector: {}, policyTypes: ["Egress"] },
+    };
+    expect(verdictOf(passing, allowing, isolated)).toBe(Verdict.ALLOW);
+  });
+});
