@@ -45,9 +45,9 @@ describe.each(["native", "tunnel"] as const)("cleaning up a lab with agents, %s 
 
   it("lab down after everything was killed at once leaves nothing", async () => {
     const { paths } = await busy();
-    const groups = ["control", "operator", "node1/agent", "node2/agent", "node1/kubelet", "node2/kubelet"];
+    const groups = ["control", "operator", "relay", "node1/agent", "node2/agent", "node1/kubelet", "node2/kubelet"];
     const pids = groups.flatMap((group) => pidsOf(join(paths.cgroup, group)));
-    expect(pids.length).toBeGreaterThanOrEqual(6);
+    expect(pids.length).toBeGreaterThanOrEqual(7);
     for (const pid of pids) process.kill(pid, "SIGKILL");
     await waitFor(() => pidsOf(join(paths.cgroup, "control")).length === 0, {
       what: "the supervisor to die",
