@@ -92,8 +92,8 @@ describe("axon hubble through the relay of a lab", () => {
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-    expect(lines[0]).toMatchObject({ node_status: { state_change: "NODE_CONNECTED" } });
-    expect(lines.at(-1)).toMatchObject({
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatchObject({
       node_name: "node2",
       flow: { l4: { TCP: { destination_port: 4 } } },
     });

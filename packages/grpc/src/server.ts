@@ -34,6 +34,8 @@ export interface ServerOptions {
 const patient: KeepAlive = { everyMs: 20_000, withinMs: 10_000 };
 /** Connections to one listener, and calls on one connection, at most. */
 const limits = { connections: 1024, calls: 128 } as const;
+/** MiB that a connection may hold of headers and of what is not sent yet: all its calls together. */
+const maxSessionMemory = 32;
 const settings = { maxConcurrentStreams: limits.calls, maxHeaderListSize: 16_384 };
 
 /** A gRPC server on any number of addresses. */
@@ -70,7 +72,7 @@ export class RpcServer {
    */
   async listenUnix(path: string): Promise<void> {
     rmSync(path, { force: true });
-    const listener = createServer({ settings });
+    const listener = createServer({ settings, maxSessionMemory });
     const umask = process.umask(0o177);
     try {
       await this.#listen(listener, listener, { path }, path);
@@ -88,7 +90,7 @@ export class RpcServer {
   async listenTcp(address: string, tls: TlsSource | undefined): Promise<number> {
     const { host, port } = parseAddress(address);
     if (tls === undefined) {
-      const listener = createServer({ settings });
+      const listener = createServer({ settings, maxSessionMemory });
       await this.#listen(listener, listener, { host, port }, address);
       return portOf(listener);
     }
@@ -96,7 +98,7 @@ export class RpcServer {
       throw new AxonError("grpc.tls", `no certificates for ${address}: ${tls.problem ?? "none came yet"}`);
     }
     const both = { requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.3" } as const;
-    const listener = createSecureServer({ ...both, ...contextOf(tls.current), settings });
+    const listener = createSecureServer({ ...both, ...contextOf(tls.current), settings, maxSessionMemory });
     this.#offs.push(tls.changes.on((next) => listener.setSecureContext({ ...both, ...contextOf(next) })));
     listener.on("tlsClientError", (error: Error) => {
       this.#refused++;

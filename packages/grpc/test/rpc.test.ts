@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp } from "node:http2";
 import { connect as connectSocket, createServer, type Server, type Socket } from "node:net";
@@ -159,6 +160,21 @@ describe("a call", () => {
     expect([...(await ask(connection, "Echo")).message]).toEqual([1, 2, 3]);
     connection.close();
     await waitFor(() => server.connections === 0, { what: "the connection to go" });
+  });
+
+  it("arbitrary bytes end their own connection only", async () => {
+    const good = await connect();
+    const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    for (let i = 0; i < 60; i++) {
+      // Half of them begin as HTTP/2 does.
+      const noise = randomBytes(1 + i * 40);
+      const bytes = i % 2 === 0 ? noise : Buffer.concat([preface, noise]);
+      const stranger = connectSocket(socket());
+      stranger.on("error", () => undefined);
+      await new Promise<void>((resolve) => void stranger.end(bytes, () => resolve()));
+    }
+    await waitFor(() => server.connections === 1, { timeoutMs: 5000, what: "the strangers to go" });
+    expect([...(await ask(good, "Echo")).message]).toEqual([1, 2, 3]);
   });
 
   it("what is no gRPC is turned away", async () => {

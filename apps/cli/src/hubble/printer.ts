@@ -48,10 +48,10 @@ export class FlowPrinter {
   }
 
   async print(response: GetFlowsResponse): Promise<void> {
+    // That all is well is not worth a line, as in the field.
+    if (response.node_status?.state_change === "NODE_CONNECTED") return;
     if (response.flow === undefined && !this.#options.output.startsWith("json")) {
-      // That all is well is not worth a line.
-      const isNews = response.node_status?.state_change !== "NODE_CONNECTED";
-      if (isNews && this.#options.silentErrors !== true) {
+      if (this.#options.silentErrors !== true) {
         await this.#context.stderr.write(`${formatCompact(response, this.#print)}\n`);
       }
       return;
