@@ -45,7 +45,15 @@ describe.each(["native", "tunnel"] as const)("cleaning up a lab with agents, %s 
 
   it("lab down after everything was killed at once leaves nothing", async () => {
     const { paths } = await busy();
-    const groups = ["control", "operator", "relay", "node1/agent", "node2/agent", "node1/kubelet", "node2/kubelet"];
+    const groups = [
+      "control",
+      "operator",
+      "relay",
+      "node1/agent",
+      "node2/agent",
+      "node1/kubelet",
+      "node2/kubelet",
+    ];
     const pids = groups.flatMap((group) => pidsOf(join(paths.cgroup, group)));
     expect(pids.length).toBeGreaterThanOrEqual(7);
     for (const pid of pids) process.kill(pid, "SIGKILL");

@@ -29,7 +29,7 @@ struct {
 static __u64 wakeup(void)
 {
 	__u64 backlog = bpf_ringbuf_query(&feed_events, BPF_RB_AVAIL_DATA);
-	bool grown = backlog >= AX_EVENTS_WAKE_EVERY && backlog % AX_EVENTS_WAKE_EVERY < AX_EVENTS_RECORD;
+	int grown = backlog >= AX_EVENTS_WAKE_EVERY && backlog % AX_EVENTS_WAKE_EVERY < AX_EVENTS_RECORD;
 
 	return grown ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
