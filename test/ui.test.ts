@@ -139,7 +139,20 @@ describe("the page", () => {
     await details.getByRole("heading", { name: "default/intruder → default/cart" }).waitFor();
     await details.getByText("TCP/8080").first().waitFor();
     await details.getByText("default/only-web").first().waitFor();
+    // The rule and its policy, as the engine explains them in the browser.
+    await details.getByText("NetworkPolicy only-web, spec", { exact: true }).click();
+    await details.getByText("app: web").first().waitFor();
     await shot(page, "why");
+    await details.getByRole("button", { name: "Edit and preview" }).click();
+    const outcome = details.getByRole("status", { name: "What it would do" });
+    await outcome.getByText("1 newly allowed").waitFor();
+    await outcome.getByText("default/intruder → default/cart TCP/8080").waitFor();
+    await shot(page, "preview");
+    const editor = details.getByRole("textbox", { name: "Policy" });
+    await editor.fill((await editor.inputValue()).replace("8080", "8081"));
+    await outcome.getByText("0 newly allowed").waitFor();
+    await editor.fill("a: [");
+    await outcome.locator(".bad").waitFor();
     await page.keyboard.press("Escape");
     await details.waitFor({ state: "detached" });
     await page.close();

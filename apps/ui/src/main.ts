@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { createLogger } from "@axoneme/app";
 import { AxonError, errorText } from "@axoneme/base";
 import { type ClientOptions, type ClientTls, parseTarget } from "@axoneme/grpc";
+import { AgentPolicies } from "./server/agents.ts";
 import { UiServer } from "./server/http.ts";
 import { FlowHub } from "./server/hub.ts";
 
@@ -13,6 +14,7 @@ const help = `Usage: ui --server ADDRESS [--server ADDRESS]... [options]
 Serves the service map and the flow table as a web page.
 
   --server ADDRESS     relay or agent to read flows from: unix:///path, host:port, tls://host:port; repeat for several
+  --agent SOCKET       agent's UNIX socket to read policies from, for the question why; repeat for several
   --listen HOST:PORT   where the page is served (default 127.0.0.1:12000; port 0: any that is free)
   --host-name NAME     name under which browsers may ask for it besides localhost and --listen's; repeat for several.
                        There is no login: what is reachable from elsewhere belongs behind a proxy that has one.
@@ -25,6 +27,7 @@ Serves the service map and the flow table as a web page.
 
 const options = {
   server: { type: "string", multiple: true },
+  agent: { type: "string", multiple: true },
   listen: { type: "string", default: "127.0.0.1:12000" },
   "host-name": { type: "string", multiple: true },
   "tls-ca": { type: "string" },
@@ -77,6 +80,7 @@ async function main(): Promise<void> {
   const assets = join(import.meta.dirname, "ui");
   const server = new UiServer(
     hub,
+    new AgentPolicies(values.agent ?? [], log),
     { ...listenOf(values.listen), assets, hostNames: values["host-name"] ?? [] },
     log,
   );

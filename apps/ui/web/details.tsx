@@ -1,6 +1,7 @@
-import { useEffect, useRef } from "react";
+import { useEffect, useMemo, useRef } from "react";
 import type { End, Filter, FlowRow, MapEdge } from "../src/shared/model.ts";
 import { nameOf } from "./flow-table.tsx";
+import { Why } from "./why.tsx";
 
 export type Selection =
   | { readonly kind: "edge"; readonly id: string }
@@ -18,14 +19,19 @@ interface Props {
 export function Details({ selection, edge, rows, close, narrow }: Props) {
   const panel = useRef<HTMLElement>(null);
   useEffect(() => panel.current?.focus(), []);
-  const drop =
-    selection.kind === "flow"
-      ? selection.row.verdict === "dropped"
+  // One drop of the edge, the same for as long as it is looked at: newer ones come all the time.
+  const about = selection.kind === "flow" ? selection.row.id : selection.id;
+  const hasDrop = (edge?.totals.dropped ?? 0) > 0;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: see above
+  const drop = useMemo(
+    () =>
+      selection.kind === "flow"
         ? selection.row
-        : undefined
-      : rows.find(
-          (row) => row.verdict === "dropped" && `${row.source.group}>${row.destination.group}` === edge?.id,
-        );
+        : rows.find(
+            (row) => row.verdict === "dropped" && `${row.source.group}>${row.destination.group}` === about,
+          ),
+    [about, hasDrop],
+  );
   return (
     <aside
       className="details"
@@ -39,7 +45,7 @@ export function Details({ selection, edge, rows, close, narrow }: Props) {
       </button>
       {edge !== undefined && <EdgeFacts edge={edge} narrow={narrow} />}
       {selection.kind === "flow" && <FlowFacts row={selection.row} />}
-      {drop !== undefined && <Why row={drop} />}
+      {drop?.verdict === "dropped" && <Why key={drop.id} row={drop} rows={rows} />}
     </aside>
   );
 }
@@ -123,29 +129,5 @@ function EndFacts({ name, end }: { name: string; end: End }) {
         </ul>
       </dd>
     </>
-  );
-}
-
-/** Why a flow was dropped, as far as its record says. */
-function Why({ row }: { row: FlowRow }) {
-  const isPolicy = row.dropReason.startsWith("POLICY");
-  const side = row.direction === "ingress" ? row.destination : row.source;
-  return (
-    <section className="why" aria-label="Why it was dropped">
-      <h3>Why</h3>
-      {isPolicy && row.policies.length > 0 && (
-        <p>
-          {row.direction === "ingress" ? "Ingress to" : "Egress from"} {nameOf(side)} is denied by{" "}
-          <strong>{row.policies.join(", ")}</strong>.
-        </p>
-      )}
-      {isPolicy && row.policies.length === 0 && (
-        <p>
-          No rule allows {row.direction === "ingress" ? "ingress to" : "egress from"} {nameOf(side)} here:
-          default deny.
-        </p>
-      )}
-      {!isPolicy && <p>{row.dropReason.toLowerCase().replaceAll("_", " ")}: not a policy's decision.</p>}
-    </section>
   );
 }

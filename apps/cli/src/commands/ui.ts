@@ -47,9 +47,9 @@ export function uiCommand(context: Context): Command {
 }
 
 function argumentsOf(context: Context, options: UiOptions): string[] {
+  const agents = options.server === undefined ? findAgents(context, options) : [];
   const servers =
-    options.server ??
-    findAgents(context, options).map(({ socket }) => `unix://${join(dirname(socket), "hubble.sock")}`);
+    options.server ?? agents.map(({ socket }) => `unix://${join(dirname(socket), "hubble.sock")}`);
   const optional = [
     ["--tls-ca", options.tlsCa],
     ["--tls-cert", options.tlsCert],
@@ -58,6 +58,7 @@ function argumentsOf(context: Context, options: UiOptions): string[] {
   ] as const;
   return [
     ...servers.flatMap((server) => ["--server", server]),
+    ...agents.flatMap(({ socket }) => ["--agent", socket]),
     "--listen",
     options.listen,
     ...(options.hostName ?? []).flatMap((name) => ["--host-name", name]),

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { extname, join, sep } from "node:path";
 import { AxonError, errorText, type Logger } from "@axoneme/base";
 import { readFilter } from "../shared/model.ts";
+import type { AgentPolicies } from "./agents.ts";
 import type { FlowHub } from "./hub.ts";
 import { mostPast } from "./hub.ts";
 
@@ -36,12 +37,14 @@ export interface UiServerOptions {
 /** Serves the page, what it shows, and nothing else. Reads only. */
 export class UiServer {
   readonly #hub: FlowHub;
+  readonly #policies: AgentPolicies;
   readonly #options: UiServerOptions;
   readonly #log: Logger;
   readonly #server: Server;
 
-  constructor(hub: FlowHub, options: UiServerOptions, log: Logger) {
+  constructor(hub: FlowHub, policies: AgentPolicies, options: UiServerOptions, log: Logger) {
     this.#hub = hub;
+    this.#policies = policies;
     this.#options = options;
     this.#log = log;
     this.#server = createServer((req, res) => void this.#serve(req, res));
@@ -85,6 +88,8 @@ export class UiServer {
         return this.#live(url.searchParams, res);
       case "/api/past":
         return json(res, 200, await this.#past(url.searchParams));
+      case "/api/policies":
+        return json(res, 200, await this.#policies.objects());
       case "/api/health":
         return json(res, 200, this.#hub.health());
       default:

@@ -1,0 +1,90 @@
+import { request } from "node:http";
+import { AxonError, errorText, type Logger } from "@axoneme/base";
+
+/** Bytes of an agent's answer at most. */
+const mostBytes = 64 << 20;
+const withinMs = 10_000;
+/** How long an answer is good for: pages ask when a person clicks. */
+const freshMs = 2000;
+
+/** What of `/v1/policy` is used here. */
+interface PolicyView {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly object: object;
+}
+
+/** Policies as the agents know them, over their UNIX sockets. Reads only. */
+export class AgentPolicies {
+  readonly #sockets: readonly string[];
+  readonly #log: Logger;
+  #asked = 0;
+  #answer: Promise<unknown[]> | undefined;
+
+  constructor(sockets: readonly string[], log: Logger) {
+    this.#sockets = sockets;
+    this.#log = log;
+  }
+
+  /**
+   * The objects, each once.
+   * @throws AxonError `ui.no_agents` without an agent to ask, `ui.agents` when none answers
+   */
+  objects(): Promise<unknown[]> {
+    if (this.#sockets.length === 0)
+      throw new AxonError(
+        "ui.no_agents",
+        "no agent is known to this page: it was started with flows only (--agent)",
+      );
+    const now = Date.now();
+    if (this.#answer === undefined || now - this.#asked > freshMs) {
+      this.#asked = now;
+      this.#answer = this.#read();
+    }
+    return this.#answer;
+  }
+
+  async #read(): Promise<unknown[]> {
+    const answers = await Promise.allSettled(
+      this.#sockets.map((socket) => get<PolicyView[]>(socket, "/v1/policy")),
+    );
+    const failed = answers.flatMap((answer) =>
+      answer.status === "rejected" ? [errorText(answer.reason)] : [],
+    );
+    if (failed.length === answers.length) throw new AxonError("ui.agents", `no agent answers: ${failed[0]}`);
+    if (failed.length > 0) this.#log.warn({ failed }, "some agents do not tell their policies");
+    const views = answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
+    const byName = views.map(
+      ({ kind, namespace, name, object }) => [`${kind}/${namespace}/${name}`, { kind, ...object }] as const,
+    );
+    return [...new Map(byName).values()];
+  }
+}
+
+function get<T>(socketPath: string, path: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, path, timeout: withinMs }, (response) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      response.on("data", (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > mostBytes) call.destroy(new Error(`${socketPath}${path}: the answer is too large`));
+        else chunks.push(chunk);
+      });
+      response.on("error", reject);
+      response.on("end", () => {
+        try {
+          if (response.statusCode !== 200)
+            throw new Error(`${socketPath}${path}: status ${response.statusCode}`);
+          resolve(JSON.parse(Buffer.concat(chunks).toString()) as T);
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
+    call.on("timeout", () => call.destroy(new Error(`${socketPath}: no answer within ${withinMs} ms`)));
+    call.on("error", reject);
+    call.end();
+  });
+}
