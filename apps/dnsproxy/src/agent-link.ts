@@ -18,8 +18,14 @@ import type { Rules } from "./rules.ts";
 const BUSY_BYTES = 256 * 1024;
 /** More than this: answers are kept for later too. */
 const FULL_BYTES = 1024 * 1024;
-/** What the agent hears of queries at the most, messages a second. */
-const QUERIES_A_SECOND = 2000;
+/** What the agent hears of queries at the most, messages in a tick; a little is saved up. */
+const OBSERVED_A_TICK = 20;
+const SAVED_TICKS = 2;
+/** Ticks in a second, of the link and of the gate. */
+export const TICKS = 50;
+
+/** What nobody waits for is written together: each write wakes the agent. Milliseconds. */
+const OBSERVED_MS = 20;
 
 /** What the link works on. */
 export interface LinkDeps {
@@ -37,7 +43,9 @@ export class AgentLink {
   private readonly server: Server;
   private socket: Socket | undefined;
   private lines: string[] = [];
-  private allowance = QUERIES_A_SECOND;
+  private soon: NodeJS.Immediate | undefined;
+  private later: NodeJS.Timeout | undefined;
+  private allowance = OBSERVED_A_TICK * SAVED_TICKS;
   /** Has said hello. */
   isOpen = false;
 
@@ -66,9 +74,9 @@ export class AgentLink {
     this.socket?.destroy();
   }
 
-  /** Once a second. */
+  /** {@link TICKS} times a second. */
   tick(): void {
-    this.allowance = QUERIES_A_SECOND;
+    this.allowance = Math.min(this.allowance + OBSERVED_A_TICK, OBSERVED_A_TICK * SAVED_TICKS);
   }
 
   send(message: AnswerMessage): boolean {
@@ -85,7 +93,8 @@ export class AgentLink {
       return;
     }
     this.allowance--;
-    this.queue(message);
+    this.later ??= setTimeout(() => this.flush(), OBSERVED_MS);
+    this.lines.push(encodeLine(message));
   }
 
   /** Whether `observe` would tell: what is not told need not be made. */
@@ -98,11 +107,15 @@ export class AgentLink {
 
   /** What is said in one turn of the loop goes out in one write. */
   private queue(message: ProxyMessage): void {
-    if (this.lines.length === 0) setImmediate(() => this.flush());
+    this.soon ??= setImmediate(() => this.flush());
     this.lines.push(encodeLine(message));
   }
 
   private flush(): void {
+    clearImmediate(this.soon);
+    clearTimeout(this.later);
+    this.soon = undefined;
+    this.later = undefined;
     const text = this.lines.join("");
     this.lines = [];
     this.socket?.write(text);

@@ -19,6 +19,7 @@ export interface AgentWay {
 
 /** Answers that wait for their ack or for the end of the budget, and those that have passed but are not acked. */
 interface Told {
+  readonly key: string;
   message: AnswerMessage;
   at: number;
   /** Undefined once the pod has its answer. */
@@ -29,20 +30,25 @@ interface Told {
 interface Known {
   message: AnswerMessage;
   until: number;
-  /** Came again meanwhile: the agent has to hear that its addresses live on. */
-  again: boolean;
+  /** Came again meanwhile, with these TTLs: the agent has to hear that its addresses live on. */
+  again: LearnedAddress[] | undefined;
 }
 
 /** Answers kept for an agent that is not there, or does not ack. */
 const MAX_KEPT = 4096;
 const MAX_KNOWN = 16_384;
+/** What ends earlier is told each time: the agent might hear too late that it came again. Milliseconds. */
+const LEAST_KNOWN_MS = 10_000;
+/** Answers that a tick looks at. */
+const LOOKED_AT = 64;
 /** The longest time for which the agent does not hear of an answer that comes again and again, milliseconds. */
 const MAX_QUIET_MS = 5000;
 /** An agent that owes acks and has given none for so long is taken for absent, milliseconds. */
 const SILENT_AFTER_MS = 1000;
 
-function keyOf({ client, name, addresses }: Answer): string {
-  let key = `${client}|${name}`;
+/** What makes an answer the same again: the pod, the name and the addresses. */
+export function keyOf(endpoint: number, name: string, addresses: readonly LearnedAddress[]): string {
+  let key = `${endpoint}|${name}`;
   for (const { ip } of addresses) key += `|${ip}`;
   return key;
 }
@@ -58,6 +64,7 @@ export class AnswerGate {
   private readonly known = new Map<string, Known>();
   private readonly kept = new Map<string, AnswerMessage>();
   private readonly now: () => number;
+  private round = this.known.entries();
   private seq = 0;
   private lastAck = 0;
   private agent: AgentWay | undefined;
@@ -75,24 +82,23 @@ export class AnswerGate {
     return { held: this.held, kept: this.kept.size };
   }
 
-  /**
-   * True: the pod may have the answer at once. Else `release` is called, once, when it may.
-   */
-  offer(answer: Answer, release: () => void): boolean {
-    const now = this.now();
-    const key = keyOf(answer);
+  /** Whether the agent has let this answer in a while ago. It hears in time that the answer has come again. */
+  isKnown(key: string, addresses: LearnedAddress[]): boolean {
     const known = this.known.get(key);
-    if (known !== undefined && now < known.until) {
-      known.again = true;
-      known.message = { ...known.message, time: answer.time, addresses: answer.addresses };
-      return true;
-    }
+    if (known === undefined || this.now() >= known.until) return false;
+    known.again = addresses;
+    return true;
+  }
+
+  /** True: the pod may have the answer at once. Else `release` is called, once, when it may. */
+  offer(key: string, answer: Answer, release: () => void): boolean {
+    const now = this.now();
     const message: AnswerMessage = { t: "answer", seq: ++this.seq, ...answer };
     if (!this.isHeard(now) || this.agent?.send(message) !== true) {
       this.keep(key, { ...message, replayed: true });
       return true;
     }
-    this.told.set(message.seq, { message, at: now, release });
+    this.told.set(message.seq, { key, message, at: now, release });
     this.held++;
     this.schedule();
     return false;
@@ -105,7 +111,7 @@ export class AnswerGate {
     const told = this.told.get(seq);
     if (told === undefined) return;
     this.told.delete(seq);
-    this.remember(told.message, now);
+    this.remember(told.key, told.message, now);
     this.release(told, now);
   }
 
@@ -114,7 +120,7 @@ export class AnswerGate {
     this.agent = agent;
     this.lastAck = this.now();
     this.known.clear();
-    this.replay();
+    this.replay(MAX_KEPT);
   }
 
   /** The agent has gone. What it has not acked goes on, and the next one hears of it. */
@@ -123,16 +129,17 @@ export class AnswerGate {
     for (const [seq, told] of this.told) {
       this.told.delete(seq);
       this.release(told, this.now());
-      this.keep(keyOf(told.message), { ...told.message, replayed: true });
+      this.keep(told.key, { ...told.message, replayed: true });
     }
   }
 
   /** Takes over what another proxy was not able to tell. */
   adopt(message: AnswerMessage): void {
     const own = { ...message, seq: ++this.seq, replayed: true };
+    const key = `${message.client}|${keyOf(0, message.name, message.addresses)}`;
     if (this.agent?.isOpen === true && this.agent.send(own))
-      this.told.set(own.seq, { message: own, at: this.now(), release: undefined });
-    else this.keep(keyOf(own), own);
+      this.told.set(own.seq, { key, message: own, at: this.now(), release: undefined });
+    else this.keep(key, own);
   }
 
   /** What is kept for an agent, taken out. */
@@ -142,17 +149,22 @@ export class AnswerGate {
     return all;
   }
 
-  /** Once a second: tells the agent of answers that came again, and forgets. */
+  /**
+   * Many times a second: tells the agent of some answers that came again, and forgets some. Little at a time: queries
+   * wait meanwhile.
+   */
   tick(): void {
     const now = this.now();
-    for (const [key, known] of this.known) {
-      if (now < known.until) continue;
-      this.known.delete(key);
-      if (!known.again || this.agent?.isOpen !== true) continue;
-      const message = { ...known.message, seq: ++this.seq };
-      if (this.agent.send(message)) this.told.set(message.seq, { message, at: now, release: undefined });
+    for (let i = 0; i < LOOKED_AT; i++) {
+      const next = this.round.next();
+      if (next.done === true) {
+        this.round = this.known.entries();
+        break;
+      }
+      const [key, known] = next.value;
+      if (now >= known.until) this.lapse(key, known, now);
     }
-    if (this.kept.size > 0) this.replay();
+    if (this.kept.size > 0) this.replay(LOOKED_AT);
     for (const [seq, told] of this.told) {
       if (this.told.size <= MAX_KEPT) break;
       this.told.delete(seq);
@@ -161,30 +173,39 @@ export class AnswerGate {
     }
   }
 
+  private lapse(key: string, known: Known, now: number): void {
+    this.known.delete(key);
+    if (known.again === undefined || this.agent?.isOpen !== true) return;
+    const message = { ...known.message, seq: ++this.seq, time: Date.now(), addresses: known.again };
+    if (this.agent.send(message)) this.told.set(message.seq, { key, message, at: now, release: undefined });
+  }
+
   private isHeard(now: number): boolean {
     if (this.agent?.isOpen !== true) return false;
     const oldest = this.told.values().next().value;
     return oldest === undefined || now - Math.max(oldest.at, this.lastAck) < SILENT_AFTER_MS;
   }
 
-  private replay(): void {
+  private replay(most: number): void {
     const now = this.now();
+    let left = most;
     for (const [key, message] of this.kept) {
+      if (left-- === 0) return;
       if (!this.isHeard(now) || this.agent?.send(message) !== true) return;
       this.kept.delete(key);
-      this.told.set(message.seq, { message, at: now, release: undefined });
+      this.told.set(message.seq, { key, message, at: now, release: undefined });
     }
   }
 
-  private remember(message: AnswerMessage, now: number): void {
+  private remember(key: string, message: AnswerMessage, now: number): void {
     let least = MAX_QUIET_MS * 2;
     for (const { ttl } of message.addresses) least = Math.min(least, ttl * 1000);
-    if (least < 2000) return;
+    if (least < LEAST_KNOWN_MS) return;
     if (this.known.size >= MAX_KNOWN) {
       const first = this.known.keys().next().value;
       if (first !== undefined) this.known.delete(first);
     }
-    this.known.set(keyOf(message), { message, until: now + least / 2, again: false });
+    this.known.set(key, { message, until: now + least / 2, again: undefined });
   }
 
   private keep(key: string, message: AnswerMessage): void {

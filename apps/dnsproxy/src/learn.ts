@@ -9,7 +9,7 @@ import {
   typeName,
 } from "@axoneme/dns";
 import type { AgentLink } from "./agent-link.ts";
-import type { Answer, AnswerGate } from "./gate.ts";
+import { type Answer, type AnswerGate, keyOf } from "./gate.ts";
 
 const nothing: Learned = { cnames: [], addresses: [] };
 
@@ -30,15 +30,21 @@ export function answersTo({ question }: AnswerHead, asked: Query): boolean {
   return question.type === asked.type && question.class === asked.class && question.name === asked.name;
 }
 
-/** True: the pod may have its answer at once; else `release` is called when it may. */
+/**
+ * True: the pod may have its answer at once; else `release` is called when it may. `answer` is asked only where somebody
+ * is to hear of it.
+ */
 export function settle(
-  gate: AnswerGate,
-  link: AgentLink,
-  answer: () => Answer,
+  { gate, link }: { gate: AnswerGate; link: AgentLink },
+  { endpoint, name }: { endpoint: number; name: string },
   { addresses }: Learned,
+  answer: () => Answer,
   release: () => void,
 ): boolean {
-  if (addresses.length > 0) return gate.offer(answer(), release);
+  if (addresses.length > 0) {
+    const key = keyOf(endpoint, name, addresses);
+    return gate.isKnown(key, addresses) || gate.offer(key, answer(), release);
+  }
   if (link.isListening) link.observe({ t: "answer", seq: 0, ...answer() });
   return true;
 }

@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import { parseIp, waitFor } from "@axoneme/base";
 import { isErrno, listenIn, setReceiveBuffer } from "@axoneme/netlink";
+import { type AddressWords, wordsOf } from "./origin.ts";
 
 /** AX_PROXY_PORTS: as many servers can a pod ask at a time from one port of its own. */
 const PORTS = 4;
@@ -12,7 +13,7 @@ const TCP = 6;
 export interface ListeningSocket {
   readonly fd: number;
   readonly host: string;
-  readonly address: Uint8Array;
+  readonly words: AddressWords;
   readonly port: number;
   readonly proto: number;
 }
@@ -74,7 +75,7 @@ export function adoptListeners(
 
 function withFd(want: Wanted, fd: number): ListeningSocket {
   if (want.proto === UDP) setReceiveBuffer(fd, RECEIVE_BUFFER);
-  return { ...want, fd, address: parseIp(want.host) };
+  return { ...want, fd, words: wordsOf(parseIp(want.host)) };
 }
 
 /** Whether a socket carries datagrams. */

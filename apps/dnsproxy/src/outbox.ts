@@ -15,7 +15,14 @@ export class Outbox {
   }
 
   /** A message that lies in the buffer. `address`: words from `at` on. */
-  add(fd: number, port: number, offset: number, length: number, address: Uint32Array, at: number): void {
+  add(
+    fd: number,
+    port: number,
+    offset: number,
+    length: number,
+    address: ArrayLike<number>,
+    at: number,
+  ): void {
     const { words } = this;
     if ((this.count + 1) * DATAGRAM_WORDS > words.length) this.flush();
     const base = this.count++ * DATAGRAM_WORDS;
@@ -48,7 +55,7 @@ export class LaterOutbox {
     this.outbox = new Outbox(this.buffer, LATER_MESSAGES, metrics);
   }
 
-  add(fd: number, port: number, bytes: Uint8Array, address: Uint32Array): void {
+  add(fd: number, port: number, bytes: Uint8Array, address: ArrayLike<number>): void {
     if (this.used + bytes.length > LATER_BYTES) this.flush();
     this.buffer.set(bytes, this.used);
     this.outbox.add(fd, port, this.used, bytes.length, address, 0);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Logger } from "@axoneme/base";
 import { waitFor } from "@axoneme/base";
 import { DatagramSet } from "@axoneme/netlink";
-import { AgentLink } from "./agent-link.ts";
+import { AgentLink, TICKS } from "./agent-link.ts";
 import { AnswerGate } from "./gate.ts";
 import { InFlight } from "./in-flight.ts";
 import { adoptListeners, describe, isUdp, type ListeningSocket, openListeners } from "./listeners.ts";
@@ -45,7 +45,7 @@ export class DnsProxy {
   private readonly metricsServer: MetricsServer;
   private readonly sockets: ListeningSocket[];
   private successor: Successor | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  private timers: NodeJS.Timeout[] = [];
   private deaf = false;
   /** Another proxy serves, and this one has nothing left to do. */
   onDone: () => void = () => undefined;
@@ -115,7 +115,10 @@ export class DnsProxy {
       else await this.tcp.listen(socket);
     }
     this.set.watch(this.udp.ready);
-    this.timer = setInterval(() => this.tick(), 1000);
+    this.timers = [
+      setInterval(() => this.udp.tick(performance.now()), 1000),
+      setInterval(() => this.tick(), 1000 / TICKS),
+    ];
     await this.link.listen();
     this.successor = new Successor(
       join(runDir, "dns-handover.sock"),
@@ -134,7 +137,6 @@ export class DnsProxy {
   }
 
   private tick(): void {
-    this.udp.tick(performance.now());
     this.link.tick();
     this.gate.tick();
   }
@@ -184,7 +186,7 @@ export class DnsProxy {
   }
 
   private release(): void {
-    clearInterval(this.timer);
+    for (const timer of this.timers) clearInterval(timer);
     this.set.close();
     this.tcp.close();
     this.udp.close();

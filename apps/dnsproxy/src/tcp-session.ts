@@ -1,5 +1,5 @@
 import { createConnection, type Socket } from "node:net";
-import { AxonError, formatIp, type Ip } from "@axoneme/base";
+import { AxonError } from "@axoneme/base";
 import { type AnswerHead, answerWithout, type Query, RCODE, readAnswerHead, readQuery } from "@axoneme/dns";
 import type { AgentLink } from "./agent-link.ts";
 import { FrameReader, frame } from "./frames.ts";
@@ -8,7 +8,7 @@ import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
 import { answersTo, exchange, learned, settle } from "./learn.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Origin, Origins } from "./origin.ts";
+import { ipOf, type Origin, type Origins } from "./origin.ts";
 import { randomBelow } from "./random.ts";
 import type { Rules } from "./rules.ts";
 
@@ -65,7 +65,7 @@ export class TcpSession {
     this.socket = socket;
     this.client = client;
     this.origin = origin;
-    this.server = { ip: formatIp(new Uint8Array(origin.server.buffer) as Ip), port: origin.serverPort };
+    this.server = { ip: ipOf(origin.server), port: origin.serverPort };
     this.find = find;
     socket.setTimeout(IDLE_MS, () => this.close());
     socket.on("data", (bytes: Uint8Array) => this.heard(bytes));
@@ -184,7 +184,7 @@ export class TcpSession {
   }
 
   private answered(bytes: Uint8Array): void {
-    const { metrics, gate, link, inFlight } = this.deps;
+    const { metrics, inFlight } = this.deps;
     const id = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
     const asked = this.pending.get(id);
     if (asked === undefined || this.closed) {
@@ -224,7 +224,8 @@ export class TcpSession {
       this.reply(bytes);
       this.closeIfDone();
     };
-    if (settle(gate, link, answer, found, release)) release();
+    const about = { endpoint: this.origin.endpoint, name: asked.question.name };
+    if (settle(this.deps, about, found, answer, release)) release();
   }
 
   private reply(message: Uint8Array): void {

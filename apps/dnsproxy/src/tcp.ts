@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { type Ip, parseIp } from "@axoneme/base";
-import type { Listener, Origin } from "./origin.ts";
+import { type Listener, type Origin, wordsOf } from "./origin.ts";
 import { type TcpDeps, TcpSession } from "./tcp-session.ts";
 
 /** Connections of pods, in all and of one. */
@@ -56,7 +56,8 @@ export class TcpProxy {
       socket.destroy();
       return;
     }
-    const find = (): Origin | undefined => this.deps.origins.find(ip, port, listener);
+    const words = wordsOf(ip);
+    const find = (): Origin | undefined => this.deps.origins.find(words, 0, port, listener);
     const origin = find();
     if (origin === undefined) {
       this.deps.metrics.lose("stray");

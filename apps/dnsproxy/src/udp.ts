@@ -1,13 +1,21 @@
-import { AxonError, formatIp, type Ip } from "@axoneme/base";
-import { type AnswerHead, answerWithout, type Query, RCODE, readAnswerHead, readQuery } from "@axoneme/dns";
+import { AxonError } from "@axoneme/base";
+import {
+  type AnswerHead,
+  answerWithout,
+  type Learned,
+  type Query,
+  RCODE,
+  readAnswerHead,
+  readQuery,
+} from "@axoneme/dns";
 import { DATAGRAM_WORDS, type DatagramSet, datagram } from "@axoneme/netlink";
 import type { AgentLink } from "./agent-link.ts";
-import type { Answer, AnswerGate } from "./gate.ts";
+import { type Answer, type AnswerGate, keyOf } from "./gate.ts";
 import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
 import { answersTo, exchange, learned, settle } from "./learn.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Listener, Origin, Origins } from "./origin.ts";
+import { type AddressWords, ipOf, type Listener, type Origin, type Origins } from "./origin.ts";
 import { LaterOutbox, Outbox } from "./outbox.ts";
 import { randomBelow } from "./random.ts";
 import type { Rules } from "./rules.ts";
@@ -32,8 +40,7 @@ export interface UdpListener extends Listener {
 /** A query that its server has not answered yet. */
 interface Pending {
   readonly listener: UdpListener;
-  /** The pod's address, as in a message's words. */
-  readonly pod: Uint32Array;
+  readonly pod: AddressWords;
   readonly podPort: number;
   /** As the pod chose it. */
   readonly id: number;
@@ -56,10 +63,6 @@ export interface UdpDeps {
   readonly inFlight: InFlight;
   readonly metrics: Metrics;
   readonly upstreamSockets: number;
-}
-
-function ipOf(words: Uint32Array, at = 0): string {
-  return formatIp(new Uint8Array(words.buffer, words.byteOffset + at * 4, 16) as Ip);
 }
 
 /**
@@ -150,14 +153,16 @@ export class UdpProxy {
     const listener = this.listeners[tag];
     if (listener === undefined) return;
     metrics.received++;
-    const pod = set.words.slice(base + datagram.address, base + datagram.address + 4);
-    const podPort = set.words[base + datagram.port] ?? 0;
-    const origin = origins.find(new Uint8Array(pod.buffer), podPort, listener);
+    const { words } = set;
+    const at = base + datagram.address;
+    const podPort = words[base + datagram.port] ?? 0;
+    const origin = origins.find(words, at, podPort, listener);
     if (origin === undefined) {
       metrics.lose("stray");
       return;
     }
     const bytes = this.bytes(base);
+    const pod = [words[at] ?? 0, words[at + 1] ?? 0, words[at + 2] ?? 0, words[at + 3] ?? 0];
     const asker = { listener, pod, podPort, origin, received: performance.now() };
     if (rules.has(origin.rules) || !this.expectsRules || this.waiting >= MAX_WAITING) {
       this.asked(asker, bytes, base);
@@ -226,7 +231,16 @@ export class UdpProxy {
     bytes[0] = id >> 8;
     bytes[1] = id & 0xff;
     const sent = performance.now();
-    this.pending.set(tag * 0x10000 + id, { ...asker, id: question.id, question, sent });
+    this.pending.set(tag * 0x10000 + id, {
+      listener: asker.listener,
+      pod: asker.pod,
+      podPort: asker.podPort,
+      origin,
+      received: asker.received,
+      id: question.id,
+      question,
+      sent,
+    });
     metrics.forwarded++;
     metrics.processing.observe((sent - asker.received) / 1000);
     if (base === undefined) this.later.add(fd, origin.serverPort, bytes, origin.server);
@@ -286,13 +300,29 @@ export class UdpProxy {
   }
 
   private answered(pending: Pending, head: AnswerHead, bytes: Uint8Array, base: number): void {
-    const { gate, link, metrics, set } = this.deps;
-    const { listener, pod, podPort, id, origin, question, received, sent } = pending;
+    const { metrics, set } = this.deps;
+    const { listener, pod, podPort, id, received, sent } = pending;
     const now = performance.now();
     metrics.upstream.observe((now - sent) / 1000);
     bytes[0] = id >> 8;
     bytes[1] = id & 0xff;
     const found = learned(bytes, head);
+    if (this.isHeld(pending, head, found, bytes)) return;
+    metrics.total.observe((now - received) / 1000);
+    this.out.add(listener.fd, podPort, set.words[base + datagram.offset] ?? 0, bytes.length, pod, 0);
+  }
+
+  /** False: the pod may have its answer now. Most answers are known, and nothing is made for them. */
+  private isHeld(pending: Pending, head: AnswerHead, found: Learned, bytes: Uint8Array): boolean {
+    const { gate, metrics } = this.deps;
+    const { listener, pod, podPort, origin, question, received, sent } = pending;
+    const about = { endpoint: origin.endpoint, name: question.name };
+    if (
+      found.addresses.length > 0 &&
+      gate.isKnown(keyOf(about.endpoint, about.name, found.addresses), found.addresses)
+    )
+      return false;
+    const latencyUs = Math.round((performance.now() - sent) * 1000);
     const answer = (): Answer => ({
       ...exchange(
         question,
@@ -302,19 +332,17 @@ export class UdpProxy {
       ),
       rcode: head.rcode,
       ...found,
-      latencyUs: Math.round((now - sent) * 1000),
+      latencyUs,
     });
+    // The bytes lie in the buffer that the next turn reads into.
     let copy: Uint8Array | undefined;
     const release = (): void => {
       metrics.total.observe((performance.now() - received) / 1000);
       if (copy !== undefined) this.later.add(listener.fd, podPort, copy, pod);
     };
-    if (settle(gate, link, answer, found, release)) {
-      release();
-      this.out.add(listener.fd, podPort, set.words[base + datagram.offset] ?? 0, bytes.length, pod, 0);
-    } else {
-      copy = bytes.slice();
-    }
+    if (settle(this.deps, about, found, answer, release)) return false;
+    copy = bytes.slice();
+    return true;
   }
 }
 

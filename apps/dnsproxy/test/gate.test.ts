@@ -1,6 +1,6 @@
 import type { AnswerMessage } from "@axoneme/dns";
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { type Answer, AnswerGate } from "../src/gate.ts";
+import { type Answer, AnswerGate, keyOf } from "../src/gate.ts";
 import { Metrics } from "../src/metrics.ts";
 
 /** A way to an agent that only writes down; time is the test's. */
@@ -46,6 +46,11 @@ beforeEach(() => {
   agent = new Agent();
 });
 
+const offer = (one: Answer, release: () => void = () => undefined): boolean => {
+  const key = keyOf(1, one.name, one.addresses);
+  return gate.isKnown(key, one.addresses) || gate.offer(key, one, release);
+};
+
 const pass = (ms: number): void => {
   now += ms;
   vi.advanceTimersByTime(ms);
@@ -53,8 +58,8 @@ const pass = (ms: number): void => {
 
 describe("an answer", () => {
   it("passes at once without an agent, and the agent that comes hears of it", () => {
-    expect(gate.offer(answer("a."), () => undefined)).toBe(true);
-    expect(gate.offer(answer("a."), () => undefined)).toBe(true);
+    expect(offer(answer("a."), () => undefined)).toBe(true);
+    expect(offer(answer("a."), () => undefined)).toBe(true);
     gate.opened(agent);
     expect(agent.heard).toMatchObject([{ name: "a.", replayed: true }]);
   });
@@ -62,7 +67,7 @@ describe("an answer", () => {
   it("waits for its ack", () => {
     gate.opened(agent);
     const release = vi.fn();
-    expect(gate.offer(answer("a."), release)).toBe(false);
+    expect(offer(answer("a."), release)).toBe(false);
     pass(50);
     expect(release).not.toHaveBeenCalled();
     gate.acked(agent.heard[0]?.seq ?? 0);
@@ -75,9 +80,9 @@ describe("an answer", () => {
   it("waits no longer than the budget, each for its own", () => {
     gate.opened(agent);
     const [first, second] = [vi.fn(), vi.fn()];
-    gate.offer(answer("a."), first);
+    offer(answer("a."), first);
     pass(60);
-    gate.offer(answer("b."), second);
+    offer(answer("b."), second);
     pass(40);
     expect([first, second].map((f) => f.mock.calls.length)).toEqual([1, 0]);
     pass(60);
@@ -87,25 +92,25 @@ describe("an answer", () => {
 
   it("that is known passes at once for half of its TTL or 5 s; then the agent hears that it came again", () => {
     gate.opened(agent);
-    gate.offer(answer("a."), () => undefined);
+    offer(answer("a."), () => undefined);
     gate.acked(1);
-    expect(gate.offer(answer("a."), () => undefined)).toBe(true);
-    expect(gate.offer(answer("a.", "192.0.2.2"), () => undefined)).toBe(false);
-    expect(gate.offer(answer("b."), () => undefined)).toBe(false);
+    expect(offer(answer("a."), () => undefined)).toBe(true);
+    expect(offer(answer("a.", "192.0.2.2"), () => undefined)).toBe(false);
+    expect(offer(answer("b."), () => undefined)).toBe(false);
     expect(agent.heard).toHaveLength(3);
     for (const { seq } of agent.heard) gate.acked(seq);
     pass(5100);
     gate.tick();
     expect(agent.heard.slice(3)).toMatchObject([{ name: "a." }]);
-    expect(gate.offer(answer("a."), () => undefined)).toBe(false);
+    expect(offer(answer("a."), () => undefined)).toBe(false);
   });
 
   it("of a short TTL is never taken for known", () => {
     gate.opened(agent);
     const short = { ...answer("a."), addresses: [{ ip: "192.0.2.1", ttl: 1 }] };
-    gate.offer(short, () => undefined);
+    offer(short, () => undefined);
     gate.acked(1);
-    expect(gate.offer(short, () => undefined)).toBe(false);
+    expect(offer(short, () => undefined)).toBe(false);
   });
 });
 
@@ -113,32 +118,32 @@ describe("an agent", () => {
   it("that goes lets what waits pass; the next one hears of it, and decides anew about what was known", () => {
     gate.opened(agent);
     const release = vi.fn();
-    gate.offer(answer("known."), () => undefined);
+    offer(answer("known."), () => undefined);
     gate.acked(1);
-    gate.offer(answer("a."), release);
+    offer(answer("a."), release);
     gate.closed();
     expect(release).toHaveBeenCalledTimes(1);
     const next = new Agent();
     gate.opened(next);
     expect(next.heard).toMatchObject([{ name: "a.", replayed: true }]);
-    expect(gate.offer(answer("known."), () => undefined)).toBe(false);
+    expect(offer(answer("known."), () => undefined)).toBe(false);
   });
 
   it("that is silent for a second while it owes acks is taken for absent until it acks", () => {
     gate.opened(agent);
-    gate.offer(answer("a."), () => undefined);
+    offer(answer("a."), () => undefined);
     pass(1100);
-    expect(gate.offer(answer("b."), () => undefined)).toBe(true);
+    expect(offer(answer("b."), () => undefined)).toBe(true);
     gate.acked(1);
     gate.tick();
     expect(agent.heard.at(-1)).toMatchObject({ name: "b.", replayed: true });
-    expect(gate.offer(answer("c."), () => undefined)).toBe(false);
+    expect(offer(answer("c."), () => undefined)).toBe(false);
   });
 
   it("that takes no more costs nobody an answer", () => {
     gate.opened(agent);
     agent.takes = false;
-    expect(gate.offer(answer("a."), () => undefined)).toBe(true);
+    expect(offer(answer("a."), () => undefined)).toBe(true);
     agent.takes = true;
     gate.tick();
     expect(agent.heard).toMatchObject([{ name: "a.", replayed: true }]);
@@ -146,7 +151,7 @@ describe("an agent", () => {
 });
 
 it("what is kept has a bound, and what is lost is counted", () => {
-  for (let i = 0; i < 5000; i++) gate.offer(answer(`n${i}.`), () => undefined);
+  for (let i = 0; i < 5000; i++) offer(answer(`n${i}.`), () => undefined);
   expect(gate.sizes.kept).toBe(4096);
   expect(metrics.answersLost).toBe(904);
   expect(gate.take()).toHaveLength(4096);

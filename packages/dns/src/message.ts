@@ -51,11 +51,25 @@ export function typeName(type: number): string {
 }
 
 /** A byte of a label as text (RFC 1035 5.1): lower case, escaped when it is a dot, a backslash or not printable. */
-const TEXT: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
+function escaped(byte: number): string {
   if (byte === 0x2e || byte === 0x5c) return `\\${String.fromCharCode(byte)}`;
   if (byte <= 0x20 || byte >= 0x7f) return `\\${String(byte).padStart(3, "0")}`;
   return String.fromCharCode(byte).toLowerCase();
+}
+
+/** What each byte is as text, 0 where it needs an escape. */
+const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const text = escaped(byte);
+  return text.length === 1 ? text.charCodeAt(0) : 0;
 });
+/** The text of the name being read: escapes make four characters of a byte. */
+const text = new Uint8Array(MAX_WIRE_NAME * 4);
+
+function textOf(length: number): string {
+  return length === 0
+    ? "."
+    : String.fromCharCode.apply(null, text.subarray(0, length) as unknown as number[]);
+}
 
 function malformed(why: string): AxonError {
   return new AxonError("dns.message", `DNS message: ${why}`);
@@ -67,6 +81,18 @@ function u16(bytes: Uint8Array, at: number): number {
 
 function u32(bytes: Uint8Array, at: number): number {
   return u16(bytes, at) * 0x10000 + u16(bytes, at + 2);
+}
+
+/** Appends a byte's text; returns where the next goes. */
+function write(byte: number, at: number): number {
+  const plain = PLAIN[byte] ?? 0;
+  if (plain !== 0) {
+    text[at] = plain;
+    return at + 1;
+  }
+  const long = escaped(byte);
+  for (let i = 0; i < long.length; i++) text[at + i] = long.charCodeAt(i);
+  return at + long.length;
 }
 
 /** Walks one message. `at` is where the next thing is read. */
@@ -87,7 +113,7 @@ class Cursor {
   /** A name: lower case with the final dot. Pointers lead back only, so that none is followed twice. */
   name(): string {
     const { bytes } = this;
-    let text = "";
+    let written = 0;
     let wire = 1;
     let at = this.at;
     let limit = at;
@@ -111,12 +137,12 @@ class Cursor {
       if (wire > MAX_WIRE_NAME) throw malformed(`a name longer than ${MAX_WIRE_NAME} bytes`);
       if (this.work > MAX_NAME_WORK) throw malformed("too many names");
       if (at + length >= bytes.length) throw malformed("a name ends too early");
-      for (let i = at + 1; i <= at + length; i++) text += TEXT[bytes[i] ?? 0];
-      text += ".";
+      for (let i = at + 1; i <= at + length; i++) written = write(bytes[i] ?? 0, written);
+      text[written++] = 0x2e;
       at += length + 1;
     }
     if (!followed) this.at = at + 1;
-    return text === "" ? "." : text;
+    return textOf(written);
   }
 }
 
@@ -216,16 +242,23 @@ function ip6(bytes: Uint8Array, at: number): string {
   return text;
 }
 
-/** The records of the answer section by their owner. */
-class Records {
-  readonly aliases = new Map<string, Alias>();
-  readonly addresses = new Map<string, AddressRecord[]>();
+interface OwnedAddress extends AddressRecord {
+  readonly owner: string;
+}
 
-  /** Reads the record at the cursor. */
-  read(cursor: Cursor): void {
-    const owner = cursor.name();
+/** The records of the answer section that are of interest. Each is read once. */
+class Records {
+  readonly addresses: OwnedAddress[] = [];
+  aliases: Map<string, Alias> | undefined;
+
+  /** Reads the record at the cursor. A pointer to the question's name, which most owners are, is not followed. */
+  read(cursor: Cursor, question: Query): void {
+    const { bytes } = cursor;
+    const isAsked = bytes[cursor.at] === 0xc0 && bytes[cursor.at + 1] === HEADER;
+    if (isAsked) cursor.at += 2;
+    const owner = isAsked ? question.name : cursor.name();
     cursor.need(10);
-    const { bytes, at } = cursor;
+    const { at } = cursor;
     const type = u16(bytes, at);
     const ttl = ttlOf(bytes, at + 4);
     const length = u16(bytes, at + 8);
@@ -233,22 +266,20 @@ class Records {
     cursor.need(length);
     const data = cursor.at;
     if (u16(bytes, at + 2) === CLASS_IN) {
-      if (type === TYPE_CNAME) {
-        const target = cursor.name();
-        if (cursor.at !== data + length) throw malformed("an alias of another length than said");
-        if (!this.aliases.has(owner)) this.aliases.set(owner, { target, ttl });
-      } else if (type === TYPE_A || type === TYPE_AAAA) {
+      if (type === TYPE_CNAME) this.alias(owner, cursor, ttl, data + length);
+      else if (type === TYPE_A || type === TYPE_AAAA) {
         if (length !== (type === TYPE_A ? 4 : 16)) throw malformed(`an address of ${length} bytes`);
-        this.add(owner, { ip: type === TYPE_A ? ip4(bytes, data) : ip6(bytes, data), ttl });
+        this.addresses.push({ owner, ip: type === TYPE_A ? ip4(bytes, data) : ip6(bytes, data), ttl });
       }
     }
     cursor.at = data + length;
   }
 
-  private add(owner: string, record: AddressRecord): void {
-    const list = this.addresses.get(owner);
-    if (list === undefined) this.addresses.set(owner, [record]);
-    else list.push(record);
+  private alias(owner: string, cursor: Cursor, ttl: number, end: number): void {
+    const target = cursor.name();
+    if (cursor.at !== end) throw malformed("an alias of another length than said");
+    this.aliases ??= new Map();
+    if (!this.aliases.has(owner)) this.aliases.set(owner, { target, ttl });
   }
 }
 
@@ -260,27 +291,40 @@ export function readAddresses(bytes: Uint8Array, question: Query): Learned {
   const cursor = readHeader(bytes, true);
   cursor.at = question.end;
   const records = new Records();
-  for (let left = u16(bytes, 6); left > 0; left--) records.read(cursor);
-  const learned: Learned = { cnames: [], addresses: [] };
-  const seen = new Set<string>();
-  const ips = new Map<string, AddressRecord>();
-  let name = question.name;
-  let least = 0x7fffffff;
-  while (!seen.has(name)) {
-    seen.add(name);
-    for (const { ip, ttl } of records.addresses.get(name) ?? []) {
-      const known = ips.get(ip);
-      if (known === undefined) ips.set(ip, { ip, ttl: Math.min(ttl, least) });
-      else known.ttl = Math.min(known.ttl, ttl, least);
-    }
-    const alias = records.aliases.get(name);
-    if (alias === undefined || seen.has(alias.target)) break;
-    least = Math.min(least, alias.ttl);
-    learned.cnames.push(alias.target);
-    name = alias.target;
+  for (let left = u16(bytes, 6); left > 0; left--) records.read(cursor, question);
+  const [only] = records.addresses;
+  if (only === undefined && records.aliases === undefined) return { cnames: [], addresses: [] };
+  // most answers are one address of the very name
+  if (records.addresses.length === 1 && records.aliases === undefined && only?.owner === question.name)
+    return { cnames: [], addresses: [{ ip: only.ip, ttl: only.ttl }] };
+  const { cnames, least } = chain(question.name, records.aliases);
+  const found = new Map<string, AddressRecord>();
+  for (const { owner, ip, ttl } of records.addresses) {
+    const most = least.get(owner);
+    if (most === undefined) continue;
+    const known = found.get(ip);
+    if (known === undefined) found.set(ip, { ip, ttl: Math.min(ttl, most) });
+    else known.ttl = Math.min(known.ttl, ttl, most);
   }
-  learned.addresses.push(...ips.values());
-  return learned;
+  return { cnames, addresses: [...found.values()] };
+}
+
+/** The names from the asked one on, and of each the least TTL of the aliases that lead to it. */
+function chain(
+  asked: string,
+  aliases: ReadonlyMap<string, Alias> | undefined,
+): { cnames: string[]; least: Map<string, number> } {
+  const cnames: string[] = [];
+  let ttl = 0x7fffffff;
+  const least = new Map([[asked, ttl]]);
+  let alias = aliases?.get(asked);
+  while (alias !== undefined && !least.has(alias.target)) {
+    ttl = Math.min(ttl, alias.ttl);
+    least.set(alias.target, ttl);
+    cnames.push(alias.target);
+    alias = aliases?.get(alias.target);
+  }
+  return { cnames, least };
 }
 
 /** An answer without records to this query: its header and question, with `rcode`. EDNS is left out (RFC 6891 7). */
