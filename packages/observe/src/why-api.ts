@@ -10,6 +10,10 @@ export interface WhyRuleView {
   path: string;
   verdict: "allow" | "deny" | "default-deny" | "audit" | "pass";
   precedence: number;
+  /** What in the entry matched: `spec.ingress[0].toPorts[1]`. */
+  fields?: string[];
+  /** Of those that do not decide: why. */
+  lost?: string;
 }
 
 /** What one endpoint says, in one direction. */

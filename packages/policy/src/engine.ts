@@ -200,6 +200,11 @@ export class PolicyEngine implements RowSource {
     this.#links.turnPorts(this.#ports.set(`peer ${source}`, identity, ports));
   }
 
+  /** The named ports that pods of an identity have. */
+  peerPortsOf(identity: number): ContainerPort[] {
+    return this.#ports.all(identity);
+  }
+
   /** Takes back what `setPeerPorts` stated. */
   deletePeerPorts(source: string): void {
     this.#links.turnPorts(this.#ports.delete(`peer ${source}`));

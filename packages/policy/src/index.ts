@@ -9,6 +9,8 @@ export type {
   PolicyEndpoint,
   PolicyEngineOptions,
 } from "./enginetypes.ts";
+export { type MatchedConnection, matchedFields } from "./explainfields.ts";
+export { lostBecause } from "./explainlost.ts";
 export { fqdnLabel, fqdnSelectors } from "./fqdn.ts";
 export { type ClassNumbers, type FqdnClass, FqdnClasses, type FqdnMove } from "./fqdnclasses.ts";
 export type { Enforcement } from "./grouping.ts";

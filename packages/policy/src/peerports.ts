@@ -64,6 +64,15 @@ export class PeerPorts {
     return this.#ports.get(named)?.get(identity)?.keys() ?? [];
   }
 
+  /** All ports that pods of an identity have under names. */
+  all(identity: number): ContainerPort[] {
+    return [...this.#ports].flatMap(([named, identities]) => {
+      const slash = named.lastIndexOf("/");
+      const [name, proto] = [named.slice(0, slash), Number(named.slice(slash + 1))];
+      return [...(identities.get(identity)?.keys() ?? [])].map((port) => ({ name, proto, port }));
+    });
+  }
+
   /** The identities that have a port under a name. */
   identities(named: string): Iterable<number> {
     return this.#ports.get(named)?.keys() ?? [];

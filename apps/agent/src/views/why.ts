@@ -1,8 +1,18 @@
-import { formatIp, tryParseIp } from "@axoneme/base";
+import { formatIp, hostPrefix, tryParseIp } from "@axoneme/base";
 import { type Kernel, kernelPolicyRows } from "@axoneme/datapath";
-import { type Ipcache, reserved } from "@axoneme/identity";
+import { type Ipcache, parseLabelLines, reserved } from "@axoneme/identity";
 import type { EndpointView, WhyRuleView, WhySideView } from "@axoneme/observe";
-import { Direction, decide, type RowQuery, type RuleInfo, Verdict } from "@axoneme/policy";
+import {
+  Direction,
+  decide,
+  lostBecause,
+  type MatchedConnection,
+  matchedFields,
+  policyKey,
+  type RowQuery,
+  type RuleInfo,
+  Verdict,
+} from "@axoneme/policy";
 import { HttpError } from "../api-server.ts";
 import type { PolicyModule } from "../state/policy.ts";
 
@@ -52,6 +62,11 @@ export function whyView(sources: WhySources, query: URLSearchParams): WhySideVie
     port: numberOf(query, "port", 65_535),
   };
   const { engine } = sources.policy;
+  const matched = { ...asked, ...matchedPeer(sources, peer, asked, endpoint.identity) };
+  const shown = (info: RuleInfo): WhyRuleView => {
+    const fields = fieldsOf(sources.policy, info, matched);
+    return { ...ruleView(info), ...(fields.length > 0 && { fields }) };
+  };
   const { verdict, ruleId } = engine.decide(asked);
   const rule = engine.rule(ruleId);
   const others = [...new Set(engine.matches(asked).map((match) => match.rule))].filter(
@@ -71,10 +86,39 @@ export function whyView(sources: WhySources, query: URLSearchParams): WhySideVie
     peer: { ...peer, labels: [...sources.labelsOf(peer.identity)] },
     verdict: names[verdict],
     isEnforced: direction === Direction.INGRESS ? ingress : egress,
-    ...(rule === undefined ? {} : { rule: ruleView(rule) }),
-    others: others.sort((a, b) => b.precedence - a.precedence).map(ruleView),
+    ...(rule === undefined ? {} : { rule: shown(rule) }),
+    others: others
+      .sort((a, b) => b.precedence - a.precedence)
+      .map((other) => ({ ...shown(other), lost: lostBecause(other, rule) })),
     kernel: names[decide(kernelPolicyRows(sources.kernel.maps), asked).verdict],
   };
+}
+
+/** The other side and the destination's named ports, as rules look at them. */
+function matchedPeer(
+  { labelsOf, policy }: WhySources,
+  { address, identity }: { address: string; identity: number },
+  { direction }: RowQuery,
+  own: number,
+): Pick<MatchedConnection, "labels" | "prefix" | "ports"> {
+  const labels = parseLabelLines([...labelsOf(identity)]);
+  const ip = tryParseIp(address);
+  const isOutside = Object.keys(labels).some((key) => /^(reserved:world|cidr:|fqdn:)/.test(key));
+  return {
+    labels,
+    ...(ip && isOutside && { prefix: hostPrefix(ip) }),
+    ports: policy.engine.peerPortsOf(direction === Direction.INGRESS ? own : identity),
+  };
+}
+
+/** What of a rule's entry matched; nothing for default deny and what is built in. */
+function fieldsOf(
+  policy: PolicyModule,
+  { policy: ref, path }: RuleInfo,
+  matched: MatchedConnection,
+): string[] {
+  const object = policy.known(policyKey(ref))?.object;
+  return object === undefined ? [] : matchedFields({ ...object, kind: ref.kind }, path, matched);
 }
 
 function ruleView({ id, policy, path, verdict, precedence }: RuleInfo): WhyRuleView {

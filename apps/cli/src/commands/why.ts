@@ -1,5 +1,6 @@
+import type { Flow } from "@axoneme/flow";
 import { parseLabelLines } from "@axoneme/identity";
-import { apiPath, type WhyRuleView, type WhySideView } from "@axoneme/observe";
+import { apiPath, type WhySideView } from "@axoneme/observe";
 import { type SandboxSide, type SuggestedPolicy, suggestPolicies } from "@axoneme/policy";
 import { Command } from "commander";
 import { dump } from "js-yaml";
@@ -7,6 +8,8 @@ import { type AgentOptions, addAgentOptions } from "../agents.ts";
 import type { Context } from "../context.ts";
 import { exitCode } from "../errors.ts";
 import { colorsOf, type OutputOptions, outputOption, printData } from "../output.ts";
+import { type Asked, type AskedOptions, questionsOf } from "../policy/asked.ts";
+import { readTexts, type WrittenRule, withLines } from "../policy/lines.ts";
 import {
   allEndpoints,
   ask,
@@ -16,7 +19,7 @@ import {
   throughService,
   unknownPlace,
 } from "../policy/places.ts";
-import { type L4, parseL4 } from "../policy/ports.ts";
+import type { L4 } from "../policy/ports.ts";
 import { examples } from "./help.ts";
 
 const about = `
@@ -37,15 +40,24 @@ interface Answer {
   readonly sides: readonly WhySideView[];
   /** Policies that would allow it, if nothing but default deny stands in the way. */
   readonly missing: readonly SuggestedPolicy[];
+  /** The flow that was asked about. */
+  readonly seen?: Flow;
+}
+
+interface WhyOptions extends AskedOptions {
+  readonly manifests?: string[];
 }
 
 /** `axon why <source> <destination> [port]`. */
 export function whyCommand(context: Context): Command {
   return addAgentOptions(new Command("why"))
     .description("say whether a connection is allowed, by which rule, and what would have to be added")
-    .argument("<source>", "who connects")
-    .argument("<destination>", "to whom")
+    .argument("[source]", "who connects")
+    .argument("[destination]", "to whom")
     .argument("[port]", "80, 80/tcp, 53/udp, icmp/8 (default: a ping)")
+    .option("--flow <uuid>", "about a flow that the nodes still hold")
+    .option("-f, --file <file>", "about flows in a file; -: what `axon hubble observe -o json` prints")
+    .option("--manifests <files...>", "YAML files of policies: names the line of each rule")
     .addOption(outputOption())
     .addHelpText(
       "after",
@@ -53,25 +65,34 @@ export function whyCommand(context: Context): Command {
         ["axon why shop/web shop/cart 8080", "from pod to pod"],
         ["axon why shop/web api.example.com 443", "to a name that the pod has asked for"],
         ["axon why world shop/web 80/tcp -o yaml", "from outside, as data"],
+        ["axon hubble observe --verdict dropped --last 1 -o json | axon why -f -", "what was dropped last"],
+        ["axon why shop/web shop/cart 8080 --manifests shop/*.yaml", "with the lines of the rules"],
       )}`,
     )
     .action(
-      async (from: string, to: string, port: string | undefined, options: AgentOptions & OutputOptions) => {
-        const answer = await why(context, options, from, to, parseL4(port));
-        if (answer.verdict === "denied") context.setExitCode(exitCode.denied);
-        if (options.output === "table") await context.stdout.write(textOf(context, answer));
-        else await printData(context, options.output, answer);
+      async (
+        from: string | undefined,
+        to: string | undefined,
+        port: string | undefined,
+        options: WhyOptions & OutputOptions,
+      ) => {
+        const texts = await readTexts(options.manifests ?? []);
+        const answers: Answer[] = [];
+        for (const asked of await questionsOf(context, options, [from, to, port])) {
+          const { seen } = asked;
+          const answer = await why(context, options, asked);
+          const sides = answer.sides.map((one) => withLines(one, texts));
+          answers.push({ ...answer, sides, ...(seen && { seen }) });
+        }
+        if (answers.some(({ verdict }) => verdict === "denied")) context.setExitCode(exitCode.denied);
+        if (options.output !== "table") {
+          await printData(context, options.output, answers.length === 1 ? answers[0] : answers);
+        } else await context.stdout.write(answers.map((answer) => textOf(context, answer)).join("\n"));
       },
     );
 }
 
-async function why(
-  context: Context,
-  options: AgentOptions,
-  from: string,
-  to: string,
-  asked: L4,
-): Promise<Answer> {
+async function why(context: Context, options: AgentOptions, { from, to, l4: asked }: Asked): Promise<Answer> {
   const endpoints = await allEndpoints(context, options);
   const source = findPlace(endpoints, from);
   if (source === undefined) throw unknownPlace(from);
@@ -162,9 +183,10 @@ function only(policy: SuggestedPolicy, direction: "ingress" | "egress"): Suggest
   };
 }
 
-function ruleText({ kind, namespace, name, path }: WhyRuleView): string {
+function ruleText({ kind, namespace, name, path, file, line }: WrittenRule): string {
   if (kind === "Builtin") return `the agent itself (${name})`;
-  return `${kind} ${namespace === "" ? "" : `${namespace}/`}${name}, ${path}`;
+  const where = line === undefined ? "" : ` (${file}:${line})`;
+  return `${kind} ${namespace === "" ? "" : `${namespace}/`}${name}, ${path}${where}`;
 }
 
 function sideText(context: Context, { direction, endpoint, peer, ...said }: WhySideView): string[] {
@@ -178,10 +200,12 @@ function sideText(context: Context, { direction, endpoint, peer, ...said }: WhyS
       ? colors.yellow("audited")
       : colors.green("allowed");
   const lines = [`${word}  ${where} on ${said.node}: ${reason(said)}`];
+  for (const field of said.rule?.fields ?? []) lines.push(`         by its ${field}`);
   if (said.others.length > 0)
     lines.push(
       ...said.others.map(
-        (rule) => `         also matches: ${ruleText(rule)} (${rule.verdict}), which ranks lower`,
+        (rule) =>
+          `         also matches: ${ruleText(rule)} (${rule.verdict}): ${rule.lost ?? "it ranks lower"}`,
       ),
     );
   lines.push(`         the other side there: identity ${peer.identity} ${peer.labels.slice(0, 4).join(" ")}`);
@@ -200,6 +224,12 @@ function reason({ verdict, rule, isEnforced }: Pick<WhySideView, "verdict" | "ru
   return `by ${ruleText(rule)}`;
 }
 
+function seenText({ seen }: Answer): string[] {
+  if (seen === undefined) return [];
+  const reason = seen.drop_reason_desc ? ` (${seen.drop_reason_desc})` : "";
+  return [`         it was ${seen.verdict ?? "seen"}${reason} at ${seen.time}; today:`];
+}
+
 function textOf(context: Context, answer: Answer): string {
   const { source, destination, protocol, port, service, verdict, sides, missing: policies } = answer;
   const colors = colorsOf(context);
@@ -207,12 +237,18 @@ function textOf(context: Context, answer: Answer): string {
   const through = service === undefined ? "" : ` (a backend of the Service ${service})`;
   const lines = [
     colors.bold(`${source} -> ${destination} ${what}${through}: ${verdict.toUpperCase()}`),
+    ...seenText(answer),
     ...sides.flatMap((one) => sideText(context, one)),
   ];
   if (sides.length === 0) lines.push("neither side is a pod of ours: no policy has a say");
   for (const policy of policies)
     lines.push("", "this would allow it:", dump(policy, { noRefs: true, lineWidth: 110 }).trimEnd());
-  if (verdict === "denied" && policies.length === 0)
-    lines.push("", "a rule denies it: nothing that is added allows it before that rule is changed");
+  for (const { direction, verdict: said, rule } of sides) {
+    if (said !== "deny" || rule === undefined) continue;
+    lines.push(
+      "",
+      `${ruleText(rule)} stands in the way of ${direction}: nothing that is added helps before it is changed`,
+    );
+  }
   return `${lines.join("\n")}\n`;
 }
