@@ -120,11 +120,11 @@ describe("what rules decided, and flows that are asked about", () => {
       async () => {
         await lab.probe(far, ["tcp", server.v4, port, "--timeout", "300"]);
         const { stdout } = await lab.axonRun([...dropped, "-o", "json"]);
-        return stdout.includes('"uuid"') ? stdout : undefined;
+        return stdout.split("\n").find((text) => text.includes('"uuid"'));
       },
       { timeoutMs: 15_000, what: "a dropped flow" },
     );
-    const { flow } = JSON.parse(line.split("\n")[0] ?? "") as { flow: { uuid: string } };
+    const { flow } = JSON.parse(line) as { flow: { uuid: string } };
     const file = join(dir, "flows.json");
     writeFileSync(file, line);
     const byFile = await lab.axonRun(["why", "-f", file, "--manifests", manifest, "-o", "json"]);
