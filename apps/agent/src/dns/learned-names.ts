@@ -112,7 +112,10 @@ export class LearnedNames implements PolicyNames {
   keepOnly(key: string, policy: Policy | undefined): void {
     const held = [...(this.#selectors.get(key) ?? [])];
     const kept = policy === undefined ? [] : fqdnSelectors(policy.specs.flatMap(({ rules }) => rules));
-    for (const selector of kept) held.splice(held.indexOf(selector), 1);
+    for (const selector of kept) {
+      const at = held.indexOf(selector);
+      if (at >= 0) held.splice(at, 1);
+    }
     for (const selector of held) this.classes.removeSelector(selector);
     if (kept.length > 0) this.#selectors.set(key, kept);
     else this.#selectors.delete(key);

@@ -17,7 +17,6 @@ import {
 import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
 import {
   type CidrGroup,
-  type ContainerPort,
   type ParseContext,
   type Policy,
   type PolicyChange,
@@ -34,6 +33,7 @@ import {
 } from "@axoneme/policy";
 import { noNames, type PolicyNames } from "../dns/policy-names.ts";
 import type { NamedPort } from "../endpoint/pods.ts";
+import { containerPorts } from "./container-ports.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
 import { NamedKeys } from "./named-keys.ts";
 import type { PolicyRoom } from "./policy-room.ts";
@@ -82,7 +82,6 @@ interface Refused {
 }
 
 const owner = "policy";
-const protocolNumbers: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
 /**
  * Policies from the API to the kernel. Until `open` is called everything is only taken in: rows an earlier agent left
@@ -590,11 +589,4 @@ export class PolicyModule {
 function policyIdOf(change: PolicyChange): number {
   if (change.op === "putRow" || change.op === "deleteRow") return change.key.policyId;
   return change.op === "setEndpoint" ? 0 : change.policyId;
-}
-
-function containerPorts(ports: readonly NamedPort[]): ContainerPort[] {
-  return ports.flatMap(({ name, port, protocol }) => {
-    const proto = protocolNumbers[protocol];
-    return proto === undefined ? [] : [{ name, port, proto }];
-  });
 }
