@@ -1,6 +1,6 @@
 /**
  * Policies beside the rules that iptables-based engines write for the same ones: full compute, a change among many, what
- * an agent needs, what a packet costs. Usage: node dist/bench-policy.mjs [policies] [changes] [rounds], as 10000 100 101.
+ * an agent needs, what a packet costs. Usage: node dist/bench-policy.mjs [policies] [changes] [rounds], as 10000 200 101.
  */
 import { buildPerf, formatTable, writeReport } from "../net/index.ts";
 import { quantile } from "../services/change.ts";
@@ -19,7 +19,7 @@ const words = process.argv.slice(2);
 const endpoints = 100;
 
 if (words[0] === "compute") console.log(JSON.stringify(computeHere(Number(words[1]), Number(words[2]))));
-else await bench(Number(words[0] ?? 10_000), Number(words[1] ?? 100), Number(words[2] ?? 101));
+else await bench(Number(words[0] ?? 10_000), Number(words[1] ?? 200), Number(words[2] ?? 101));
 
 async function bench(policies: number, changes: number, rounds: number): Promise<void> {
   const say = (text: string) => console.error(text);
