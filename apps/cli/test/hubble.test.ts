@@ -13,9 +13,12 @@ import {
   startRelay,
 } from "@axoneme/observe";
 import { issue } from "@axoneme/pki";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { FakeLabs, now } from "./fixture.ts";
 import { encodeRecords, type FakeRecord } from "./records.ts";
+
+// Connections, certificates and pauses of the code itself: on a busy machine they add up.
+vi.setConfig({ testTimeout: 20_000 });
 
 /** A lab of observers on their sockets, with a relay. */
 class ObservedLab {

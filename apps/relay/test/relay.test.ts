@@ -15,9 +15,12 @@ import {
   serveHubble,
 } from "@axoneme/observe";
 import { issue, type KeyPair, nodeServerName, relayServerName } from "@axoneme/pki";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { relayOptions } from "../src/options.ts";
 import { RelayProcess } from "../src/relay.ts";
+
+// Connections, certificates and pauses of the code itself: on a busy machine they add up.
+vi.setConfig({ testTimeout: 20_000 });
 
 const hour = 3_600_000;
 let dir: string;

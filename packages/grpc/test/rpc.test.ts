@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Deferred, silentLogger, waitFor } from "@axoneme/base";
 import { issue, type KeyPair } from "@axoneme/pki";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   type ClientOptions,
   Connection,
@@ -19,6 +19,9 @@ import {
   TlsFileSource,
   TlsHolder,
 } from "../src/index.ts";
+
+// Connections, certificates and pauses of the code itself: on a busy machine they add up.
+vi.setConfig({ testTimeout: 20_000 });
 
 const quick = { everyMs: 50, withinMs: 100 };
 const never = new AbortController().signal;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Emitter, FakeClock, silentLogger, waitFor } from "@axoneme/base";
 import { emptyResolver, RawStore } from "@axoneme/flow";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import {
   type AgentEvent,
   type AgentEventResponse,
@@ -14,6 +14,9 @@ import {
   type PeerChange,
   serveHubble,
 } from "../src/index.ts";
+
+// Connections, certificates and pauses of the code itself: on a busy machine they add up.
+vi.setConfig({ testTimeout: 20_000 });
 
 const startMs = Date.parse("2026-11-20T12:00:00Z");
 const at = (seconds: number): string => new Date(startMs + seconds * 1000).toISOString();

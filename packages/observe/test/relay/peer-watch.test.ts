@@ -1,7 +1,10 @@
 import { silentLogger, waitFor } from "@axoneme/base";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { type PeerChange, type WatchedPeers, watchPeers } from "../../src/index.ts";
 import { TestCluster } from "./cluster.ts";
+
+// Connections, certificates and pauses of the code itself: on a busy machine they add up.
+vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: TestCluster;
 let watched: WatchedPeers | undefined;

