@@ -196,6 +196,10 @@ describe("a policy is refused:", () => {
     ],
     ["an ICMP type beyond a byte", withIngress({ icmps: [{ fields: [{ type: "256" }] }] })],
     ["an unknown way to authenticate", withIngress({ authentication: { mode: "maybe" } })],
+    [
+      "a log value that would break a line",
+      withSpec({ endpointSelector: {}, ingress: [], log: { value: "a\nb" } }),
+    ],
     ["a log value too long", withSpec({ endpointSelector: {}, ingress: [], log: { value: "x".repeat(33) } })],
   ])("%s", (_title, policy) => {
     expect(validPolicy(policy)).toBe(false);

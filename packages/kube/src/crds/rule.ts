@@ -118,7 +118,10 @@ export const rule = object(
       object({ ingress: boolean(), egress: boolean() }),
     ),
     description: string(),
-    log: doc("Copied into flows.", object({ value: string({ maxLength: 32 }) })),
+    log: doc(
+      "Copied into flows.",
+      object({ value: string({ maxLength: 32, pattern: "^[^\\x00-\\x1f\\x7f-\\x9f]*$" }) }),
+    ),
   },
   [],
   {
