@@ -164,4 +164,29 @@ describe("what rules decided, and flows that are asked about", () => {
       ],
     });
   });
+
+  it("a Service is asked about by its name: the pod behind it, or which ports it serves", async () => {
+    await lab.apply({
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "shop", namespace: "default" },
+      spec: { selector: { app: "server" }, ports: [{ port: 80, targetPort: Number(port), protocol: "TCP" }] },
+    } as KubeObject);
+    const question = ["why", "default/near", "default/shop", "80", "-o", "json"];
+    const stdout = await waitFor(
+      async () => {
+        const outcome = await lab.axonRun(question);
+        return outcome.code === 0 && outcome.stdout.includes('"service"') ? outcome.stdout : undefined;
+      },
+      { timeoutMs: 15_000, what: "the Service to be served" },
+    );
+    expect(JSON.parse(stdout)).toMatchObject({
+      service: "default/shop",
+      port: Number(port),
+      verdict: "allowed",
+      sides: [{ direction: "egress" }, { direction: "ingress", rule: { path: "spec.ingress[1]" } }],
+    });
+    const other = await lab.axonRun(["why", "default/near", "default/shop", "81"]);
+    expect(other).toMatchObject({ code: 3, stderr: expect.stringContaining("it serves 80/tcp") });
+  });
 });

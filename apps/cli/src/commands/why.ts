@@ -20,11 +20,12 @@ import {
   unknownPlace,
 } from "../policy/places.ts";
 import type { L4 } from "../policy/ports.ts";
+import { serviceByName } from "../policy/service.ts";
 import { examples } from "./help.ts";
 
 const about = `
-Each side is a pod (namespace/name), an address, a DNS name that the source has asked for, the address of a Service, or
-an entity (world, host, remote-node, kube-apiserver, ...). Egress is answered by the agent of the source's node, ingress
+Each side is a pod (namespace/name), an address, a DNS name that the source has asked for, a Service (its address, or
+namespace/name), or an entity (world, host, remote-node, kube-apiserver, ...). Egress is answered by the agent of the source's node, ingress
 by that of the destination's, each from its engine and from the rows in the kernel. Nothing is sent. Without a port the
 question is about a ping. Exit code 0: allowed; 5: denied.
 `;
@@ -63,6 +64,7 @@ export function whyCommand(context: Context): Command {
       "after",
       `${about}${examples(
         ["axon why shop/web shop/cart 8080", "from pod to pod"],
+        ["axon why shop/web kube-system/kube-dns 53/udp", "to a Service: a pod behind it"],
         ["axon why shop/web api.example.com 443", "to a name that the pod has asked for"],
         ["axon why world shop/web 80/tcp -o yaml", "from outside, as data"],
         ["axon hubble observe --verdict dropped --last 1 -o json | axon why -f -", "what was dropped last"],
@@ -96,7 +98,10 @@ async function why(context: Context, options: AgentOptions, { from, to, l4: aske
   const endpoints = await allEndpoints(context, options);
   const source = findPlace(endpoints, from);
   if (source === undefined) throw unknownPlace(from);
-  let destination = findPlace(endpoints, to) ?? (await placeByName(context, source, to));
+  let destination =
+    findPlace(endpoints, to) ??
+    (await serviceByName(context, source, to, asked)) ??
+    (await placeByName(context, source, to));
   if (destination === undefined) throw unknownPlace(to);
   let l4 = asked;
   const dialled = { address: destination.peer, port: asked.port, protocol: asked.protocol };
