@@ -105,6 +105,7 @@ describe("policies and real connections", () => {
     await check(one);
   });
 
+  let visitor = false;
   const generated = generatedCast.map((actor) => actor.name);
 
   /** Puts a generated policy in force; false when the API refuses it, or it is of a kind that is not installed. */
@@ -139,7 +140,7 @@ describe("policies and real connections", () => {
     );
   }, 600_000);
 
-  it(`live changes of policies and labels (seed ${seed})`, async () => {
+  it(`live changes of policies, labels and pods (seed ${seed})`, async () => {
     const live = cellsBetween(corners(generated), outside(["192.0.2.1", "2001:db8::1"]), [
       [17, 80],
       [17, 53],
@@ -163,9 +164,10 @@ describe("policies and real connections", () => {
     };
     try {
       for (let step = 0; step < Math.ceil(14 * effort); step++) {
-        const kind = random.below(4);
+        const kind = random.below(5);
         const old = force.policies[random.below(force.policies.length)];
         if (kind === 0) await relabel(random, () => history.begins(says()));
+        else if (kind === 4) await visit(random);
         else if (kind === 1 && old !== undefined) {
           const rest = force.policies.filter((one) => one !== old);
           history.begins(live.map((cell) => isAllowed(rest, cell, noObjects)));
@@ -233,6 +235,20 @@ describe("policies and real connections", () => {
     await set("Disabled");
     await all(false);
   });
+
+  /** A pod comes, or the one that came goes: nothing between the others is different. */
+  async function visit(random: Random): Promise<void> {
+    if (visitor) await the().deletePod("visitor", "red");
+    else {
+      const labels = {
+        app: ["web", "db", "cache"][random.below(3)] ?? "",
+        visitor: String(random.below(100)),
+      };
+      const node = random.below(2) === 0 ? "node1" : "node2";
+      await the().pods({ name: "visitor", namespace: "red", node, labels });
+    }
+    visitor = !visitor;
+  }
 
   /** Gives a pod other labels. @param begins called between what is known and what is told to the API. */
   async function relabel(random: Random, begins: () => void): Promise<void> {
