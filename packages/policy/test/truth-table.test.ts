@@ -129,7 +129,7 @@ describe("the rows", () => {
       ),
       { numRuns: runs },
     );
-  }, 60_000);
+  }, 900_000);
 
   it("are the same after any history as when compiled from scratch, and nothing else is in the maps", () => {
     fc.assert(
@@ -152,7 +152,7 @@ describe("the rows", () => {
       }),
       { numRuns: runs },
     );
-  }, 60_000);
+  }, 900_000);
 
   it.each([
     { what: "deny beats allow", arb: action, start: [], most: 8, share: 3, peers: outsiders, ports: probes },
@@ -196,6 +196,6 @@ describe("the rows", () => {
         { numRuns: Math.ceil(runs / share) },
       );
     },
-    60_000,
+    900_000,
   );
 });
