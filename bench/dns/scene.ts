@@ -77,8 +77,7 @@ export class Scene {
     const command = [
       process.execPath,
       "--single-threaded-gc",
-      "--min-semi-space-size=16",
-      "--max-semi-space-size=32",
+      "--max-semi-space-size=64",
       builtFile("../dist/dnsproxy.mjs"),
       "--config",
       config,

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FrameReader, frame } from "../src/frames.ts";
 
-describe("messages over TCP", () => {
+describe("messages over TCP", { timeout: 60_000 }, () => {
   it("come out whole, however the stream is cut", () => {
     const messages = fc.array(fc.uint8Array({ maxLength: 700 }), { maxLength: 8 });
     fc.assert(

@@ -65,10 +65,17 @@ const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => {
 /** The text of the name being read: escapes make four characters of a byte. */
 const text = new Uint8Array(MAX_WIRE_NAME * 4);
 
+/** Views of its beginning, by length: a new one for each name would be most of what a name costs. */
+const beginnings: Uint8Array[] = [];
+
 function textOf(length: number): string {
-  return length === 0
-    ? "."
-    : String.fromCharCode.apply(null, text.subarray(0, length) as unknown as number[]);
+  if (length === 0) return ".";
+  let beginning = beginnings[length];
+  if (beginning === undefined) {
+    beginning = text.subarray(0, length);
+    beginnings[length] = beginning;
+  }
+  return String.fromCharCode.apply(null, beginning as unknown as number[]);
 }
 
 function malformed(why: string): AxonError {

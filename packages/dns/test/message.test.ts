@@ -151,9 +151,9 @@ describe("answers", () => {
     for (let i = 0; i < labels; i++, at += 2) bytes.set([1, 97], at);
     at += 1 + 4;
     for (; at + 12 < MAX_MESSAGE; at += 12) bytes.set([0xc0, 12, 0, 1, 0, 1], at);
-    const started = performance.now();
+    const before = process.cpuUsage();
     expect(() => learn(bytes)).toThrow(/too many names|address of/);
-    expect(performance.now() - started).toBeLessThan(50);
+    expect(process.cpuUsage(before).user).toBeLessThan(200_000);
   });
 
   it("of unknown types have a name too", () => {
@@ -171,7 +171,7 @@ const only = (read: () => unknown): boolean => {
   }
 };
 
-describe("whatever comes from the network", () => {
+describe("whatever comes from the network", { timeout: 60_000 }, () => {
   const label = fc.stringMatching(/^[a-z0-9-]{1,12}$/);
   const name = fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => labels.join("."));
   const ip = fc.ipV4();

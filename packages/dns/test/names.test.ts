@@ -104,7 +104,7 @@ function reference(pattern: string): RegExp {
   return new RegExp(`^${lead}${rest.replaceAll("#", "[-a-z0-9_]*")}$`);
 }
 
-describe("many selectors at once", () => {
+describe("many selectors at once", { timeout: 60_000 }, () => {
   const label = fc.stringMatching(/^[ab-]{1,3}$/);
   const glob = fc.stringMatching(/^[ab*]{1,4}$/);
   const name = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => `${labels.join(".")}.`);

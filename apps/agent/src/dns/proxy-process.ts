@@ -25,9 +25,9 @@ const MAX_LOG = 8 * 1024 * 1024;
 const CGROUP = "axoneme-dnsproxy";
 /**
  * Collecting threads beside the one that serves would make it wait for their turn on a busy node; with more room for young
- * objects it collects seldom.
+ * objects it collects seldom. The room grows with the load.
  */
-const nodeFlags = ["--single-threaded-gc", "--min-semi-space-size=16", "--max-semi-space-size=32"];
+const nodeFlags = ["--single-threaded-gc", "--max-semi-space-size=64"];
 
 /** The part of the configuration that the process needs. */
 export interface ProxyProcessConfig {
