@@ -1,6 +1,6 @@
 /** Policies about nodes, with real connections: nodes by labels, and policies about the node itself. */
 import { waitFor } from "@axoneme/base";
-import { builtinResources, type KubeObject } from "@axoneme/kube";
+import { builtinResources, type KubeObject, resources } from "@axoneme/kube";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Running } from "./support/command.ts";
 import { labName, type Place, port, TestLab, type TestPod, world } from "./support/lab.ts";
@@ -56,7 +56,7 @@ describe.each(["native", "tunnel"] as const)("policies about nodes, %s routing",
   }
 
   beforeAll(async () => {
-    lab = await TestLab.up(name, { routingMode });
+    lab = await TestLab.up(name, { routingMode, agentConfig: { hostPolicyTrial: 6 } });
     [server, near, far] = (await lab.pods(
       { name: "server", node: "node1" },
       { name: "near", node: "node1" },
@@ -266,6 +266,127 @@ describe.each(["native", "tunnel"] as const)("policies about nodes, %s routing",
       expect(
         allowed.some(({ ingress_allowed_by }) => JSON.stringify(ingress_allowed_by) === JSON.stringify(by)),
       ).toBe(true);
+    });
+  });
+
+  describe("a host policy that would lock the node out", () => {
+    const guarded = { nodeSelector: { matchLabels: { role: "guarded" } } };
+    /** As the nodes reach it: under the bridge's address. */
+    const apiServer = () => ["tcp", node(1).v4.replace(/\d+$/, "1"), "6443"];
+    /** It resets what is no TLS; who is cut off from it hears nothing. */
+    const apiServerIs = (what: "reset" | "timed out") =>
+      waitFor(
+        async () => (await the().probe(node(1), [...apiServer(), "--timeout", "500"])).stderr.includes(what),
+        { timeoutMs: 15_000, everyMs: 50, what: `the API server to be ${what}` },
+      );
+    const ccnp = (policy: string, spec: object, annotations: object = {}) => ({
+      apiVersion: "cilium.io/v2",
+      kind: "CiliumClusterwideNetworkPolicy",
+      metadata: { name: policy, annotations },
+      spec: { ...guarded, ...spec },
+    });
+    const stateOf = async (policy: string) =>
+      (await the().agent("node1").policies()).find((one) => one.name === policy)?.message ?? "";
+    const conditionOf = async (policy: string) => {
+      const object = await the().client.resource(resources.ciliumclusterwidenetworkpolicies).get(policy);
+      const { conditions = [] } =
+        (object as { status?: { conditions?: { type: string; reason: string; message: string }[] } })
+          .status ?? {};
+      return conditions.find(({ type }) => type === "host.axoneme.io/node1");
+    };
+
+    it("is taken back when it cuts off the API server, and says so", async () => {
+      await label(1, { role: "guarded" });
+      await apply(ccnp("no-api", { egressDeny: [{ toEntities: ["kube-apiserver"] }] }));
+      await waitFor(async () => /^on trial/.test(await stateOf("no-api")), {
+        timeoutMs: 10_000,
+        what: "the trial",
+      });
+      await apiServerIs("timed out");
+      await waitFor(async () => /^taken back/.test(await stateOf("no-api")), {
+        timeoutMs: 20_000,
+        what: "its end",
+      });
+      expect(await stateOf("no-api")).toContain(`the API server at ${apiServer().slice(1).join(":")}`);
+      await apiServerIs("reset");
+      const told = await waitFor(
+        async () =>
+          (await conditionOf("no-api"))?.reason === "Reverted" ? conditionOf("no-api") : undefined,
+        {
+          timeoutMs: 60_000,
+          what: "the condition",
+        },
+      );
+      expect(told?.message).toContain("was about to cut off the API server");
+      await waitFor(
+        async () => {
+          const { items } = await the()
+            .client.resource(builtinResources.events)
+            .list({ namespace: "default" });
+          return items.some(
+            ({ reason, involvedObject }) =>
+              reason === "HostPolicyReverted" && involvedObject.name === "no-api",
+          );
+        },
+        { timeoutMs: 60_000, what: "the event" },
+      );
+      // Node 2 has no such label, and nothing to say.
+      expect(
+        (await the().agent("node2").policies()).find((one) => one.name === "no-api")?.message,
+      ).toBeUndefined();
+    });
+
+    it("a session of an administrator counts, a policy that keeps it does not", async () => {
+      await label(1, { role: "guarded" });
+      const session = the().start(
+        the().world,
+        ["hold", node(1).v4, port, "--for", "30000", "--timeout", "25000", "--source", world.v4],
+        {
+          timeoutMs: 40_000,
+        },
+      );
+      held.push(session);
+      await waitFor(() => session.stdout.includes("connected"), { what: "a session" });
+      const rule = { fromEntities: ["world"], toPorts: [{ ports: [{ port, protocol: "TCP" }] }] };
+      await apply(ccnp("kept", { ingress: [rule, { fromEntities: ["cluster"] }] }));
+      await the().cutOff(the().world, ["udp", node(1).v4, port, "--source", world.v4]);
+      expect(await stateOf("kept")).toBe("");
+      await apply(ccnp("no-admin", { ingressDeny: [{ fromEntities: ["world"] }] }));
+      await waitFor(async () => /^on trial/.test(await stateOf("no-admin")), {
+        timeoutMs: 10_000,
+        what: "the trial",
+      });
+      expect(await stateOf("no-admin")).toContain(`the session of ${world.v4}:`);
+      await waitFor(async () => /^taken back/.test(await stateOf("no-admin")), {
+        timeoutMs: 20_000,
+        what: "its end",
+      });
+      await the().reached(the().world, ["tcp", node(1).v4, port, "--source", world.v4]);
+      const { code, stdout } = await the().axonRun(["policy", "confirm", "no-admin", "--node", "node1"]);
+      expect({ code, stdout }).toEqual({ code: 0, stdout: "node1: no-admin confirmed\n" });
+      await the().cutOff(the().world, ["tcp", node(1).v4, port, "--source", world.v4]);
+      expect((await the().axonRun(["policy", "confirm", "no-admin"])).code).toBe(3);
+      expect(await stateOf("no-admin")).toBe("");
+    });
+
+    it("an agent that dies in the middle leaves a node that the next one reaches the API server from", async () => {
+      await label(1, { role: "guarded" });
+      await apply(ccnp("no-api", { egressDeny: [{ toEntities: ["kube-apiserver"] }] }));
+      await waitFor(async () => /^on trial/.test(await stateOf("no-api")), {
+        timeoutMs: 10_000,
+        what: "the trial",
+      });
+      const pid = the().agentPid("node1");
+      process.kill(pid ?? 0, "SIGKILL");
+      await waitFor(() => the().agentPid("node1") !== pid && the().agent("node1").isReady(), {
+        timeoutMs: 60_000,
+        what: "the next agent",
+      });
+      await waitFor(async () => /^taken back/.test(await stateOf("no-api").catch(() => "")), {
+        timeoutMs: 30_000,
+        what: "the trial's end",
+      });
+      await apiServerIs("reset");
     });
   });
 });

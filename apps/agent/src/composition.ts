@@ -31,7 +31,7 @@ import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
-import { HostEndpoint, hostEndpointId } from "./host/host-endpoint.ts";
+import { HostFirewall } from "./host/firewall.ts";
 import { addHubble, hubblePeers } from "./hubble.ts";
 import type { ServiceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
@@ -146,7 +146,7 @@ export class Composition {
   readonly #hubblePeers: NodePeers;
   readonly #eventSources: EventSources;
   readonly #nodeClasses: NodeClasses;
-  readonly #host: HostEndpoint;
+  readonly #host: HostFirewall;
   readonly #apiServer: ApiServerAddresses;
   #peers: Peers | undefined;
 
@@ -188,8 +188,13 @@ export class Composition {
     });
     ({ policy: this.#policy, dns: this.#dns } = this.#policies);
     this.#nodeClasses = this.#createNodeClasses();
-    this.#host = new HostEndpoint(this.#policy, kernel, config.enableHostFirewall);
-    this.#policy.onHost = (labels, isApiServer) => this.#host.setLabels(labels, isApiServer);
+    this.#host = new HostFirewall({
+      ...{ config, kernel, client, log },
+      nodeName: this.#nodeName,
+      policy: this.#policy,
+      ipcache: this.#ipcache,
+      addresses: () => this.#loadBalancing.addresses.current.map(({ ip }) => ip),
+    });
     this.#apiServer = this.#createApiServer();
     this.#allocator = new IdentityAllocator(this.#identities, client, log);
     this.#handover = new Handover(kernel);
@@ -281,8 +286,7 @@ export class Composition {
       timeoutMs: cniTimeout * 1000,
     });
     this.#policy.onEndpoint = (id) => {
-      if (id === hostEndpointId) this.#host.policyChanged();
-      else endpoints.policyChanged(id);
+      if (!this.#host.isHost(id)) endpoints.policyChanged(id);
       this.#eventSources.regenerated(id, endpoints.get(id));
     };
     return endpoints;
@@ -375,6 +379,7 @@ export class Composition {
         stop: async () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
+          this.#host.stop();
           this.#podIdentities.stop();
           this.#reaper.close();
           await Promise.all([this.#loadBalancing.stop(), this.#routes.stop()]);
@@ -419,7 +424,7 @@ export class Composition {
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
       await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
-      this.#nodeClasses.open(() => this.#policy.open());
+      this.#host.open(() => this.#nodeClasses.open(() => this.#policy.open()));
       this.#remote.open(this.#handover);
       await this.#endpoints.restore(this.#handover);
       this.#handover.end();
@@ -434,7 +439,6 @@ export class Composition {
       await this.#routes.prune();
       this.#kernel.settle();
       this.#kernel.dropOldBuilds();
-      this.#host.policyChanged();
       this.#podIdentities.start();
       health.ok(
         `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map(formatPrefix).join(", ")}`,

@@ -86,6 +86,18 @@ export const agentOptions = {
     doc: "enforce policies about nodes (nodeSelector) on this node",
     liveness: "restart",
   },
+  hostPolicyTrial: {
+    default: 60,
+    doc: "seconds until a change of host policies that cuts off the API server or a session is taken back",
+    liveness: "restart",
+    min: 1,
+    max: 3600,
+  },
+  hostPolicyProtected: {
+    default: [] as readonly string[],
+    doc: "CIDR:PORT that host policies must not cut off unasked either, as 192.0.2.0/24:22 or [2001:db8::/32]:22",
+    liveness: "restart",
+  },
   ...proxyOptions,
   monitorAggregation: {
     default: "medium",

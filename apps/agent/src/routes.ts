@@ -4,6 +4,7 @@ import type { Kernel } from "@axoneme/datapath";
 import type { IdentityCache, Ipcache, LocalIdentities, NodeIdentities } from "@axoneme/identity";
 import {
   apiPath,
+  type ConfirmView,
   type FlowsQuery,
   mapNames,
   type Observer,
@@ -11,13 +12,15 @@ import {
   parseFlowsQuery,
   parseMonitorQuery,
 } from "@axoneme/observe";
+import { policyKey } from "@axoneme/policy";
 import type { Registry } from "prom-client";
 import { type ApiHandler, type ApiRequest, action, HttpError } from "./api-server.ts";
 import { monotonicSeconds } from "./collector.ts";
 import type { Dns } from "./dns/dns.ts";
 import { dnsRoutes } from "./dns/routes.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
-import { type HostEndpoint, hostEndpointId } from "./host/host-endpoint.ts";
+import type { HostFirewall } from "./host/firewall.ts";
+import { hostEndpointId } from "./host/host-endpoint.ts";
 import type { LoadBalancing } from "./lb/load-balancing.ts";
 import { loadBalancingStatus, type ServiceRouteSources, serviceRoutes } from "./lb/routes.ts";
 import type { NativeDevice } from "./node/local-node.ts";
@@ -44,7 +47,7 @@ export interface RouteSources {
   readonly device: NativeDevice;
   readonly podCidrs: () => readonly Prefix[];
   readonly endpoints: EndpointManager;
-  readonly host: HostEndpoint;
+  readonly host: HostFirewall;
   readonly policy: PolicyModule;
   readonly uses: RuleUses;
   readonly loadBalancing: LoadBalancing;
@@ -60,7 +63,7 @@ export interface RouteSources {
 
 /** The agent API v1: paths and bodies are those of `@axoneme/observe`. */
 export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
-  const { endpoints, policy, ipcache } = sources;
+  const { endpoints, ipcache } = sources;
   return new Map<string, ApiHandler>([
     [apiPath.health, () => healthz(sources.health)],
     [
@@ -89,6 +92,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
       }),
     ],
     [apiPath.rules, () => ({ json: ruleUseView(policy, sources.uses) })],
+    [action(apiPath.confirm), ({ rest }) => ({ json: confirm(sources.host, rest) })],
     ...dnsRoutes(sources),
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
     [
@@ -148,7 +152,7 @@ function endpointList(sources: RouteSources) {
 }
 
 function hostView({ host, policy, device, nodeName }: RouteSources) {
-  return hostEndpointView(host, policy, device, nodeName);
+  return hostEndpointView(host.endpoint, policy, device, nodeName);
 }
 
 function oneEndpoint(sources: RouteSources, text: string) {
@@ -187,17 +191,30 @@ function countEndpoints(endpoints: EndpointManager): (identity: number) => numbe
   return (identity) => counts.get(identity) ?? 0;
 }
 
-function policyList({ policy, uses }: RouteSources, name: string | null): PolicyView[] {
+function confirm(host: HostFirewall, name: string): ConfirmView {
+  const policies = host.confirm(name);
+  if (policies.length > 0) return { policies };
+  throw new HttpError(
+    404,
+    "no_trial",
+    `no change of a host policy "${name}" is on trial or was taken back on this node`,
+    "axon policy get shows which are",
+  );
+}
+
+function policyList(sources: RouteSources, name: string | null): PolicyView[] {
+  const { policy } = sources;
   const isWanted = ({ policy: { ref } }: KnownPolicy) =>
     name === null || [ref.name, `${ref.namespace ?? ""}/${ref.name}`].includes(name);
   const views = policy
     .policies()
     .filter(isWanted)
-    .map((known) => policyView(policy, known, uses));
+    .map((known) => policyView(sources, known));
   return views.sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
 }
 
-function policyView(module: PolicyModule, { policy, object }: KnownPolicy, uses: RuleUses): PolicyView {
+function policyView(sources: RouteSources, { policy, object }: KnownPolicy): PolicyView {
+  const { policy: module, host, uses } = sources;
   const { ref } = policy;
   const rules = module.engine.rulesOf(ref);
   const sides = new Set(
@@ -208,7 +225,10 @@ function policyView(module: PolicyModule, { policy, object }: KnownPolicy, uses:
   );
   const problems = policy.problems.filter(({ severity }) => severity !== "warning");
   const message =
-    module.refusalOf(ref) ?? module.problem ?? problems.map((p) => `${p.path}: ${p.message}`).join("; ");
+    module.refusalOf(ref) ??
+    module.problem ??
+    host.messageOf(policyKey(ref)) ??
+    problems.map((p) => `${p.path}: ${p.message}`).join("; ");
   return {
     kind: ref.kind,
     namespace: ref.namespace ?? "",

@@ -82,7 +82,8 @@ export class StatusWriter<T extends KubeObject> {
 }
 
 function says(present: PresentStatus, { conditions, fields = {} }: WantedStatus): boolean {
-  const before = present.conditions ?? [];
+  // Agents tell there what a policy is on their node.
+  const before = (present.conditions ?? []).filter(({ type }) => !type?.startsWith("host.axoneme.io/"));
   const same = conditions.every(({ type, status, message, reason }) => {
     const condition = before.find((each) => each.type === type);
     return (

@@ -17,6 +17,7 @@
  * | GET /v1/policy[?name=ns/name] | PolicyView[] (an empty list for an unknown name)     |
  * | GET /v1/why?...        | WhySideView; `endpoint`, `direction`, `peer`, `proto`, `port`; or 404 |
  * | GET /v1/rules          | RuleUseView                                                 |
+ * | POST /v1/confirm/<name> | ConfirmView; name of a host policy whose change is on trial |
  * | GET /v1/fqdn/cache?... | FqdnCacheView[]; `match`, `endpoint`, `ip`                   |
  * | POST /v1/fqdn/cache?... | FqdnCleanView; the same                                    |
  * | GET /v1/fqdn/names     | FqdnSelectorView[]                                          |
@@ -45,6 +46,7 @@ export const apiPath = {
   policy: "/v1/policy",
   why: "/v1/why",
   rules: "/v1/rules",
+  confirm: "/v1/confirm",
   fqdnCache: "/v1/fqdn/cache",
   fqdnNames: "/v1/fqdn/names",
   maps: "/v1/maps",
@@ -361,6 +363,12 @@ export interface RuleUseView {
   /** Records that were lost: what they were about is not counted. */
   lost: number;
   rules: UsedRule[];
+}
+
+/** A change of host policies that stays now. */
+export interface ConfirmView {
+  /** Names of all policies that it changed. */
+  policies: string[];
 }
 
 /** Short names of the maps for /v1/maps/<name> and `axon bpf <map> list`. */

@@ -12,7 +12,8 @@ export class HostEndpoint {
   readonly #kernel: Kernel;
   readonly #enabled: boolean;
   readonly created = new Date();
-  #labels: Labels = hostLabels({}, false);
+  #own: Readonly<Record<string, string>> = {};
+  #isApiServer = false;
 
   /** @param enabled whether host policies are enforced; else the node is under none. */
   constructor(policy: PolicyModule, kernel: Kernel, enabled: boolean) {
@@ -23,7 +24,7 @@ export class HostEndpoint {
   }
 
   get labels(): Labels {
-    return this.#labels;
+    return hostLabels(this.#own, this.#isApiServer);
   }
 
   /** The policy it falls under; 0: none. */
@@ -31,9 +32,16 @@ export class HostEndpoint {
     return this.#enabled ? this.#policy.policyOf(hostEndpointId) : 0;
   }
 
-  /** States what the node is selected by. When this returns, the policy that follows from it is in force. */
-  setLabels(labels: Readonly<Record<string, string>>, isApiServer: boolean): void {
-    this.#labels = hostLabels(labels, isApiServer);
+  /** States by which labels the node is selected. When this returns, the policy that follows from it is in force. */
+  setLabels(labels: Readonly<Record<string, string>>): void {
+    this.#own = labels;
+    if (this.#enabled) this.#state();
+  }
+
+  /** States whether an API server runs on the node. */
+  setApiServer(isApiServer: boolean): void {
+    if (this.#isApiServer === isApiServer) return;
+    this.#isApiServer = isApiServer;
     if (this.#enabled) this.#state();
   }
 
@@ -46,7 +54,7 @@ export class HostEndpoint {
     this.#policy.setEndpoint({
       id: hostEndpointId,
       identity: reserved.host,
-      labels: this.#labels,
+      labels: this.labels,
       namedPorts: [],
     });
   }

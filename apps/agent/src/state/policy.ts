@@ -107,6 +107,8 @@ export class PolicyModule {
   problem: string | undefined;
   /** Tells the owner of endpoint rows that an endpoint falls under another policy id now. */
   onEndpoint: (endpointId: number) => void = () => undefined;
+  /** Sees to policies about this node; undefined: they are in force at once. */
+  hostPolicies: { takes(policy: Policy): boolean; changed(key: string): void } | undefined;
   /** Told what this node is: by it, host policies select it. */
   onHost: (labels: Readonly<Record<string, string>>, isApiServer: boolean) => void = () => undefined;
   /** A rule names Services, for the first time: they are to be told from now on. */
@@ -175,7 +177,20 @@ export class PolicyModule {
     for (const problem of policy.problems) {
       log.warn({ policy: policyKey(policy.ref), ...problem }, "a part of the policy selects nothing");
     }
-    this.enforce(policy);
+    this.#changed(policy);
+  }
+
+  /** Policies about this node have somebody else who sees to them. */
+  #changed(policy: Policy): void {
+    const key = policyKey(policy.ref);
+    if (this.hostPolicies?.takes(policy)) this.hostPolicies.changed(key);
+    else if (this.#known.has(key)) this.enforce(policy);
+    else this.withdraw(policy.ref);
+  }
+
+  /** Reads a cluster-wide policy as those of the API are read. */
+  parseClusterwide(object: KubeObject): Policy {
+    return parseCiliumPolicy({ ...object, kind: "CiliumClusterwideNetworkPolicy" }, this.#context);
   }
 
   /** Puts a policy in force. When there is no room for its rows, what was in force before stays: see `refusalOf`. */
@@ -341,7 +356,7 @@ export class PolicyModule {
 
   #delete(policy: Policy): void {
     this.#known.delete(policyKey(policy.ref));
-    this.withdraw(policy.ref);
+    this.#changed(policy);
   }
 
   #learnCidr(prefix: Prefix): void {

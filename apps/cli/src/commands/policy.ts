@@ -1,6 +1,6 @@
-import { apiPath, type PolicyView } from "@axoneme/observe";
+import { apiPath, type ConfirmView, type PolicyView } from "@axoneme/observe";
 import { Command } from "commander";
-import { type AgentOptions, addAgentOptions, askAll } from "../agents.ts";
+import { type AgentOptions, addAgentOptions, askAll, askWhoKnows } from "../agents.ts";
 import type { Context } from "../context.ts";
 import { CliError, exitCode } from "../errors.ts";
 import { ageText, type OutputOptions, orDash, outputOption } from "../output.ts";
@@ -71,5 +71,40 @@ ${examples(
     .addCommand(get)
     .addCommand(policyPreviewCommand(context))
     .addCommand(policySuggestCommand(context))
-    .addCommand(policyUnusedCommand(context));
+    .addCommand(policyUnusedCommand(context))
+    .addCommand(confirmCommand(context));
+}
+
+/** `axon policy confirm <name>`. */
+function confirmCommand(context: Context): Command {
+  return addAgentOptions(new Command("confirm"))
+    .description(
+      "make a change of host policies stay that is on trial, or was taken back for what it cut off",
+    )
+    .argument("<policy>", "name of a policy of the change; all of the change is confirmed")
+    .addHelpText(
+      "after",
+      `\nA change of policies about nodes that cuts off the API server, an open session or a protected port is in force on
+trial; without a word it is taken back. \`axon policy get\` and the status of the policy say so.\n${examples(
+        ["axon policy confirm db-nodes", "on every node where it is on trial"],
+        ["axon policy confirm db-nodes --node node1", "on one node"],
+      )}`,
+    )
+    .action(async (name: string, options: AgentOptions) => {
+      const answers = await askWhoKnows(context, options, {
+        ask: (client) =>
+          client.post<ConfirmView>(
+            `${apiPath.confirm}/${encodeURIComponent(name)}`,
+            "cannot confirm the change",
+            context.signal,
+          ),
+        unknown: {
+          what: "no change to confirm",
+          object: name,
+          fix: "see `axon policy get` for policies on trial",
+        },
+      });
+      for (const { node, value } of answers)
+        await context.stdout.write(`${node}: ${value.policies.join(", ")} confirmed\n`);
+    });
 }
