@@ -143,7 +143,8 @@ describe.each(["native", "tunnel"] as const)("policies about nodes, %s routing",
     const onNode1 = (policy: string, spec: object) => ({
       apiVersion: "cilium.io/v2",
       kind: "CiliumClusterwideNetworkPolicy",
-      metadata: { name: policy },
+      // Connections of tests that are just ending are sessions, too.
+      metadata: { name: policy, annotations: { "policy.axoneme.io/confirmed": "true" } },
       spec: { nodeSelector: { matchLabels: { role: "guarded" } }, ...spec },
     });
     const tcp8080 = [{ ports: [{ port, protocol: "TCP" }] }];

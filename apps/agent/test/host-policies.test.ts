@@ -35,6 +35,8 @@ class Node {
   readonly told: string[] = [];
   proven = new Set<string>();
   lines = ["22", "6443"];
+  labels: Readonly<Record<string, string>> = {};
+  selects: (labels: Readonly<Record<string, string>>) => boolean = () => true;
   /** Policies without which nothing is allowed. */
   needs: string[] = [];
   agent = this.start();
@@ -49,7 +51,9 @@ class Node {
         this.force.set(ref.name, ports);
       },
       withdraw: ({ name }) => void this.force.delete(name),
-      setLabels: () => undefined,
+      setLabels: (labels) => {
+        this.labels = labels;
+      },
       lifelines: () => this.lines.map((port) => this.#line(port)),
       tell: (policies, state, message) => {
         this.told.push(`${policies.map(({ policy }) => policy.ref.name).join()} ${state ?? "-"} ${message}`);
@@ -69,11 +73,16 @@ class Node {
   #line(port: string): Lifeline {
     return {
       what: `port ${port}`,
-      isAllowed: () =>
-        ![...this.force.values()].flat().includes(Number(port)) &&
-        this.needs.every((name) => this.force.has(name)),
+      isAllowed: () => {
+        const denied = this.selects(this.labels) ? [...this.force.values()].flat() : [];
+        return !denied.includes(Number(port)) && this.needs.every((name) => this.force.has(name));
+      },
       isProven: () => Promise.resolve(this.proven.has(port)),
     };
+  }
+
+  label(labels: Record<string, string>): void {
+    this.agent.labelsChanged(labels);
   }
 
   put(one: KubeObject): void {
@@ -179,6 +188,30 @@ describe("host policies", () => {
       undefined,
       [22],
     ]);
+  });
+
+  it("a label that brings the node under a policy is a change like any other, unless all policies are confirmed", async () => {
+    const selecting = (annotations: Record<string, string>) => {
+      const one = object("bad", [22], annotations) as KubeObject & { spec: object };
+      return { ...one, spec: { ...one.spec, nodeSelector: { matchLabels: { role: "x" } } } } as KubeObject;
+    };
+    node.selects = (labels) => labels["role"] === "x";
+    node.put(selecting({}));
+    expect(node.told).toEqual([]);
+    node.label({ role: "x" });
+    expect(node.agent.messageOf(keyOf("bad"))).toMatch(/^on trial/);
+    expect(node.told[0]).toMatch(/^bad OnTrial cuts off port 22/);
+    await pass(12_000);
+    expect(node.labels).toEqual({});
+    expect(node.agent.messageOf(keyOf("bad"))).toMatch(/^taken back/);
+    expect(node.agent.confirm("bad")).toEqual(["bad"]);
+    expect(node.labels).toEqual({ role: "x" });
+    node.label({});
+    node.label({ role: "x" });
+    await pass(12_000);
+    expect(node.labels).toEqual({});
+    node.put(selecting({ [confirmedAnnotation]: "true" }));
+    expect(node.labels).toEqual({ role: "x" });
   });
 
   it("the annotation also lets in what was taken back", async () => {

@@ -127,8 +127,7 @@ export class HostPolicies {
    * @param name of one of its policies. @returns the names of all; empty: no such change.
    */
   confirm(name: string): string[] {
-    const changed = this.#differing(this.#trial?.good ?? this.#applied);
-    const policies = changed.map((key) => this.#policyOf(key)).filter((policy) => policy !== undefined);
+    const policies = this.#about(this.#differing(this.#trial?.good ?? this.#applied));
     if (!policies.some(({ policy }) => policy.ref.name === name)) return [];
     this.#apply();
     this.#settle();
@@ -142,9 +141,10 @@ export class HostPolicies {
   messageOf(key: string): string | undefined {
     if (!this.#keys.has(key)) return undefined;
     const how = "axon policy confirm makes it stay";
-    if (this.#trial && this.#differing(this.#trial.good).includes(key))
+    if (this.#trial && concerns(this.#differing(this.#trial.good), key))
       return `on trial until ${new Date(this.#trial.until).toISOString()}, would cut off ${named(this.#trial.lost)}: ${how}`;
-    if (this.#rejected.has(key)) return `taken back on this node: ${this.#reverted}; ${how}`;
+    if (concerns([...this.#rejected.keys()], key))
+      return `taken back on this node: ${this.#reverted}; ${how}`;
     return undefined;
   }
 
@@ -279,7 +279,9 @@ export class HostPolicies {
     return this.#rejected.get(key) === this.#wantedText(key) && !this.#isConfirmed(key);
   }
 
+  /** Of labels: of all policies that may select the node by them. */
   #isConfirmed(key: string): boolean {
+    if (key === labelsKey) return [...this.#keys].every((one) => this.#isConfirmed(one));
     return this.#deps.wanted(key)?.object.metadata?.annotations?.[confirmedAnnotation] === "true";
   }
 
@@ -288,9 +290,13 @@ export class HostPolicies {
   }
 
   #tell(keys: readonly string[], state: TrialState, message: string): void {
-    const policies = keys.map((key) => this.#policyOf(key)).filter((policy) => policy !== undefined);
-    // Of a change of labels: the policies that select the node by them.
-    this.#deps.tell(policies.length > 0 ? policies : [...this.#applied.policies.values()], state, message);
+    this.#deps.tell(this.#about(keys), state, message);
+  }
+
+  /** The policies of a change; of a change of labels all: which of them select the node by it is not looked at. */
+  #about(keys: readonly string[]): HostPolicy[] {
+    const about = keys.includes(labelsKey) ? new Set([...this.#keys, ...keys]) : keys;
+    return [...about].map((key) => this.#policyOf(key)).filter((policy) => policy !== undefined);
   }
 
   #write(inForce: State, rejected: ReadonlyMap<string, string>, unsettled: boolean): void {
@@ -305,6 +311,10 @@ export class HostPolicies {
 
 /** Stands for the node's labels among the keys of policies. */
 const labelsKey = "labels of the node";
+
+function concerns(changed: readonly string[], key: string): boolean {
+  return changed.includes(key) || changed.includes(labelsKey);
+}
 
 /** Equal for versions that say the same. */
 function textOf(held: HostPolicy | undefined): string {
