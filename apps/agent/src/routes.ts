@@ -91,7 +91,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
         json: whyView({ ...sources, endpoint: (text) => oneEndpoint(sources, text) }, query),
       }),
     ],
-    [apiPath.rules, () => ({ json: ruleUseView(policy, sources.uses) })],
+    [apiPath.rules, () => ({ json: ruleUseView(sources.policy, sources.uses) })],
     [action(apiPath.confirm), ({ rest }) => ({ json: confirm(sources.host, rest) })],
     ...dnsRoutes(sources),
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
