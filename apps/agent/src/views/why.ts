@@ -1,4 +1,4 @@
-import { formatIp, hostPrefix, tryParseIp } from "@axoneme/base";
+import { formatIp, hostPrefix, parseIp, tryParseIp } from "@axoneme/base";
 import { type Kernel, kernelPolicyRows } from "@axoneme/datapath";
 import { type Ipcache, parseLabelLines, reserved } from "@axoneme/identity";
 import type { EndpointView, WhyRuleView, WhySideView } from "@axoneme/observe";
@@ -83,7 +83,7 @@ export function whyView(sources: WhySources, query: URLSearchParams): WhySideVie
       labels: endpoint.labels,
       policyId,
     },
-    peer: { ...peer, labels: [...sources.labelsOf(peer.identity)] },
+    peer: { ...peer, labels: [...labelsOf(sources, peer)] },
     verdict: names[verdict],
     isEnforced: direction === Direction.INGRESS ? ingress : egress,
     ...(rule === undefined ? {} : { rule: shown(rule) }),
@@ -138,6 +138,15 @@ function peerOf({ ipcache }: WhySources, text: string): { address: string; ident
       `give an address or one of ${Object.keys(entities).join(", ")}`,
     );
   return { address: formatIp(ip), identity: ipcache.lookup(ip)?.identity ?? reserved.unknown };
+}
+
+/** Of a pod its own: its identity may say less. */
+function labelsOf(
+  { ipcache, labelsOf: ofIdentity }: WhySources,
+  { address, identity }: { address: string; identity: number },
+): readonly string[] {
+  const pod = address === "" ? undefined : ipcache.get(hostPrefix(parseIp(address)))?.pod;
+  return pod?.labels ?? ofIdentity(identity);
 }
 
 function numberOf(query: URLSearchParams, name: string, most: number): number {
