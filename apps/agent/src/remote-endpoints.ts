@@ -142,7 +142,9 @@ export class RemoteEndpoints {
     this.#known.set(key, endpoint);
     const to = podIdentities.set("remote", key, { labels: linesOf(endpoint), published: endpoint.identity });
     const leaves = before && from !== undefined && from !== to ? portsOf(before, from, leaving(before)) : [];
-    policy.setPeerPorts([...leaves, { pod: key, identity: to, ports: endpoint.namedPorts }]);
+    const comes = portsOf(endpoint, to, key);
+    policy.setPeerPorts([...leaves, ...comes]);
+    if (comes.length === 0 && before && before.namedPorts.length > 0) policy.deletePeerPorts([key]);
     this.#announce(endpoint, nodeIp);
     this.#releasePorts(leaves);
   }

@@ -302,7 +302,9 @@ export class ModelAgent {
       return;
     }
     this.#seen.set(name, endpoint);
-    if (isRemote) this.remotePods.set(name, podOf(endpoint));
+    // One whose Pod went while its agent was away is no pod to policies until it is gone.
+    const isPod = isRemote && !endpoint.labels?.includes("reserved:init");
+    if (isPod) this.remotePods.set(name, podOf(endpoint));
     else this.remotePods.delete(name);
     if (before === undefined) handlers.onAdd?.(endpoint);
     else handlers.onUpdate?.(endpoint, before);

@@ -42,7 +42,7 @@ beforeEach(() => {
 
 const handover = { carryAddress: () => undefined };
 
-const pod = (over: { node?: string; ipv4?: string; ipv6?: string; id?: number } = {}) =>
+const pod = (over: { node?: string; ipv4?: string; ipv6?: string; id?: number; ports?: [] } = {}) =>
   trimEndpoint({
     metadata: { namespace: "shop", name: "web" },
     status: {
@@ -51,6 +51,7 @@ const pod = (over: { node?: string; ipv4?: string; ipv6?: string; id?: number } 
         addressing: [{ ipv4: over.ipv4 ?? "10.0.1.7", ipv6: over.ipv6 ?? "fd10::1:7" }],
         node: over.node ?? "172.30.0.12",
       },
+      "named-ports": over.ports ?? [{ name: "http", port: 80, protocol: "TCP" }],
     },
   });
 
@@ -108,6 +109,15 @@ test("an address that a pod no longer has is forgotten, and all of them with the
   expect(entry("10.0.1.70")).toBeUndefined();
   expect(entry("fd10::1:7")).toBeUndefined();
   expect(ports.size).toBe(0);
+});
+
+test("a pod's named ports go with the last of them", () => {
+  const handlers = remote.handlers();
+  handlers.onAdd?.(pod());
+  handlers.onUpdate?.(pod({ ports: [] }), pod());
+  expect(ports.size).toBe(0);
+  handlers.onUpdate?.(pod(), pod({ ports: [] }));
+  expect(ports.get("cep/shop/web")).toBe(5000);
 });
 
 test("a CiliumNode is read with what can be read of it", () => {

@@ -25,7 +25,10 @@ export class Handover {
       this.#carried.add(identity);
     }
     for (const [, { identity }] of kernel.maps.endpoints.entries()) this.#carried.add(identity);
-    const classes = [...this.#carried].filter(isClassIdentity);
+    // Rows of a number that nobody carries any more would speak for whom it is given to next.
+    const used = new Set(this.#carried);
+    for (const [{ identity }] of kernel.maps.policy.entries()) used.add(identity);
+    const classes = [...used].filter(isClassIdentity);
     this.firstNumber = classes.reduce((next, id) => Math.max(next, id + 1), classScope.first);
   }
 
