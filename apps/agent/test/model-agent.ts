@@ -40,7 +40,7 @@ export class ModelApi {
   readonly pods = new Map<string, { pod: Pod; node: number }>();
   readonly streams: Map<Event["kind"], Event[]>[];
   /** Requests that have not been answered. */
-  readonly pending: (() => void)[] = [];
+  #pending: { readonly of: object; readonly answer: () => void }[] = [];
 
   constructor(agents: number) {
     this.streams = Array.from({ length: agents }, () => new Map());
@@ -53,17 +53,30 @@ export class ModelApi {
     }
   }
 
+  /** Answers the oldest request; false: there is none. */
+  answer(): boolean {
+    const request = this.#pending.shift();
+    request?.answer();
+    return request !== undefined;
+  }
+
+  /** Nobody waits for the answers of one that is dead. */
+  forget(agent: object): void {
+    this.#pending = this.#pending.filter(({ of }) => of !== agent);
+  }
+
   /** What the identity allocator asks for; answers come when the test lets them. */
-  client(): KubeClient {
+  client(of: object): KubeClient {
     const later = <T>(answer: () => T): Promise<T> =>
       new Promise((resolve, reject) => {
-        this.pending.push(() => {
+        const answerIt = () => {
           try {
             resolve(answer());
           } catch (error) {
             reject(error);
           }
-        });
+        };
+        this.#pending.push({ of, answer: answerIt });
       });
     const resource = () => ({
       create: (object: CiliumIdentityObject) => later(() => this.#create(object)),
@@ -126,7 +139,7 @@ export class ModelAgent {
       cluster: "default",
       log: quiet,
     });
-    this.#allocator = new IdentityAllocator(identities, api.client(), quiet);
+    this.#allocator = new IdentityAllocator(identities, api.client(this), quiet);
     this.#handover = new Handover(kernel);
     this.podIdentities = new PodIdentities(
       { identityMode: mode, identityMergeDelay: 1 },
@@ -249,7 +262,10 @@ export class ModelAgent {
   }
 
   stop(): void {
+    // Its timers find no pod any more.
+    this.#pods.clear();
     this.podIdentities.stop();
+    this.#api.forget(this);
   }
 
   /** Takes in what the API tells. */
