@@ -145,6 +145,7 @@ test("in Kubernetes mode nothing is handed out", async () => {
     "crds",
     "sources",
     "policy-validity",
+    "hubble-certificates",
     "lb-ipam",
   ]);
 });
