@@ -11,12 +11,13 @@ import {
 } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
 import type { NamedPort } from "./endpoint/pods.ts";
+import type { PeerPortClaim } from "./state/container-ports.ts";
 import type { Handover } from "./state/handover.ts";
 import { intern } from "./state/intern.ts";
 import type { IpcacheWriter } from "./state/ipcache.ts";
 import type { CiliumEndpointObject } from "./state/objects.ts";
 import type { PodIdentities, PodMove } from "./state/pod-identities.ts";
-import type { PeerPortClaim, PolicyModule } from "./state/policy.ts";
+import type { PolicyModule } from "./state/policy.ts";
 
 /** What the agent keeps of a CiliumEndpoint: of 50,000 there is one on every node. */
 export interface RemoteEndpoint {

@@ -4,7 +4,8 @@ import { beforeEach, expect, test } from "vitest";
 import { addressFor } from "../src/node/local-node.ts";
 import { peerOf } from "../src/node/peers.ts";
 import { RemoteEndpoints, trimEndpoint } from "../src/remote-endpoints.ts";
-import type { PeerPortClaim, PolicyModule } from "../src/state/policy.ts";
+import type { PeerPortClaim } from "../src/state/container-ports.ts";
+import type { PolicyModule } from "../src/state/policy.ts";
 import { asPublished } from "./pod-identities.ts";
 
 const ownNode = parseIp("172.30.0.11");

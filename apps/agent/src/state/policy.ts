@@ -33,7 +33,7 @@ import {
 } from "@axoneme/policy";
 import { noNames, type PolicyNames } from "../dns/policy-names.ts";
 import type { NamedPort } from "../endpoint/pods.ts";
-import { containerPorts } from "./container-ports.ts";
+import { containerPorts, type PeerPortClaim } from "./container-ports.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
 import { NamedKeys } from "./named-keys.ts";
 import type { PolicyRoom } from "./policy-room.ts";
@@ -63,13 +63,6 @@ export interface PolicyDeps {
   readonly room?: PolicyRoom;
   readonly cluster: string;
   readonly log: Logger;
-}
-
-/** The named ports of a pod (`pod`: any text that names it) that goes by a number. */
-export interface PeerPortClaim {
-  readonly pod: string;
-  readonly identity: number;
-  readonly ports: readonly NamedPort[];
 }
 
 type Parse = (object: KubeObject) => Policy;
