@@ -35,6 +35,7 @@ import { HostFirewall } from "./host/firewall.ts";
 import { addHubble, hubblePeers } from "./hubble.ts";
 import type { ServiceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
+import { agentFigures } from "./metrics/figures.ts";
 import { createFlowMetrics } from "./metrics/flow-metrics.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { registerState } from "./metrics/registry.ts";
@@ -78,7 +79,6 @@ import { RuleUses } from "./state/rule-use.ts";
 import { flowRule } from "./state/rules.ts";
 import { TierPolicies } from "./state/tier-policies.ts";
 import { Watches } from "./state/watches.ts";
-import { enforcementOf } from "./views/endpoints.ts";
 
 /** Devices of pods that went are removed together: the kernel takes as long for a hundred as for one. */
 const gatherLinksMs = 100;
@@ -300,7 +300,20 @@ export class Composition {
   compose(): Lifecycle {
     const lifecycle = new Lifecycle(this.#log);
     const { registry } = this.#meters;
-    this.#registerState(lifecycle, this.#collector);
+    const figures = agentFigures({
+      config: this.#config,
+      version,
+      endpoints: this.#endpoints,
+      identities: this.#identities,
+      localIdentities: this.#localIdentities,
+      policy: this.#policy,
+      room: this.#policies.room,
+      pool: this.#pool,
+      peers: () => this.#peers?.size ?? 0,
+      collector: this.#collector,
+      loadBalancing: this.#loadBalancing,
+    });
+    registerState(registry, this.#kernel, lifecycle.health, figures);
     const resolver = this.#createResolver();
     const observer = this.#createObserver(resolver);
     const flowMetrics = createFlowMetrics(this.#config, registry, resolver, this.#ipcache, this.#log);
@@ -580,27 +593,6 @@ export class Composition {
       ruleById: (id) => flowRule(this.#policy, id),
       interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
       namesOf: (ip, endpoint) => this.#dns.namesOf(ip, endpoint),
-    });
-  }
-
-  #registerState(lifecycle: Lifecycle, collector: ConntrackCollector): void {
-    registerState(this.#meters.registry, this.#kernel, lifecycle.health, {
-      endpoints: () => this.#endpoints.endpoints().length,
-      identities: () => this.#identities.size,
-      localIdentities: () => this.#localIdentities.size,
-      enforcement: () =>
-        this.#endpoints
-          .endpoints()
-          .map(({ record }) => enforcementOf(this.#policy, this.#policy.policyOf(record.id))),
-      policies: () => this.#policy.policies().length,
-      policyProblem: () => this.#policy.problem !== undefined || this.#policy.refused > 0,
-      policyMaps: () => this.#policies.room.fills(),
-      addresses: () => this.#pool.usage(),
-      nodes: () => (this.#peers?.size ?? 0) + 1,
-      sweep: () => collector.last,
-      capacities: this.#config,
-      services: () => this.#loadBalancing.figures(),
-      version,
     });
   }
 }
