@@ -23,7 +23,7 @@ export const hubbleOptions = {
   },
   hubbleExportFilePath: {
     default: "",
-    doc: "file, or stdout, to which flows are written as lines of JSON; empty: none",
+    doc: "file, or stdout, to which flows are written as lines of JSON, or otlp+http(s)://host:4318/v1/logs; empty: none",
     liveness: "restart",
   },
   hubbleExportFileMaxSizeMb: {

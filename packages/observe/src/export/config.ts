@@ -4,11 +4,12 @@ import { compileFilter, type FlowFilter, formatTimestamp, parseTimestamp } from 
 import { FlowFilterSchema, FlowSchema, fieldTree } from "@axoneme/proto";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { load } from "js-yaml";
+import { otlpAddress } from "./otlp.ts";
 
 /** One log of flows: what goes into which file. */
 export interface FlowLogConfig {
   readonly name: string;
-  /** Absolute path, or `stdout`. */
+  /** Absolute path, `stdout`, or a collector of OpenTelemetry: `otlp+https://host:4318/v1/logs`. */
   readonly filePath: string;
   /** Paths of flow.Flow; empty: everything. */
   readonly fieldMask: readonly string[];
@@ -78,12 +79,12 @@ export function parseFlowLog(raw: unknown, where: string): FlowLogConfig {
     } else if (!known.has(key)) throw bad(log, `"${key}" is unknown (known: ${[...known].join(", ")})`);
   }
   const filePath = text(log, raw, "filePath");
-  if (filePath !== "stdout" && !isAbsolute(filePath))
+  if (!isElsewhere(log, filePath) && !isAbsolute(filePath))
     throw bad(log, `filePath "${filePath}" is not absolute`);
   const end = endOf(log, raw["end"]);
   const config: FlowLogConfig = {
     name,
-    filePath: filePath === "stdout" ? filePath : normalize(filePath),
+    filePath: isElsewhere(log, filePath) ? filePath : normalize(filePath),
     fieldMask: texts(log, raw, "fieldMask"),
     includeFilters: filters(log, raw, "includeFilters"),
     excludeFilters: filters(log, raw, "excludeFilters"),
@@ -99,6 +100,15 @@ export function parseFlowLog(raw: unknown, where: string): FlowLogConfig {
     throw bad(log, errorText(error), error);
   }
   return config;
+}
+
+/** No file: standard output, or a collector. */
+function isElsewhere(log: string, filePath: string): boolean {
+  try {
+    return filePath === "stdout" || otlpAddress(filePath) !== undefined;
+  } catch (error) {
+    throw bad(log, errorText(error), error);
+  }
 }
 
 type Raw = Readonly<Record<string, unknown>>;

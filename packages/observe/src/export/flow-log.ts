@@ -3,6 +3,7 @@ import { errorText, type Logger } from "@axoneme/base";
 import type { Flow, GetFlowsRequest, GetFlowsResponse } from "@axoneme/flow";
 import type { Observer, ReadPosition } from "../observer.ts";
 import type { FlowLogConfig } from "./config.ts";
+import { OtlpSink, otlpAddress } from "./otlp.ts";
 import { flowProjection } from "./projection.ts";
 import { type LineSink, RotatingFile, StandardOutput } from "./rotating-file.ts";
 
@@ -120,6 +121,8 @@ export class FlowLog {
 
 function sinkOf(config: FlowLogConfig): LineSink {
   if (config.filePath === "stdout") return new StandardOutput();
+  const collector = otlpAddress(config.filePath);
+  if (collector !== undefined) return new OtlpSink(collector);
   return new RotatingFile(config.filePath, {
     maxBytes: config.fileMaxSizeMb * 1_048_576,
     backups: config.fileMaxBackups,
