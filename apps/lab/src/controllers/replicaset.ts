@@ -30,6 +30,7 @@ export function reconcileReplicaSet({ replicaSet, pods, now }: ReplicaSetView): 
   const active = claim.owned.filter(isActive);
   const wanted = replicaSet.spec?.replicas ?? 1;
   const actions = claim.actions;
+  const surplus = new Set<Pod>();
   if (!isDeleting(replicaSet)) {
     for (let i = active.length; i < Math.min(wanted, active.length + burst); i++) {
       actions.push({
@@ -38,11 +39,14 @@ export function reconcileReplicaSet({ replicaSet, pods, now }: ReplicaSetView): 
       });
     }
     if (active.length > wanted) {
-      const surplus = [...active].sort(deletionOrder).slice(0, Math.min(burst, active.length - wanted));
-      actions.push(...surplus.map(deletePod));
+      const chosen = [...active].sort(deletionOrder).slice(0, Math.min(burst, active.length - wanted));
+      for (const pod of chosen) surplus.add(pod);
+      actions.push(...chosen.map(deletePod));
     }
   }
-  actions.push(...statusActions(replicaSet, active, now));
+  // Pods that go are not counted: a deployment that took them for available would take others away.
+  const staying = active.filter((pod) => !surplus.has(pod));
+  actions.push(...statusActions(replicaSet, staying, now));
   return actions;
 }
 

@@ -202,6 +202,35 @@ describe("a deployment", () => {
     );
   });
 
+  it("does not count on a pod that it is about to take away", () => {
+    const world = new World();
+    world.add(deployment(1, { maxSurge: 1, maxUnavailable: 0 }));
+    settle(world);
+    const step = (event: "deployment" | "sets" | "ready" | "v2" | "v3"): void => {
+      if (event === "deployment") stepDeployment(world);
+      else if (event === "sets") stepReplicaSets(world);
+      else if (event === "ready") {
+        const pod = world.of<Pod>("Pod").find((candidate) => !isReady(candidate));
+        if (pod !== undefined) world.setReady(pod, true);
+      } else world.edit("Deployment", image(event));
+    };
+    for (const event of [
+      "v2",
+      "deployment",
+      "sets",
+      "v3",
+      "deployment",
+      "deployment",
+      "v2",
+      "ready",
+      "sets",
+    ] as const)
+      step(event);
+    for (let i = 0; i < 9; i++) step("deployment");
+    step("sets");
+    expect(world.of<Pod>("Pod").filter(isReady).length).toBeGreaterThanOrEqual(1);
+  });
+
   it("scales in the middle of a rollout without losing the way", () => {
     fc.assert(
       fc.property(
