@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Everything `make test` stands for, one stage after the other: style and layers, types, the verifier's budget, unit
- * tests, then the tests that need root and the real kernel. A failed stage does not hide the later ones. The last line
+ * tests, then the tests that need root and the real kernel: those with labs, and beside them those without. A failed stage does not hide the later ones. The last line
  * is `N passed, M failed`; the exit code is non-zero when anything failed or nothing ran.
  */
 import { spawn } from "node:child_process";
@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, "..");
 const reports = join(root, "build", "test");
 
 const bin = (name) => join(root, "node_modules", ".bin", name);
-const vitest = (project) => [
+const vitest = (project, report, ...more) => [
   bin("vitest"),
   [
     "run",
@@ -20,8 +20,10 @@ const vitest = (project) => [
     project,
     "--reporter=default",
     "--reporter=json",
-    `--outputFile=${join(reports, `${project}.json`)}`,
+    `--outputFile=${join(reports, `${report}.json`)}`,
+    ...more,
   ],
+  report,
 ];
 
 /** name, command, and the vitest report it leaves (undefined: the stage counts as one test). */
@@ -32,9 +34,12 @@ const stages = [
   ["types", bin("tsc"), ["--noEmit", "-p", "tsconfig.json"]],
   ["types of the page", bin("tsc"), ["--noEmit", "-p", "apps/ui/web/tsconfig.json"]],
   ["verifier budget", process.execPath, ["scripts/verifier-report.mjs", "--check"]],
-  ["unit tests", ...vitest("unit"), "unit"],
-  ["kernel and integration tests", ...vitest("root"), "root"],
+  ["unit tests", ...vitest("unit", "unit")],
+  ["integration tests", ...vitest("root", "root", "--exclude", "{bpf,packages,apps}/**")],
+  ["kernel tests", ...vitest("root", "kernel", "--exclude", "test/**")],
 ];
+/** Runs beside the one before: labs wait most of their time. */
+const beside = "kernel tests";
 
 function run(command, args) {
   return new Promise((resolve) => {
@@ -67,8 +72,7 @@ const only = process.argv.slice(2);
 let passed = 0;
 let failed = 0;
 const lines = [];
-for (const [name, command, args, report] of stages) {
-  if (only.length > 0 && !only.includes(report ?? name)) continue;
+async function stage([name, command, args, report]) {
   console.log(`\n== ${name}`);
   const start = performance.now();
   const code = await run(command, args);
@@ -79,6 +83,13 @@ for (const [name, command, args, report] of stages) {
   lines.push(
     `  ${result.failed === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failed} failed)`,
   );
+}
+
+const wanted = stages.filter(([name, , , report]) => only.length === 0 || only.includes(report ?? name));
+for (const [index, one] of wanted.entries()) {
+  if (one[0] === beside && index > 0) continue;
+  const next = wanted[index + 1];
+  await Promise.all([stage(one), ...(next?.[0] === beside ? [stage(next)] : [])]);
 }
 console.log(`\n${lines.join("\n")}\n`);
 console.log(`${passed} passed, ${failed} failed`);
