@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
  * Everything `make test` stands for, one stage after the other: style and layers, types, the verifier's budget, unit
- * tests, then the tests that need root and the real kernel: those with labs, and beside them those without. A failed stage does not hide the later ones. The last line
- * is `N passed, M failed`; the exit code is non-zero when anything failed or nothing ran.
+ * tests, then the tests that need root and the real kernel: those with labs, and beside them those without. A failed
+ * stage does not hide the later ones. The last line is `N passed, M failed`; the exit code is non-zero when anything
+ * failed or nothing ran.
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
