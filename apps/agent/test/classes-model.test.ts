@@ -347,3 +347,47 @@ test("an agent that takes over moves pods to new numbers under the policies of t
   expect(model.writes).toBeGreaterThan(before);
   for (const agent of model.agents) agent.stop();
 });
+
+test("an agent that takes over knows the named ports of its own pods before the first of them gets its policy", async () => {
+  const model = new Model(["classes", "classes"]);
+  const namespaceLabels = { "kubernetes.io/metadata.name": "red" };
+  const pod = (name: string, role: string, ports: Pod["ports"]): Step => {
+    const labels = { role };
+    return {
+      kind: "pod",
+      pod: { kind: "pod", name, namespace: "red", labels, namespaceLabels, ports },
+      node: 0,
+    } as unknown as Step;
+  };
+  await model.start();
+  // Endpoints are adopted in the order they were made: the client before the one whose port its policy names.
+  await act(model, pod("p1", "client", []));
+  await act(model, pod("p2", "server", [{ name: "dns", proto: 17, port: 53 }]));
+  const raw: RawPolicy = {
+    kind: "NetworkPolicy",
+    metadata: { name: "one", namespace: "red" },
+    spec: {
+      podSelector: { matchLabels: { role: "client" } },
+      policyTypes: ["Egress"],
+      egress: [{ ports: [{ protocol: "UDP", port: "dns" }] }],
+    },
+  };
+  await act(model, { kind: "policy", raw });
+  await model.settle();
+  const asked = { subject: "p1", peer: "p2", direction: Direction.EGRESS, proto: 17, port: 53 };
+  const says = () => model.agents[0] && answer(model.agents[0], asked);
+  expect(says()).toBe("allow");
+  const before = model.writes;
+  await model.restart(0);
+  expect(says()).toBe("allow");
+  expect(model.writes).toBeGreaterThan(before);
+  // The port goes with its pod: nothing that was held for the restart keeps it.
+  await act(model, { kind: "unpod", pod: { name: "p2" } } as unknown as Step);
+  await model.settle();
+  const engine = model.agents[0]?.engine;
+  const ports = [...(model.api.identities.keys() ?? [])].flatMap(
+    (id) => engine?.peerPortsOf(Number(id)) ?? [],
+  );
+  expect(ports).toEqual([]);
+  for (const agent of model.agents) agent.stop();
+});

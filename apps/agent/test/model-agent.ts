@@ -235,6 +235,10 @@ export class ModelAgent {
     this.#api.tell({ kind: "endpoint", endpoint, gone: true });
   }
 
+  get engine(): PolicyEngine {
+    return this.#policy.engine;
+  }
+
   /** As an agent starts: everything is listed, then it takes over from the one before. */
   async start(): Promise<void> {
     const { identities, policies, services, endpoints, pods } = this.#api;

@@ -45,6 +45,8 @@ export class LiveEndpoints {
   readonly #byId = new Map<number, LiveEndpoint>();
   readonly #byPod = new Map<string, string>();
   readonly #names = new Map<number, string>();
+  /** Those of an earlier agent that go by their number already and are yet to be installed. */
+  readonly #awaited = new Map<string, LiveEndpoint>();
   /** An endpoint goes by a number that is not its published identity: that wants a better one. */
   onCoarse: (key: string) => void = () => undefined;
 
@@ -95,7 +97,7 @@ export class LiveEndpoints {
   install(record: EndpointRecord, facts: PodFacts): LiveEndpoint {
     const key = keyOf(record);
     const { podIdentities, localPods } = this.#deps;
-    const before = this.#byKey.get(key);
+    const before = this.#byKey.get(key) ?? this.#awaited.get(key);
     const labels = labelLines(facts.labels);
     const identity = podIdentities.set("local", key, claimOf(record, facts));
     const live = { record, facts, identity, labels };
@@ -107,24 +109,31 @@ export class LiveEndpoints {
     this.writeRows(live);
     this.#tellIpcache(key, live);
     this.#deps.ipcacheWriter.flush();
+    this.#awaited.delete(key);
     if (before) this.#releasePorts(before);
     if (record.pod) localPods.endpointUp(record.pod, record.ips);
     if (identity !== record.identity) this.onCoarse(key);
     return live;
   }
 
-  /** Gives rows that an earlier agent wrote the number the pod goes by now; they keep its policy. */
+  /**
+   * Gives rows that an earlier agent wrote the number the pod goes by now; they keep its policy. Endpoints are installed
+   * one after the other: the policies of the first ones may name ports of the last, which are known from here on.
+   */
   renumberRows(record: EndpointRecord, facts: PodFacts, handover: Pick<Handover, "carry">): void {
     const { kernel, ipcacheWriter, podIdentities } = this.#deps;
     const key = keyOf(record);
     const identity = podIdentities.set("local", key, claimOf(record, facts));
+    const live = { record, facts, identity, labels: labelLines(facts.labels) };
+    this.#awaited.set(key, live);
+    this.#keepPorts(live);
     for (const ip of record.ips.map(parseIp)) {
       const row = kernel.maps.endpoints.get(ip);
       if (row?.id !== record.id || row.identity === identity) continue;
       handover.carry(row.identity, identity);
       kernel.maps.endpoints.put(ip, { ...row, identity });
     }
-    this.#tellIpcache(key, { record, facts, identity, labels: labelLines(facts.labels) });
+    this.#tellIpcache(key, live);
     ipcacheWriter.flush();
     kernel.changed();
   }
@@ -237,6 +246,9 @@ export class LiveEndpoints {
     namespaces.remove(record);
     kernel.changed();
     policy.removeEndpoint(record.id);
+    const awaited = this.#awaited.get(key);
+    this.#awaited.delete(key);
+    if (awaited) this.#releasePorts(awaited);
     podIdentities.delete("local", key);
     this.#byKey.delete(key);
     this.#byId.delete(record.id);
