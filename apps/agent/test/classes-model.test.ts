@@ -47,21 +47,23 @@ interface Cell {
   readonly port: number;
 }
 
-/** Endpoints and peers that were there before and are after. */
-function* cellsOf(before: Knowledge, after: Knowledge): Generator<Cell> {
-  const names = (of: Knowledge) => new Set([...of.local.keys(), ...of.remote.keys()]);
-  const stayed = [...names(before)].filter((name) => names(after).has(name));
-  for (const subject of before.local.keys()) {
-    if (!after.local.has(subject)) continue;
-    const changes = JSON.stringify(before.local.get(subject)) !== JSON.stringify(after.local.get(subject));
-    for (const peer of stayed) {
-      // Of a pod whose labels change, its policy and its identity go one after the other: it is not its own peer then.
-      if (peer === subject && changes) continue;
+function* cellsOf({ local, remote }: Knowledge): Generator<Cell> {
+  for (const subject of local.keys()) {
+    for (const peer of [...local.keys(), ...remote.keys()]) {
       for (const direction of [Direction.INGRESS, Direction.EGRESS]) {
         for (const [proto, port] of probes) yield { subject, peer, direction, proto, port };
       }
     }
   }
+}
+
+/** Whether its endpoint and its peer are there all the time. */
+function isIn({ subject, peer }: Cell, states: readonly Knowledge[]): boolean {
+  if (!states.every(({ local, remote }) => local.has(subject) && (local.has(peer) || remote.has(peer))))
+    return false;
+  if (peer !== subject) return true;
+  // Of a pod whose labels change, its policy and its identity go one after the other: it is not its own peer then.
+  return new Set(states.map(({ local }) => JSON.stringify(local.get(subject)))).size === 1;
 }
 
 function truth(of: Knowledge, { subject, peer, direction, proto, port }: Cell): string {
@@ -71,10 +73,86 @@ function truth(of: Knowledge, { subject, peer, direction, proto, port }: Cell): 
   return verdict(of.policies, pod, other, direction === Direction.INGRESS, proto, port, of.objects);
 }
 
-function answer(agent: ModelAgent, { subject, peer, direction, proto, port }: Cell): string | undefined {
+/** Asks an agent's maps about a cell; what does not change between two writes is made once. */
+function asker(cell: Cell): (agent: ModelAgent) => string | undefined {
+  const { subject, peer, direction, proto, port } = cell;
   const [of, to] = [subject, peer].map((name) => parseIp(addressOf({ name }))) as [Uint8Array, Uint8Array];
-  const decision = agent.kernel.judge(of, to, direction, proto, port);
-  return decision && words[decision.verdict];
+  return (agent) => {
+    const decision = agent.kernel.judge(of, to, direction, proto, port);
+    return decision && words[decision.verdict];
+  };
+}
+
+function answer(agent: ModelAgent, cell: Cell): string | undefined {
+  return asker(cell)(agent);
+}
+
+/** What an agent answers while something is done: by the cell, and by what the agent knew when it wrote. */
+class Watch {
+  readonly #agent: ModelAgent;
+  readonly #asked: { cell: Cell; ask: (agent: ModelAgent) => string | undefined; said: Set<string>[] }[];
+  /** One after the other: a step may bring a policy, and then the labels of a pod that had waited for an answer. */
+  readonly #states: Knowledge[];
+  #moment: unknown[];
+
+  constructor(agent: ModelAgent) {
+    const before = knowledgeOf(agent);
+    this.#agent = agent;
+    this.#states = [before];
+    this.#moment = agent.moment();
+    this.#asked = [...cellsOf(before)].map((cell) => ({ cell, ask: asker(cell), said: [] }));
+  }
+
+  /** The agent has written something. */
+  wrote(): void {
+    this.#look(this.#agent);
+    const at = this.#states.length - 1;
+    for (const { ask, said } of this.#asked) {
+      const is = ask(this.#agent);
+      if (is === undefined) continue;
+      said[at] ??= new Set();
+      said[at].add(is);
+    }
+  }
+
+  #look(agent: ModelAgent): void {
+    const moment = agent.moment();
+    const same = moment.length === this.#moment.length && moment.every((of, i) => of === this.#moment[i]);
+    if (same && agent === this.#agent) return;
+    this.#moment = moment;
+    this.#states.push(knowledgeOf(agent));
+  }
+
+  /** All is done. @param agent it, or the one that took over from it: that knows everything from the start. */
+  check(agent: ModelAgent): void {
+    this.#look(agent);
+    const { number } = agent;
+    const states = this.#states;
+    const after = states.at(-1) as Knowledge;
+    for (const { cell, ask, said } of this.#asked) {
+      for (const [at, answers] of said.entries()) {
+        // As before what is being done, or as after: what is done next may have begun already.
+        const near = states.slice(Math.max(0, at - 1), at + 2);
+        if (!isIn(cell, near)) continue;
+        const may = new Set(near.map((state) => truth(state, cell)));
+        const third = [...(answers ?? [])].filter((answered) => !may.has(answered));
+        expect({ agent: number, cell, third }, `only ${[...may]}`).toEqual({
+          agent: number,
+          cell,
+          third: [],
+        });
+      }
+      if (!isIn(cell, [states[0] as Knowledge, after])) continue;
+      const says = ask(agent) ?? "nothing";
+      const may = ["nothing", truth(after, cell)];
+      expect({ agent: number, cell, may, says: may.includes(says) ? "ok" : says }, "at the end").toEqual({
+        agent: number,
+        cell,
+        may,
+        says: "ok",
+      });
+    }
+  }
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -98,51 +176,18 @@ class Model {
 
   /** Does something, with an eye on every write of every agent. */
   async watched(what: () => void | Promise<void>): Promise<void> {
-    const before = this.agents.map(knowledgeOf);
-    const seen: Map<string, string>[][] = this.agents.map(() => []);
-    const cells = before.map((known) => [...cellsOf(known, known)]);
+    const watches = this.agents.map((agent) => new Watch(agent));
     for (const [i, agent] of this.agents.entries()) {
       agent.kernel.onWrite = () => {
         this.writes++;
-        const moment = new Map<string, string>();
-        for (const cell of cells[i] ?? []) {
-          const is = answer(agent, cell);
-          if (is !== undefined) moment.set(JSON.stringify(cell), is);
-        }
-        seen[i]?.push(moment);
+        watches[i]?.wrote();
       };
     }
     await what();
     for (let i = 0; i < 4; i++) await turn();
     for (const [i, agent] of this.agents.entries()) {
       agent.kernel.onWrite = () => undefined;
-      this.#check(before[i], knowledgeOf(agent), seen[i] ?? [], agent);
-    }
-  }
-
-  #check(
-    before: Knowledge | undefined,
-    after: Knowledge,
-    moments: Map<string, string>[],
-    agent: ModelAgent,
-  ): void {
-    if (before === undefined) return;
-    for (const cell of cellsOf(before, after)) {
-      const [was, is] = [truth(before, cell), truth(after, cell)];
-      const key = JSON.stringify(cell);
-      for (const moment of moments) {
-        const said = moment.get(key);
-        if (said === undefined || said === was || said === is) continue;
-        expect({ agent: agent.number, cell, said }).toEqual({ agent: agent.number, cell, said: [was, is] });
-      }
-      const said = answer(agent, cell);
-      if (said !== undefined && said !== is)
-        expect({ agent: agent.number, cell, at: "the end", said }).toEqual({
-          agent: agent.number,
-          cell,
-          at: "the end",
-          said: is,
-        });
+      watches[i]?.check(agent);
     }
   }
 
@@ -243,10 +288,11 @@ async function act(model: Model, s: Step): Promise<void> {
     api.services.set(`${s.service.namespace}/${s.service.name}`, s.service);
     api.tell({ kind: "service", service: s.service });
   } else if (s.kind === "pod") {
-    // A pod stays on its node and in its namespace.
-    const known = api.pods.get(s.pod.name);
-    if (known && known.pod.namespace !== s.pod.namespace) return;
-    const node = known?.node ?? s.node;
+    // A pod stays on its node and in its namespace, and so does the next one of its name: records go by the name here.
+    const home = api.homes.get(s.pod.name) ?? { namespace: s.pod.namespace, node: s.node };
+    if (home.namespace !== s.pod.namespace) return;
+    api.homes.set(s.pod.name, home);
+    const { node } = home;
     api.pods.set(s.pod.name, { pod: s.pod, node });
     api.tell({ kind: "pod", pod: s.pod }, [node]);
   } else if (s.kind === "unpod") {
@@ -299,6 +345,12 @@ test.each([
 
 /** All is as if it had always been: numbers of the cluster where agents are of one mode, and no finer than needed. */
 function atRest({ api, agents: all }: Model, sameMode: boolean): void {
+  for (const agent of all) {
+    const own = [...api.pods.values()].filter(({ node }) => node === agent.number);
+    const labels = (pods: Iterable<Pod>) =>
+      Object.fromEntries([...pods].map((pod) => [pod.name, { labels: pod.labels, ports: pod.ports }]));
+    expect(labels(agent.localPods().values())).toEqual(labels(own.map(({ pod }) => pod)));
+  }
   if (!sameMode) return;
   for (const endpoint of api.endpoints.values()) {
     const labels = withPorts(parseLabelLines(endpoint.labels ?? []), endpoint.namedPorts);
@@ -389,5 +441,64 @@ test("an agent that takes over knows the named ports of its own pods before the 
     (id) => engine?.peerPortsOf(Number(id)) ?? [],
   );
   expect(ports).toEqual([]);
+  for (const agent of model.agents) agent.stop();
+});
+
+test("a Pod that changes while its endpoint waits for an identity is followed", async () => {
+  const model = new Model(["classes", "classes"]);
+  const pod = (role: string): Step => {
+    const namespaceLabels = { "kubernetes.io/metadata.name": "red" };
+    const labels = { role };
+    return {
+      kind: "pod",
+      pod: { kind: "pod", name: "p1", namespace: "red", labels, namespaceLabels, ports: [] },
+      node: 0,
+    } as unknown as Step;
+  };
+  await model.start();
+  await act(model, pod("client"));
+  await model.deliver(0, "pod");
+  await act(model, pod("server"));
+  await model.deliver(0, "pod");
+  expect(model.agents[0]?.localPods().size).toBe(0);
+  await model.settle();
+  expect(model.agents[0]?.localPods().get("p1")?.labels).toEqual({ role: "server" });
+  for (const agent of model.agents) agent.stop();
+});
+
+test("an endpoint whose own policy tells it apart while it is adopted stays under the policy of before", async () => {
+  const model = new Model(["classes", "classes"]);
+  const namespaceLabels = { "kubernetes.io/metadata.name": "red" };
+  const labels = { app: "web", tier: "front" };
+  await model.start();
+  await act(model, {
+    kind: "pod",
+    pod: { kind: "pod", name: "p1", namespace: "red", labels, namespaceLabels, ports: [] },
+    node: 0,
+  } as unknown as Step);
+  await model.settle();
+  // Keys of the Service's selector count from the moment an endpoint falls under the policy that names it.
+  const service = { name: "web", namespace: "red", labels: {}, selector: labels, addresses: [] };
+  await act(model, { kind: "service", service });
+  const raw: RawPolicy = {
+    kind: "CiliumClusterwideNetworkPolicy",
+    metadata: { name: "one" },
+    specs: [
+      {
+        endpointSelector: { matchLabels: { tier: "front" } },
+        egress: [
+          { toServices: [{ k8sServiceSelector: { selector: {} } }], icmps: [{ fields: [{ type: 8 }] }] },
+        ],
+      },
+    ],
+  };
+  await act(model, { kind: "policy", raw });
+  await model.restart(0);
+  const asked = { subject: "p1", peer: "p1", direction: Direction.EGRESS, proto: 6, port: 80 };
+  const says = () => model.agents[0] && answer(model.agents[0], asked);
+  expect(says()).toBe("deny");
+  await model.restart(0);
+  expect(says()).toBe("deny");
+  await model.settle();
   for (const agent of model.agents) agent.stop();
 });

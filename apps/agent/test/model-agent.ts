@@ -38,6 +38,8 @@ export class ModelApi {
   readonly policies = new Map<string, RawPolicy>();
   readonly services = new Map<string, Objects["services"][number]>();
   readonly pods = new Map<string, { pod: Pod; node: number }>();
+  /** Where pods of a name are, also when there is none at the moment. */
+  readonly homes = new Map<string, { namespace: string; node: number }>();
   readonly streams: Map<Event["kind"], Event[]>[];
   /** Requests that have not been answered. */
   #pending: { readonly of: object; readonly answer: () => void }[] = [];
@@ -272,8 +274,17 @@ export class ModelAgent {
     this.#api.forget(this);
   }
 
+  /** How many things the API has told. */
+  #taken = 0;
+
+  /** What is known now, for comparing: another list of the same members is the same knowledge. */
+  moment(): unknown[] {
+    return [this.#taken, ...this.#manager.endpoints().map(({ facts }) => facts)];
+  }
+
   /** Takes in what the API tells. */
   take(event: Event): void {
+    this.#taken++;
     if (event.kind === "policy") this.#takePolicy(event.raw, event.gone ?? false);
     else if (event.kind === "service") this.#takeService(event.service, event.gone ?? false);
     else if (event.kind === "identity") this.#allocator.handlers().onAdd?.(event.object);

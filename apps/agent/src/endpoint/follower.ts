@@ -53,6 +53,12 @@ export class PodFollower {
       });
   }
 
+  /** The same if its Pod is not what it was made for. */
+  followChanges({ record, facts }: LiveEndpoint): void {
+    const now = record.pod && this.#deps.pods.known(record.pod);
+    if (now && !sameFacts(now, facts)) this.follow(keyOf(record));
+  }
+
   /** The same after a pause. */
   followLater(key: string): void {
     this.#behind.add(key);

@@ -23,6 +23,13 @@ export interface LiveEndpoint {
   readonly labels: readonly string[];
 }
 
+/** An endpoint under the policy of the agent before. */
+interface Awaited {
+  readonly live: LiveEndpoint;
+  /** Makes that policy know the numbers it is given meanwhile. */
+  readonly handover: Pick<Handover, "carry">;
+}
+
 /** What the live endpoints are written to. */
 export interface LiveDeps {
   readonly network: PodNetwork;
@@ -46,7 +53,7 @@ export class LiveEndpoints {
   readonly #byPod = new Map<string, string>();
   readonly #names = new Map<number, string>();
   /** Those of an earlier agent that go by their number already and are yet to be installed. */
-  readonly #awaited = new Map<string, LiveEndpoint>();
+  readonly #awaited = new Map<string, Awaited>();
   /** An endpoint goes by a number that is not its published identity: that wants a better one. */
   onCoarse: (key: string) => void = () => undefined;
 
@@ -97,7 +104,7 @@ export class LiveEndpoints {
   install(record: EndpointRecord, facts: PodFacts): LiveEndpoint {
     const key = keyOf(record);
     const { podIdentities, localPods } = this.#deps;
-    const before = this.#byKey.get(key) ?? this.#awaited.get(key);
+    const before = this.#byKey.get(key) ?? this.#awaited.get(key)?.live;
     const labels = labelLines(facts.labels);
     const identity = podIdentities.set("local", key, claimOf(record, facts));
     const live = { record, facts, identity, labels };
@@ -106,14 +113,16 @@ export class LiveEndpoints {
     this.#names.set(record.hostIfindex, record.hostIfname);
     if (record.pod) this.#byPod.set(`${record.pod.namespace}/${record.pod.name}`, key);
     this.#setPolicy(live);
-    this.writeRows(live);
-    this.#tellIpcache(key, live);
-    this.#deps.ipcacheWriter.flush();
+    // Its own policy may have told it apart from others just now.
+    const now = this.#byKey.get(key) ?? live;
     this.#awaited.delete(key);
+    this.writeRows(now);
+    this.#tellIpcache(key, now);
+    this.#deps.ipcacheWriter.flush();
     if (before) this.#releasePorts(before);
     if (record.pod) localPods.endpointUp(record.pod, record.ips);
-    if (identity !== record.identity) this.onCoarse(key);
-    return live;
+    if (now.identity !== record.identity) this.onCoarse(key);
+    return now;
   }
 
   /**
@@ -121,21 +130,28 @@ export class LiveEndpoints {
    * one after the other: the policies of the first ones may name ports of the last, which are known from here on.
    */
   renumberRows(record: EndpointRecord, facts: PodFacts, handover: Pick<Handover, "carry">): void {
-    const { kernel, ipcacheWriter, podIdentities } = this.#deps;
+    const { ipcacheWriter, podIdentities } = this.#deps;
     const key = keyOf(record);
     const identity = podIdentities.set("local", key, claimOf(record, facts));
     const live = { record, facts, identity, labels: labelLines(facts.labels) };
-    this.#awaited.set(key, live);
+    this.#awaited.set(key, { live, handover });
     this.#keepPorts(live);
+    this.#renumberAwaited({ live, handover });
+    ipcacheWriter.flush();
+    this.#deps.kernel.changed();
+  }
+
+  /** The policy it is under is still that of the agent before: no other can be written yet. */
+  #renumberAwaited({ live, handover }: Awaited): void {
+    const { endpoints } = this.#deps.kernel.maps;
+    const { record, identity } = live;
     for (const ip of record.ips.map(parseIp)) {
-      const row = kernel.maps.endpoints.get(ip);
+      const row = endpoints.get(ip);
       if (row?.id !== record.id || row.identity === identity) continue;
       handover.carry(row.identity, identity);
-      kernel.maps.endpoints.put(ip, { ...row, identity });
+      endpoints.put(ip, { ...row, identity });
     }
-    this.#tellIpcache(key, live);
-    ipcacheWriter.flush();
-    kernel.changed();
+    this.#tellIpcache(keyOf(record), live);
   }
 
   #put(key: string, live: LiveEndpoint): void {
@@ -150,13 +166,16 @@ export class LiveEndpoints {
 
   /** Until the kernel knows the new number, packets carry the old one: it keeps the pod's named ports. */
   #keepPorts(before: LiveEndpoint): void {
-    const { identity, record, facts } = before;
+    this.#statePorts(leaving(before.record), before);
+  }
+
+  #statePorts(pod: string, { identity, facts }: LiveEndpoint): void {
     if (facts.namedPorts.length > 0)
-      this.#deps.policy.setPeerPorts([{ pod: leaving(record), identity, ports: facts.namedPorts }]);
+      this.#deps.policy.setPeerPorts([{ pod, identity, ports: facts.namedPorts }]);
   }
 
   #releasePorts({ record, facts }: LiveEndpoint): void {
-    if (facts.namedPorts.length > 0) this.#deps.policy.deletePeerPorts([leaving(record)]);
+    if (facts.namedPorts.length > 0) this.#deps.policy.deletePeerPorts([leaving(record), arriving(record)]);
   }
 
   #tellIpcache(key: string, { record, identity, labels }: LiveEndpoint): void {
@@ -192,20 +211,35 @@ export class LiveEndpoints {
   #renumber(moves: readonly PodMove[]): void {
     const moved: LiveEndpoint[] = [];
     for (const { key, to } of moves) {
-      const before = this.#byKey.get(key);
+      const awaited = this.#awaited.get(key);
+      const before = this.#byKey.get(key) ?? awaited?.live;
       if (!before) continue;
       const live = { ...before, identity: to };
-      this.#keepPorts(before);
-      this.#put(key, live);
-      this.#setPolicy(live);
+      if (this.#byKey.has(key)) {
+        this.#keepPorts(before);
+        this.#put(key, live);
+        this.#setPolicy(live);
+      } else this.#statePorts(arriving(live.record), live);
+      if (awaited) {
+        const next = { ...awaited, live };
+        this.#awaited.set(key, next);
+        this.#renumberAwaited(next);
+        moved.push(live);
+        continue;
+      }
       this.writeRows(live);
       this.#tellIpcache(key, live);
       moved.push(live);
     }
     this.#deps.ipcacheWriter.flush();
     for (const live of moved) {
+      const key = keyOf(live.record);
+      if (this.#awaited.has(key)) {
+        this.#keepPorts(live);
+        continue;
+      }
       this.#releasePorts(live);
-      if (live.identity !== live.record.identity) this.onCoarse(keyOf(live.record));
+      if (live.identity !== live.record.identity) this.onCoarse(key);
     }
   }
 
@@ -248,7 +282,7 @@ export class LiveEndpoints {
     policy.removeEndpoint(record.id);
     const awaited = this.#awaited.get(key);
     this.#awaited.delete(key);
-    if (awaited) this.#releasePorts(awaited);
+    if (awaited) this.#releasePorts(awaited.live);
     podIdentities.delete("local", key);
     this.#byKey.delete(key);
     this.#byId.delete(record.id);
@@ -286,6 +320,10 @@ export function keyOf(record: Pick<EndpointRecord, "containerId" | "ifname">): s
 
 function claimOf(record: EndpointRecord, { labels, namedPorts }: PodFacts): PodClaim {
   return { labels: labelLines(withPorts(labels, namedPorts)), published: record.identity };
+}
+
+function arriving({ id }: EndpointRecord): string {
+  return `endpoint ${id} arriving`;
 }
 
 function leaving({ id }: EndpointRecord): string {

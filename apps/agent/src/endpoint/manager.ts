@@ -213,6 +213,8 @@ export class EndpointManager implements CniHandler {
       if (!chained) await this.#deps.network.connect(record);
       this.#deps.store.write(record);
       this.#live.publish(live);
+      // What changed about the Pod while this waited for its identity found no endpoint to tell.
+      this.#follower.followChanges(live);
       return chained && request.prevResult
         ? request.prevResult
         : resultOf(request, record, this.#deps.gateways());

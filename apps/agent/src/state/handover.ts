@@ -14,6 +14,8 @@ export class Handover {
   readonly #byIp = new Map<string, number>();
   /** Numbers that packets carry, or that were carried over: their rows mean something. */
   readonly #carried = new Set<number>();
+  /** Policies above it are of the agent that starts: they know its numbers. */
+  readonly #lastPolicyId: number;
   #rows: Map<number, [PolicyKey, PolicyRow][]> | undefined;
   /** First number for classes of this node: above all that an earlier agent has used. */
   readonly firstNumber: number;
@@ -27,7 +29,12 @@ export class Handover {
     for (const [, { identity }] of kernel.maps.endpoints.entries()) this.#carried.add(identity);
     // Rows of a number that nobody carries any more would speak for whom it is given to next.
     const used = new Set(this.#carried);
-    for (const [{ identity }] of kernel.maps.policy.entries()) used.add(identity);
+    let lastPolicyId = 0;
+    for (const [{ identity, policyId }] of kernel.maps.policy.entries()) {
+      used.add(identity);
+      lastPolicyId = Math.max(lastPolicyId, policyId);
+    }
+    this.#lastPolicyId = lastPolicyId;
     const classes = [...used].filter(isClassIdentity);
     this.firstNumber = classes.reduce((next, id) => Math.max(next, id + 1), classScope.first);
   }
@@ -42,8 +49,14 @@ export class Handover {
   carry(from: number, to: number): void {
     if (from === to || this.#carried.has(to)) return;
     this.#carried.add(to);
-    const rows = this.#allRows().get(from) ?? [];
-    this.#kernel.maps.policy.putAll(rows.map(([key, row]) => [{ ...key, identity: to }, row]));
+    const all = this.#allRows();
+    const rows = (all.get(from) ?? []).map(([key, row]): [PolicyKey, PolicyRow] => [
+      { ...key, identity: to },
+      row,
+    ]);
+    // It may be carried on from there.
+    all.set(to, rows);
+    this.#kernel.maps.policy.putAll(rows);
   }
 
   /** Once everything is under new policies. */
@@ -56,6 +69,7 @@ export class Handover {
     if (this.#rows !== undefined) return this.#rows;
     this.#rows = new Map();
     for (const [key, row] of this.#kernel.maps.policy.entries()) {
+      if (key.policyId > this.#lastPolicyId) continue;
       const rows = this.#rows.get(key.identity) ?? [];
       rows.push([key, row]);
       this.#rows.set(key.identity, rows);
