@@ -54,9 +54,12 @@ export class Handover {
       { ...key, identity: to },
       row,
     ]);
+    // Nobody goes by it: what the old policies say of it is about its labels, not about this pod.
+    const { policy } = this.#kernel.maps;
+    policy.deleteAll((all.get(to) ?? []).map(([key]) => key));
+    policy.putAll(rows);
     // It may be carried on from there.
     all.set(to, rows);
-    this.#kernel.maps.policy.putAll(rows);
   }
 
   /** Once everything is under new policies. */
