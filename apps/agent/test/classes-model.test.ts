@@ -94,6 +94,7 @@ class Watch {
   /** One after the other: a step may bring a policy, and then the labels of a pod that had waited for an answer. */
   readonly #states: Knowledge[];
   #moment: unknown[];
+  #hasWritten = false;
 
   constructor(agent: ModelAgent) {
     const before = knowledgeOf(agent);
@@ -105,6 +106,7 @@ class Watch {
 
   /** The agent has written something. */
   wrote(): void {
+    this.#hasWritten = true;
     this.#look(this.#agent);
     const at = this.#states.length - 1;
     for (const { ask, said } of this.#asked) {
@@ -126,6 +128,8 @@ class Watch {
   /** All is done. @param agent it, or the one that took over from it: that knows everything from the start. */
   check(agent: ModelAgent): void {
     this.#look(agent);
+    // Nothing was written and nothing is known that was not: it is as the last step left it.
+    if (!this.#hasWritten && this.#states.length === 1) return;
     const { number } = agent;
     const states = this.#states;
     const after = states.at(-1) as Knowledge;
