@@ -166,6 +166,10 @@ describe("a call", () => {
   });
 
   it("arbitrary bytes end their own connection only", async () => {
+    await server.stop();
+    // Bytes that are the begin of a frame are waited for until the stranger does not answer a ping.
+    server = new RpcServer({ methods, log: silentLogger, keepAlive: { everyMs: 200, withinMs: 500 } });
+    await server.listenUnix(socket());
     const good = await connect();
     const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     for (let i = 0; i < 60; i++) {
