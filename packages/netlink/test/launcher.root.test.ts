@@ -156,6 +156,9 @@ it("is process 1 with --pidns, forwards signals and exit codes", async () => {
   ]);
   const child = spawn(file, args, { stdio: ["ignore", "pipe", "inherit"] });
   await once(child.stdout, "data");
+  // The command runs beside the launcher, which tells its number.
+  const told = (): boolean => existsSync(pidfile) && readFileSync(pidfile, "utf8").endsWith("\n");
+  await waitFor(told, { timeoutMs: 5000, everyMs: 10, what: "the process id of the command" });
   expect(readlinkSync(`/proc/${readFileSync(pidfile, "utf8").trim()}/exe`)).toMatch(/sh$/);
   child.kill("SIGTERM");
   expect((await once(child, "exit"))[0]).toBe(9);
