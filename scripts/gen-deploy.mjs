@@ -3,13 +3,10 @@
  * Writes what is delivered beside the programs from its sources in deploy/source: Grafana's dashboards and Prometheus'
  * alerting rules. `--check` writes nothing and fails when a file is not as generated.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { dump } from "js-yaml";
+import { writeGenerated } from "./generated.mjs";
 import { importTs } from "./import-ts.mjs";
 
-const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const head = "# Written by scripts/gen-deploy.mjs from deploy/source; change it there.\n";
 
 function ruleFile(alerts) {
@@ -34,18 +31,4 @@ async function files() {
   return [...boards, ["deploy/prometheus/alerts.yaml", ruleFile(alerts)]];
 }
 
-const check = process.argv.includes("--check");
-const stale = [];
-for (const [file, text] of await files()) {
-  const path = join(root, file);
-  if (existsSync(path) && readFileSync(path, "utf8") === text) continue;
-  stale.push(file);
-  if (check) continue;
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, text);
-}
-if (check && stale.length > 0) {
-  console.error(`deploy: ${stale.join(", ")} not as generated: run "node scripts/gen-deploy.mjs" and commit`);
-  process.exit(1);
-}
-if (!check) console.log(stale.length === 0 ? "deploy: nothing changed" : `deploy: wrote ${stale.join(", ")}`);
+writeGenerated(Object.fromEntries(await files()), { name: "deploy", mend: "make docs" });
