@@ -20,7 +20,7 @@ test: build ## lint, types, unit, packet tables, integration
 	@node scripts/test.mjs
 
 bench: build ## benchmarks against peers, as ratios; JSON in build/bench
-	@scripts/setup.sh iptables nftables ipset
+	@scripts/setup.sh iptables nftables ipset chromium
 	@node scripts/bench.mjs
 
 lint: setup ## style, types and layers

@@ -34,7 +34,7 @@ async function bundle(names) {
     target: "node20",
     format: "esm",
     logLevel: "warning",
-    external: ["*.node", "bufferutil", "utf-8-validate"],
+    external: ["*.node", "bufferutil", "utf-8-validate", "playwright-core"],
     banner: {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
