@@ -1,0 +1,21 @@
+import { expect, test } from "vitest";
+import { programHelp } from "../src/index.ts";
+
+test("help names every option with its default, in columns", () => {
+  const options = {
+    port: { default: 80, doc: "where it listens", liveness: "restart" },
+    logLevel: { default: "info", doc: "least severe line logged", liveness: "restart" },
+  } as const;
+  expect(
+    programHelp({ name: "thing", version: "1.2", about: "It does things.", options }),
+  ).toBe(`axoneme-thing 1.2
+
+Usage: thing [--config FILE]
+
+It does things. The file is YAML or JSON.
+
+Options of the file, with their defaults:
+  port     where it listens (80)
+  logLevel least severe line logged ("info")
+`);
+});
