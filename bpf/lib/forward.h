@@ -141,15 +141,11 @@ AX_INLINE int forward(struct __sk_buff *skb, const struct ax_config *cfg, struct
 	return leave(skb, cfg, to, identity, ct_flags);
 }
 
-/* Ask the kernel's routes for the way to a party that no map of ours leads to. */
-AX_GLOBAL int route(struct __sk_buff *skb, struct ax_work *w)
+/* The kernel's way from w->pkt's source to its destination, in w->fib: enum BPF_FIB_LKUP_RET */
+AX_INLINE int fib_ask(struct __sk_buff *skb, struct ax_work *w)
 {
-	struct bpf_fib_lookup *fib;
-	int r;
+	struct bpf_fib_lookup *fib = &w->fib;
 
-	if (!w || w->dst.path != AX_PATH_UNKNOWN)
-		return 0;
-	fib = &w->fib;
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = skb->ifindex;
 	fib->l4_protocol = w->pkt.proto;
@@ -162,7 +158,19 @@ AX_GLOBAL int route(struct __sk_buff *skb, struct ax_work *w)
 		__builtin_memcpy(fib->ipv6_src, &w->pkt.saddr, 16);
 		__builtin_memcpy(fib->ipv6_dst, &w->pkt.daddr, 16);
 	}
-	r = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+}
+
+/* Ask the kernel's routes for the way to a party that no map of ours leads to. */
+AX_GLOBAL int route(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct bpf_fib_lookup *fib;
+	int r;
+
+	if (!w || w->dst.path != AX_PATH_UNKNOWN)
+		return 0;
+	fib = &w->fib;
+	r = fib_ask(skb, w);
 	/* anything but a plain next hop is the stack's to answer: it knows the ICMP error */
 	w->dst.path = AX_PATH_STACK;
 	if (r != BPF_FIB_LKUP_RET_SUCCESS && r != BPF_FIB_LKUP_RET_NO_NEIGH)

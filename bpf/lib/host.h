@@ -8,6 +8,7 @@
 #define AXON_LIB_HOST_H
 
 #include "decide.h"
+#include "forward.h"
 #include "icmp.h"
 
 #define AX_TCP_LISTEN 10
@@ -41,25 +42,11 @@ AX_INLINE void party_is_host(struct ax_party *party, const struct ax_config *cfg
 /* Does the stack deliver w->pkt, whose destination no map of ours knows, on this node? */
 AX_GLOBAL int is_delivered_here(struct __sk_buff *skb, struct ax_work *w)
 {
-	struct bpf_fib_lookup *fib;
 	int r;
 
 	if (!w)
 		return 0;
-	fib = &w->fib;
-	__builtin_memset(fib, 0, sizeof(*fib));
-	fib->ifindex = skb->ifindex;
-	fib->l4_protocol = w->pkt.proto;
-	if (w->pkt.family == AF_INET) {
-		fib->family = AF_INET;
-		fib->ipv4_src = w->pkt.saddr.w[3];
-		fib->ipv4_dst = w->pkt.daddr.w[3];
-	} else {
-		fib->family = AF_INET6;
-		__builtin_memcpy(fib->ipv6_src, &w->pkt.saddr, 16);
-		__builtin_memcpy(fib->ipv6_dst, &w->pkt.daddr, 16);
-	}
-	r = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	r = fib_ask(skb, w);
 	/* from a device that nothing is forwarded from, the stack takes what is its own and drops the rest */
 	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }

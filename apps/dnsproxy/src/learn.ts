@@ -6,10 +6,12 @@ import {
   type Query,
   RCODE,
   readAddresses,
+  readAnswerHead,
   typeName,
 } from "@axoneme/dns";
 import type { AgentLink } from "./agent-link.ts";
 import { type Answer, type AnswerGate, keyOf } from "./gate.ts";
+import type { Metrics } from "./metrics.ts";
 
 const nothing: Learned = { cnames: [], addresses: [] };
 
@@ -24,8 +26,24 @@ export function learned(bytes: Uint8Array, head: AnswerHead): Learned {
   }
 }
 
-/** Whether an answer is to what was asked; one that complains of a query it could not read may have no question. */
-export function answersTo({ question }: AnswerHead, asked: Query): boolean {
+/** The head of an answer to what was asked; undefined, and counted, for what is no such thing. */
+export function answerTo(
+  bytes: Uint8Array,
+  asked: Query,
+  metrics: Pick<Metrics, "lose">,
+): AnswerHead | undefined {
+  try {
+    const head = readAnswerHead(bytes);
+    if (answersTo(head, asked)) return head;
+  } catch (error) {
+    if (!(error instanceof AxonError)) throw error;
+  }
+  metrics.lose("spoofed");
+  return undefined;
+}
+
+/** One that complains of a query it could not read may have no question. */
+function answersTo({ question }: AnswerHead, asked: Query): boolean {
   if (question === undefined) return true;
   return question.type === asked.type && question.class === asked.class && question.name === asked.name;
 }

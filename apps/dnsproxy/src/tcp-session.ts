@@ -1,12 +1,12 @@
 import { createConnection, type Socket } from "node:net";
 import { AxonError } from "@axoneme/base";
-import { type AnswerHead, answerWithout, type Query, RCODE, readAnswerHead, readQuery } from "@axoneme/dns";
+import { answerWithout, type Query, RCODE, readQuery } from "@axoneme/dns";
 import type { AgentLink } from "./agent-link.ts";
 import { FrameReader, frame } from "./frames.ts";
 import type { Answer, AnswerGate } from "./gate.ts";
 import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
-import { answersTo, exchange, learned, settle } from "./learn.ts";
+import { answerTo, exchange, learned, settle } from "./learn.ts";
 import type { Metrics } from "./metrics.ts";
 import { ipOf, type Origin, type Origins } from "./origin.ts";
 import { randomBelow } from "./random.ts";
@@ -191,18 +191,8 @@ export class TcpSession {
       metrics.lose("unmatched");
       return;
     }
-    let head: AnswerHead;
-    try {
-      head = readAnswerHead(bytes);
-    } catch (error) {
-      if (!(error instanceof AxonError)) throw error;
-      metrics.lose("spoofed");
-      return;
-    }
-    if (!answersTo(head, asked.question)) {
-      metrics.lose("spoofed");
-      return;
-    }
+    const head = answerTo(bytes, asked.question, metrics);
+    if (head === undefined) return;
     this.pending.delete(id);
     inFlight.leave(this.origin.endpoint);
     if (this.pending.size < MAX_PENDING) this.socket.resume();

@@ -1,19 +1,11 @@
 import { AxonError } from "@axoneme/base";
-import {
-  type AnswerHead,
-  answerWithout,
-  type Learned,
-  type Query,
-  RCODE,
-  readAnswerHead,
-  readQuery,
-} from "@axoneme/dns";
+import { type AnswerHead, answerWithout, type Learned, type Query, RCODE, readQuery } from "@axoneme/dns";
 import { DATAGRAM_WORDS, type DatagramSet, datagram } from "@axoneme/netlink";
 import type { AgentLink } from "./agent-link.ts";
 import { type Answer, type AnswerGate, keyOf } from "./gate.ts";
 import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
-import { answersTo, exchange, learned, settle } from "./learn.ts";
+import { answerTo, exchange, learned, settle } from "./learn.ts";
 import type { Metrics } from "./metrics.ts";
 import { type AddressWords, ipOf, type Listener, type Origin, type Origins } from "./origin.ts";
 import { LaterOutbox, Outbox } from "./outbox.ts";
@@ -271,18 +263,8 @@ export class UdpProxy {
       metrics.lose("spoofed");
       return;
     }
-    let head: AnswerHead;
-    try {
-      head = readAnswerHead(bytes);
-    } catch (error) {
-      if (!(error instanceof AxonError)) throw error;
-      metrics.lose("spoofed");
-      return;
-    }
-    if (!answersTo(head, pending.question)) {
-      metrics.lose("spoofed");
-      return;
-    }
+    const head = answerTo(bytes, pending.question, metrics);
+    if (head === undefined) return;
     this.pending.delete(key);
     this.deps.inFlight.leave(pending.origin.endpoint);
     this.answered(pending, head, bytes, base);
