@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
@@ -16,7 +16,7 @@ import {
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "@axoneme/base";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { builtFile, type LaunchOptions, launch, Netns } from "../src/index.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "axon-exec-"));
@@ -35,6 +35,14 @@ function run(
   return { code: status, out: stdout.trim(), err: stderr.trim() };
 }
 
+const started: ChildProcess[] = [];
+
+/** Ends with its test at the latest, whatever the test comes to. */
+function bounded<T extends ChildProcess>(child: T): T {
+  started.push(child);
+  return child;
+}
+
 /** Gone, or dead and not yet reaped by the machine's process 1. */
 function hasEnded(pid: string): boolean {
   try {
@@ -45,6 +53,9 @@ function hasEnded(pid: string): boolean {
 }
 
 beforeAll(() => Netns.create(netns));
+afterEach(() => {
+  for (const child of started.splice(0)) child.kill("SIGKILL");
+});
 afterAll(async () => {
   await Netns.delete(netns);
   rmSync(dir, { recursive: true });
@@ -154,7 +165,7 @@ it("is process 1 with --pidns, forwards signals and exit codes", async () => {
     "-c",
     "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done",
   ]);
-  const child = spawn(file, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = bounded(spawn(file, args, { stdio: ["ignore", "pipe", "inherit"] }));
   await once(child.stdout, "data");
   // The command runs beside the launcher, which tells its number.
   const told = (): boolean => existsSync(pidfile) && readFileSync(pidfile, "utf8").endsWith("\n");
@@ -169,7 +180,9 @@ it("ends with its parent when asked, also through --pidns", async () => {
     const pidfile = join(dir, `child-${pidns}`);
     const inner = launch({ parentDeathSignal: "KILL", pidns, pidfile }, ["sleep", "600"]);
     // The shell is the parent: it stays one as long as it waits.
-    const parent = spawn("sh", ["-c", '"$0" "$@" & wait', inner.file, ...inner.args], { stdio: "ignore" });
+    const parent = bounded(
+      spawn("sh", ["-c", '"$0" "$@" & wait', inner.file, ...inner.args], { stdio: "ignore" }),
+    );
     const alive = (): boolean => existsSync(pidfile) && readFileSync(pidfile, "utf8").endsWith("\n");
     await waitFor(alive, { timeoutMs: 5000, everyMs: 10, what: "the command" });
     const pid = readFileSync(pidfile, "utf8").trim();
