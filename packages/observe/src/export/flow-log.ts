@@ -69,7 +69,7 @@ export class FlowLog {
   }
 
   async #run(): Promise<void> {
-    const sink = sinkOf(this.config);
+    const sink = sinkOf(this.config, this.#stop.signal);
     const { includeFilters, excludeFilters, end } = this.config;
     const request: GetFlowsRequest = {
       follow: true,
@@ -119,10 +119,10 @@ export class FlowLog {
   }
 }
 
-function sinkOf(config: FlowLogConfig): LineSink {
+function sinkOf(config: FlowLogConfig, stop: AbortSignal): LineSink {
   if (config.filePath === "stdout") return new StandardOutput();
   const collector = otlpAddress(config.filePath);
-  if (collector !== undefined) return new OtlpSink(collector);
+  if (collector !== undefined) return new OtlpSink(collector, stop);
   return new RotatingFile(config.filePath, {
     maxBytes: config.fileMaxSizeMb * 1_048_576,
     backups: config.fileMaxBackups,

@@ -1,4 +1,5 @@
-import { AxonError, delay, errorText } from "@axoneme/base";
+import { setTimeout as delay } from "node:timers/promises";
+import { AxonError, errorText } from "@axoneme/base";
 import type { Flow, GetFlowsResponse } from "@axoneme/flow";
 import { parseTimestamp } from "@axoneme/flow";
 import type { LineSink, Written } from "./rotating-file.ts";
@@ -14,6 +15,8 @@ const requestMs = 10_000;
 const tries = 4;
 const pauseMs = 250;
 const longestPauseMs = 5000;
+/** How long a request may still take once the log is stopped. */
+const graceMs = 1000;
 /** SeverityNumber of logs/v1. */
 const severity = { INFO: 9, WARN: 13 } as const;
 
@@ -50,10 +53,16 @@ export function otlpAddress(path: string): URL | undefined {
 /** Sends flows to a collector. What it does not take, after some tries, is counted as failed; nothing piles up here. */
 export class OtlpSink implements LineSink {
   readonly #url: URL;
-  readonly #stop = new AbortController();
+  readonly #stop: AbortSignal;
+  /** Cuts what is under way off, a moment after the stop. */
+  readonly #cut = new AbortController();
 
-  constructor(url: URL) {
+  constructor(url: URL, stop: AbortSignal) {
     this.#url = url;
+    this.#stop = stop;
+    stop.addEventListener("abort", () => setTimeout(() => this.#cut.abort(), graceMs).unref(), {
+      once: true,
+    });
   }
 
   async write(lines: readonly string[]): Promise<Written> {
@@ -67,14 +76,14 @@ export class OtlpSink implements LineSink {
   }
 
   async close(): Promise<void> {
-    this.#stop.abort();
+    this.#cut.abort();
   }
 
   async #send(body: string): Promise<void> {
     let last: unknown;
     for (let attempt = 0; attempt < tries; attempt++) {
-      if (attempt > 0) await delay(Math.min(longestPauseMs, pauseMs * 2 ** (attempt - 1)));
-      this.#stop.signal.throwIfAborted();
+      if (attempt > 0) await pause(Math.min(longestPauseMs, pauseMs * 2 ** (attempt - 1)), this.#stop);
+      if (attempt > 0 && this.#stop.aborted) break;
       const answer = await this.#post(body).catch((error: unknown) => {
         last = error;
         return undefined;
@@ -100,9 +109,14 @@ export class OtlpSink implements LineSink {
       method: "POST",
       headers: { "content-type": "application/json" },
       body,
-      signal: AbortSignal.any([this.#stop.signal, AbortSignal.timeout(requestMs)]),
+      signal: AbortSignal.any([this.#cut.signal, AbortSignal.timeout(requestMs)]),
     });
   }
+}
+
+function pause(ms: number, stop: AbortSignal): Promise<void> {
+  // Only a stop ends it early.
+  return delay(ms, undefined, { signal: stop }).catch(() => undefined);
 }
 
 /** A collector may take a part only, and says so in an answer of 200. */

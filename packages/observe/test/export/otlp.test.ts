@@ -16,6 +16,7 @@ interface Taken {
   }[];
 }
 
+const never = new AbortController().signal;
 let collector: Server | undefined;
 let log: FlowLog | undefined;
 afterEach(async () => {
@@ -80,13 +81,13 @@ test("a collector that is busy is asked again, one that refuses is not", async (
   const url = otlpAddress(busy.url);
   if (url === undefined) throw new Error("no address");
   const line = JSON.stringify({ flow: { time: "2026-11-20T12:00:00Z", uuid: "u", verdict: "DROPPED" } });
-  expect(await new OtlpSink(url).write([line])).toEqual({ written: 1, error: undefined });
+  expect(await new OtlpSink(url, never).write([line])).toEqual({ written: 1, error: undefined });
   expect(busy.calls()).toBe(3);
   expect(recordsOf(busy.taken)[0]).toMatchObject({ severityText: "WARN" });
   await new Promise((resolve) => collector?.close(resolve));
 
   const strict = await collect([400]);
-  const refused = await new OtlpSink(new URL(strict.url.slice("otlp+".length))).write([line]);
+  const refused = await new OtlpSink(new URL(strict.url.slice("otlp+".length)), never).write([line]);
   expect(refused).toMatchObject({ written: 0, error: expect.objectContaining({ code: "observe.otlp" }) });
   expect(strict.calls()).toBe(1);
 });
@@ -94,7 +95,7 @@ test("a collector that is busy is asked again, one that refuses is not", async (
 test("what a collector takes in part only is not counted as written", async () => {
   const { url } = await collect([], { partialSuccess: { rejectedLogRecords: "1", errorMessage: "too old" } });
   const line = JSON.stringify({ flow: { time: "2026-11-20T12:00:00Z", uuid: "u" } });
-  const { written, error } = await new OtlpSink(new URL(url.slice("otlp+".length))).write([line]);
+  const { written, error } = await new OtlpSink(new URL(url.slice("otlp+".length)), never).write([line]);
   expect(written).toBe(0);
   expect(String(error)).toContain("too old");
 });
@@ -107,3 +108,23 @@ test.each(["otlp+ftp://x/", "otlp+http://user:pw@host/", "otlp+nothing"])(
     );
   },
 );
+
+test("a collector that hangs does not hold up a stop", async () => {
+  const server = createServer(() => undefined);
+  collector = server;
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const stop = new AbortController();
+  const sink = new OtlpSink(new URL(`http://127.0.0.1:${port}/v1/logs`), stop.signal);
+  const line = JSON.stringify({ flow: { time: "2026-11-20T12:00:00Z", uuid: "u" } });
+  const written = sink.write([line]);
+  stop.abort();
+  const begin = performance.now();
+  expect(await written).toMatchObject({
+    written: 0,
+    error: expect.objectContaining({ code: "observe.otlp" }),
+  });
+  // Its own patience is 10 s, four times.
+  expect(performance.now() - begin).toBeLessThan(8000);
+  server.closeAllConnections();
+}, 20_000);
