@@ -62,7 +62,7 @@ export class FlowHub {
     const map = new ServiceMap(Number.POSITIVE_INFINITY);
     const rows: FlowRow[] = [];
     let skipped = 0;
-    await Promise.all(
+    const asked = await Promise.allSettled(
       this.#sources.map((source) =>
         source.past({ ...span, limit: Math.min(span.limit, mostPast) }, (flow) => {
           const row = rowOf(flow);
@@ -72,6 +72,9 @@ export class FlowHub {
         }),
       ),
     );
+    // Who does not answer is told in the health; nobody at all is an error.
+    const failed = asked.filter((one) => one.status === "rejected");
+    if (failed.length === asked.length) throw failed[0]?.reason;
     map.next();
     rows.sort((a, b) => a.time - b.time);
     if (rows.length > mostPast) skipped = rows.splice(0, rows.length - mostPast).length;

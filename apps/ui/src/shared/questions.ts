@@ -9,8 +9,11 @@ export interface RowQuery extends SandboxQuery {
   readonly row: FlowRow;
 }
 
+/** A relay of others may tell labels that are none; one of them is no reason to show nothing. */
+const hasKey = (label: string): boolean => !/^([a-z0-9]+:)?(=|$)/.test(label);
+
 function sideOf({ pod, labels, ip, names }: End): SandboxSide {
-  return { isPod: pod !== "", labels: parseLabelLines(labels), ip, names };
+  return { isPod: pod !== "", labels: parseLabelLines(labels.filter(hasKey)), ip, names };
 }
 
 /** The question that a flow stands for; undefined for answers and for protocols that policies do not know. */
