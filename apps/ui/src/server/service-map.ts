@@ -42,6 +42,8 @@ export class ServiceMap {
   /** In the order of last use: the first to go is the first here. */
   readonly #edges = new Map<string, Edge>();
   readonly #active = new Set<Edge>();
+  /** The busiest first, as of the last tick: once for all readers. */
+  #sorted: Edge[] | undefined;
   readonly #forgetAfter: number;
   #tick = 1;
 
@@ -84,12 +86,12 @@ export class ServiceMap {
       this.#forget(edge);
     }
     this.#tick++;
+    this.#sorted = undefined;
   }
 
   /** What changed after tick `since` and matches, at most `limit` edges, the busiest first. `known`: what the reader has. */
   delta(filter: Filter, since: number, known: ReadonlySet<string>, limit: number): MapDelta {
-    const wanted = [...this.#edges.values()].filter((edge) => edgeMatches(edge, filter));
-    wanted.sort((a, b) => weight(b) - weight(a));
+    const wanted = this.#byWeight().filter((edge) => edgeMatches(edge, filter));
     const shown = wanted.slice(0, limit);
     const ids = new Set(shown.map(({ id }) => id));
     const changed = shown.filter(({ id, version }) => version > since || !known.has(id));
@@ -115,6 +117,11 @@ export class ServiceMap {
     return [...all].sort();
   }
 
+  #byWeight(): Edge[] {
+    this.#sorted ??= [...this.#edges.values()].sort((a, b) => weight(b) - weight(a));
+    return this.#sorted;
+  }
+
   #create(id: string, { source, destination }: FlowRow): Edge {
     const [oldest] = this.#edges.values();
     if (this.#edges.size >= edgesKept && oldest) this.#forget(oldest);
@@ -131,6 +138,7 @@ export class ServiceMap {
       lastUsed: this.#tick,
     };
     this.#edges.set(id, edge);
+    this.#sorted = undefined;
     return edge;
   }
 
@@ -145,6 +153,7 @@ export class ServiceMap {
   }
 
   #forget(edge: Edge): void {
+    this.#sorted = undefined;
     this.#edges.delete(edge.id);
     this.#active.delete(edge);
   }
