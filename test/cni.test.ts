@@ -52,10 +52,11 @@ describe("CNI", () => {
 
   const ok = { code: 0, stdout: "", stderr: "" };
 
-  it.each(["1.0.0", "1.1.0"])("ADD, CHECK and DEL by specification %s", async (version) => {
+  it.each(["0.4.0", "1.0.0", "1.1.0"])("ADD, CHECK and DEL by specification %s", async (version) => {
     const sandbox = await sandboxOf();
     const result = await rt().add(sandbox, { version });
     const gateway = expect.any(String);
+    const family = (of: number) => (version === "0.4.0" ? { version: String(of) } : {});
     expect(result).toEqual({
       cniVersion: version,
       interfaces: [
@@ -66,8 +67,8 @@ describe("CNI", () => {
         { name: "eth0", mac: expect.stringMatching(/^0a(:[0-9a-f]{2}){5}$/), sandbox: sandbox.netns },
       ],
       ips: [
-        { address: expect.stringMatching(/^10\.\d+\.\d+\.\d+\/32$/), interface: 1, gateway },
-        { address: expect.stringMatching(/^fd10:.*\/128$/), interface: 1, gateway },
+        { address: expect.stringMatching(/^10\.\d+\.\d+\.\d+\/32$/), interface: 1, gateway, ...family(4) },
+        { address: expect.stringMatching(/^fd10:.*\/128$/), interface: 1, gateway, ...family(6) },
       ],
       routes: [
         { dst: "0.0.0.0/0", gw: gateway },
@@ -126,7 +127,10 @@ describe("CNI", () => {
   it("STATUS says yes; VERSION names the versions", async () => {
     expect(await rt().call("STATUS", undefined)).toEqual(ok);
     const { stdout } = await rt().call("VERSION", undefined);
-    expect(JSON.parse(stdout)).toEqual({ cniVersion: "1.1.0", supportedVersions: ["1.0.0", "1.1.0"] });
+    expect(JSON.parse(stdout)).toEqual({
+      cniVersion: "1.1.0",
+      supportedVersions: ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+    });
   });
 
   it("GC removes what the runtime no longer knows and leaves the rest", async () => {
@@ -146,7 +150,7 @@ describe("CNI", () => {
     const sandbox: Sandbox = { id: "c1", netns: "/nowhere", pod: undefined };
 
     it.each([
-      ["a version we do not speak", 1, { version: "0.4.0" }],
+      ["a version we do not speak", 1, { version: "0.2.0" }],
       ["no container id", 4, { env: { CNI_CONTAINERID: undefined } }],
       ["a container id with a slash", 4, { env: { CNI_CONTAINERID: "../x" } }],
       ["no interface name", 4, { env: { CNI_IFNAME: undefined } }],

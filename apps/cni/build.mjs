@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const target = join(import.meta.dirname, "../../build/bin/axoneme-cni");
-const sources = ["config.c", "main.c", "wire.c", "plugin.h"].map((name) =>
+const sources = ["config.c", "later.c", "loopback.c", "main.c", "wire.c", "plugin.h"].map((name) =>
   join(import.meta.dirname, "src", name),
 );
 

@@ -21,7 +21,7 @@ import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { type NodePeers, Observer } from "@axoneme/observe";
 import { EventSources } from "./agent-events.ts";
 import { ApiServer } from "./api-server.ts";
-import { CniServer } from "./cni-server.ts";
+import { cniInstaller, cniServer } from "./cni/parts.ts";
 import { ConntrackCollector } from "./collector.ts";
 import type { Dns } from "./dns/dns.ts";
 import { ProxyProcess } from "./dns/proxy-process.ts";
@@ -381,7 +381,8 @@ export class Composition {
       .add(this.#tierPolicies)
       .add(this.#policies.pressure)
       .add(this.#collector)
-      .add(new CniServer(join(this.#config.runDir, "cni.sock"), this.#endpoints, this.#log))
+      .add(cniServer(this.#config, this.#endpoints, this.#log))
+      .add(cniInstaller(this.#config, this.#endpoints, this.#log))
       .add({
         name: "node",
         start: (health) => {

@@ -1,6 +1,7 @@
 /** The agent's process: reads its configuration, starts, and stops on a signal. */
 import { createLogger, runProgram, stopOnSignal } from "@axoneme/app";
 import { Agent } from "./agent.ts";
+import { removeCni } from "./cni/files.ts";
 import { version } from "./composition.ts";
 import { shrinkHeap } from "./heap.ts";
 import { Meters } from "./metrics/meters.ts";
@@ -14,6 +15,12 @@ runProgram({
   version,
   about: "One agent runs on each node, as root, in the node's network namespace.",
   options: agentOptions,
+  actions: {
+    "remove-cni": {
+      about: "takes the CNI configuration and the plugin off this node (cniConfDir, cniBinDir), and ends",
+      run: ({ cniConfDir, cniBinDir }) => removeCni({ confDir: cniConfDir, binDir: cniBinDir }),
+    },
+  },
   async start(config) {
     const meters = new Meters();
     const log = createLogger("agent", config.logLevel, meters.problemLogged);

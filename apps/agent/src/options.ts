@@ -1,4 +1,5 @@
 import { logLevels, type OptionSet, type Values } from "@axoneme/app";
+import { cniOptions } from "./cni/options.ts";
 import { dnsOptions } from "./dns/options.ts";
 import { proxyOptions } from "./dns/proxy-options.ts";
 import { hubbleOptions } from "./hubble-options.ts";
@@ -127,13 +128,7 @@ export const agentOptions = {
     min: 1,
     max: 43200,
   },
-  cniTimeout: {
-    default: 10,
-    doc: "seconds an ADD waits for its pod and its policy",
-    liveness: "restart",
-    min: 1,
-    max: 120,
-  },
+  ...cniOptions,
   metricsAddress: {
     default: "",
     doc: "host:port of /healthz and /metrics; empty: UNIX socket only",

@@ -32,6 +32,7 @@ function request(containerId: string, more: Partial<CniRequest> = {}): CniReques
     pod: { namespace: "default", name: "p", uid: "u" },
     prevResult: undefined,
     validAttachments: undefined,
+    bandwidth: undefined,
     ...more,
   };
 }

@@ -406,6 +406,7 @@ function requestOf(
       ips: [{ address: `${addressOf({ name })}/32` }],
     },
     validAttachments: undefined,
+    bandwidth: undefined,
   };
 }
 

@@ -13,6 +13,7 @@ const request: CniRequest = {
   pod: { namespace: "shop", name: "web", uid: "u" },
   prevResult: undefined,
   validAttachments: undefined,
+  bandwidth: undefined,
 };
 
 const record: EndpointRecord = {
@@ -66,6 +67,14 @@ test("the result names both interfaces, host prefixes, and one default route a f
 
 test("the result has the version that was asked for", () => {
   expect(resultOf({ ...request, cniVersion: "1.0.0" }, record, gateways).cniVersion).toBe("1.0.0");
+});
+
+test("before 1.0.0 every address says of which family it is", () => {
+  for (const cniVersion of ["0.3.0", "0.3.1", "0.4.0"]) {
+    const { ips } = resultOf({ ...request, cniVersion }, record, gateways);
+    expect(ips?.map(({ version }) => version)).toEqual(["4", "6"]);
+  }
+  expect(resultOf(request, record, gateways).ips?.some((ip) => "version" in ip)).toBe(false);
 });
 
 test("a pod of one family gets one address and one route", () => {

@@ -16,6 +16,8 @@
 /* The CNI_* variables beside the input; the kernel's own limit is of the same size. */
 #define MAX_REQUEST (MAX_INPUT + (256u << 10))
 #define DEFAULT_SOCKET "/run/axoneme/cni.sock"
+/* A DEL waits this long for an agent that restarts; then it is kept for it, and the runtime goes on. */
+#define DEL_PATIENCE_MS 1000
 
 /* Error codes of the specification. */
 enum { BAD_ENVIRONMENT = 4, IO_FAILURE = 5, BAD_CONTENT = 6, BAD_CONFIG = 7, TRY_AGAIN = 11, NOT_AVAILABLE = 50 };
@@ -29,7 +31,7 @@ struct call {
 	struct bytes input;
 };
 
-static bool write_out(const char *data, size_t length)
+bool write_out(const char *data, size_t length)
 {
 	while (length > 0) {
 		ssize_t count = write(STDOUT_FILENO, data, length);
@@ -116,7 +118,8 @@ static int64_t timeout_ms(const struct call *call)
 
 static int answer_version(void)
 {
-	static const char text[] = "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"1.0.0\",\"1.1.0\"]}\n";
+	static const char text[] = "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":"
+				   "[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n";
 
 	return write_out(text, sizeof(text) - 1) ? 0 : 1;
 }
@@ -144,25 +147,67 @@ static int report_outcome(const struct call *call, enum outcome outcome, int64_t
 	return report(call, code, reason(outcome), details);
 }
 
+static bool is_del(const struct call *call)
+{
+	return strcmp(call->command, "DEL") == 0;
+}
+
 /*
  * ADD is not repeated once it may have begun: the runtime follows a failed ADD with DEL. The others may be asked
  * twice, so an agent that restarts meanwhile is not an error.
  */
+static enum outcome ask(const struct call *call, const struct bytes *request, struct bytes *answer,
+			uint32_t *exit_code)
+{
+	int64_t start = now_ms(), deadline = start + timeout_ms(call);
+	struct patience until = { deadline, deadline };
+	bool may_repeat = strcmp(call->command, "ADD") != 0;
+	enum outcome outcome;
+
+	if (is_del(call) && deadline - start > DEL_PATIENCE_MS)
+		until.dial = start + DEL_PATIENCE_MS;
+	outcome = exchange(call->socket_path, request, until, answer, exit_code);
+	while (outcome == AGENT_DIED && may_repeat && now_ms() + RETRY_MS < deadline) {
+		pause_before_retry();
+		outcome = exchange(call->socket_path, request, until, answer, exit_code);
+	}
+	return outcome;
+}
+
+/* The outcome of a DEL that found no agent: a pod that goes must not wait for one. */
+static enum outcome ask_later(const struct call *call, const struct bytes *request, struct bytes *answer,
+			      uint32_t *exit_code)
+{
+	char path[4096];
+	struct patience until = { now_ms(), now_ms() + timeout_ms(call) };
+	enum kept kept = keep_for_later(call->socket_path, request, path, sizeof(path));
+	enum outcome outcome;
+
+	if (kept == NOT_KEPT)
+		return AGENT_AWAY;
+	*exit_code = 0;
+	if (kept == NOTHING_TO_KEEP)
+		return ANSWERED;
+	outcome = exchange(call->socket_path, request, until, answer, exit_code);
+	if (outcome == ANSWERED)
+		unlink(path);
+	else
+		answer->length = *exit_code = 0;
+	return ANSWERED;
+}
+
 static int forward(struct call *call)
 {
 	struct bytes request = { .limit = MAX_REQUEST }, answer = { 0 };
-	int64_t start = now_ms(), deadline = start + timeout_ms(call);
-	bool may_repeat = strcmp(call->command, "ADD") != 0;
+	int64_t start = now_ms();
 	uint32_t exit_code = 1;
 	enum outcome outcome;
 
 	if (!build_request(&request, environ, &call->input))
 		return report(call, BAD_ENVIRONMENT, "the CNI_ variables are too large", "");
-	outcome = exchange(call->socket_path, &request, deadline, &answer, &exit_code);
-	while (outcome == AGENT_DIED && may_repeat && now_ms() + RETRY_MS < deadline) {
-		pause_before_retry();
-		outcome = exchange(call->socket_path, &request, deadline, &answer, &exit_code);
-	}
+	outcome = ask(call, &request, &answer, &exit_code);
+	if (outcome == AGENT_AWAY && is_del(call))
+		outcome = ask_later(call, &request, &answer, &exit_code);
 	if (outcome != ANSWERED)
 		return report_outcome(call, outcome, now_ms() - start);
 	if (!write_out(answer.data, answer.length))
@@ -170,7 +215,14 @@ static int forward(struct call *call)
 	return exit_code > 255 ? 255 : (int)exit_code;
 }
 
-int main(void)
+static bool called_as(const char *program, const char *name)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strcmp(slash ? slash + 1 : program, name) == 0;
+}
+
+int main(int argc, char **argv)
 {
 	struct call call = { .command = getenv("CNI_COMMAND"), .version = "1.0.0" };
 
@@ -182,6 +234,8 @@ int main(void)
 	if (strcmp(call.command, "VERSION") == 0)
 		return answer_version();
 	read_version(&call);
+	if (argc > 0 && called_as(argv[0], "loopback"))
+		return loopback(call.command, call.version);
 	if (!find_socket(&call))
 		return report(&call, BAD_CONFIG, "the agent's socket is not named in a usable way",
 			      "axonSocket or AXON_CNI_SOCKET: a path of at most 107 bytes without escapes");

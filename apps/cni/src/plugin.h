@@ -44,8 +44,30 @@ enum outcome {
  * One exchange over the agent's socket. Request: u32 length of the rest, "KEY=VALUE\0" for each CNI_* variable,
  * "\0", stdin. Answer: u32 exit code, u32 length, stdout. All little-endian.
  */
-enum outcome exchange(const char *socket_path, const struct bytes *request, int64_t deadline, struct bytes *answer,
-		      uint32_t *exit_code);
+struct patience {
+	int64_t dial;	/* until when an agent that is away is tried */
+	int64_t answer;	/* until when one that is there may take */
+};
+
+enum outcome exchange(const char *socket_path, const struct bytes *request, struct patience until,
+		      struct bytes *answer, uint32_t *exit_code);
 bool build_request(struct bytes *request, char **environment, const struct bytes *input);
+
+enum kept {
+	KEPT,
+	NOTHING_TO_KEEP,	/* no agent has worked here since the node started: it holds nothing to take away */
+	NOT_KEPT,		/* errno says why */
+};
+
+/*
+ * Writes a DEL down beside the agent's socket, in `deletes`, for the agent that starts next. `path` is the file.
+ * The caller has to try the agent once more: one that began to listen before the file was there has not seen it.
+ */
+enum kept keep_for_later(const char *socket_path, const struct bytes *request, char *path, size_t room);
+
+bool write_out(const char *data, size_t length);
+
+/* The whole of the `loopback` plugin, which runtimes call for every pod; the exit code. */
+int loopback(const char *command, const char *version);
 
 #endif

@@ -179,17 +179,17 @@ static enum outcome receive_answer(int fd, int64_t deadline, struct bytes *answe
 	return outcome;
 }
 
-enum outcome exchange(const char *socket_path, const struct bytes *request, int64_t deadline, struct bytes *answer,
-		      uint32_t *exit_code)
+enum outcome exchange(const char *socket_path, const struct bytes *request, struct patience until,
+		      struct bytes *answer, uint32_t *exit_code)
 {
-	int fd = dial_until(socket_path, deadline);
+	int fd = dial_until(socket_path, until.dial);
 	enum outcome outcome;
 
 	if (fd < 0)
 		return AGENT_AWAY;
-	outcome = send_all(fd, request, deadline);
+	outcome = send_all(fd, request, until.answer);
 	if (outcome == ANSWERED)
-		outcome = receive_answer(fd, deadline, answer, exit_code);
+		outcome = receive_answer(fd, until.answer, answer, exit_code);
 	close(fd);
 	return outcome;
 }

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -167,7 +167,10 @@ describe("without an agent", () => {
   it("answers VERSION itself", async () => {
     const run = await call("VERSION", config());
     expect(run.code).toBe(0);
-    expect(JSON.parse(run.stdout)).toEqual({ cniVersion: "1.1.0", supportedVersions: ["1.0.0", "1.1.0"] });
+    expect(JSON.parse(run.stdout)).toEqual({
+      cniVersion: "1.1.0",
+      supportedVersions: ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+    });
   });
 
   it("says which socket it tried and what to check", async () => {
@@ -182,6 +185,44 @@ describe("without an agent", () => {
   it("tells STATUS that the plugin is not available", async () => {
     const run = await call("STATUS", config(), { AXON_CNI_TIMEOUT_MS: "50" });
     expect(JSON.parse(run.stdout)).toMatchObject({ code: 50 });
+  });
+
+  const container = { CNI_CONTAINERID: "c1", CNI_IFNAME: "eth0", AXON_CNI_TIMEOUT_MS: "50" };
+
+  it("a DEL does not wait: it is kept beside the socket as it would have been sent", async () => {
+    rmSync(join(dir, "deletes"), { recursive: true, force: true });
+    expect(await call("DEL", config(), container)).toEqual({ code: 0, stdout: "" });
+    expect(readdirSync(join(dir, "deletes"))).toEqual(["c1_eth0"]);
+    const bytes = readFileSync(join(dir, "deletes", "c1_eth0"));
+    expect(bytes.readUInt32LE(0)).toBe(bytes.length - 4);
+    const [variables = "", stdin] = bytes.subarray(4).toString().split("\0\0");
+    expect(variables.split("\0").sort()).toEqual([
+      "CNI_COMMAND=DEL",
+      "CNI_CONTAINERID=c1",
+      "CNI_IFNAME=eth0",
+    ]);
+    expect(stdin).toBe(config());
+  });
+
+  it("a kept DEL that the agent answers after all is not kept", async () => {
+    rmSync(join(dir, "deletes"), { recursive: true, force: true });
+    const running = call("DEL", config(), { ...container, AXON_CNI_TIMEOUT_MS: "5000" });
+    await agent((socket) => socket.end(answerBytes(0, "done")));
+    expect(await running).toEqual({ code: 0, stdout: "done" });
+    expect(existsSync(join(dir, "deletes", "c1_eth0"))).toBe(false);
+  });
+
+  it("a DEL where no agent has ever been has nothing to do", async () => {
+    const nowhere = config({ axonSocket: join(dir, "nowhere", "cni.sock") });
+    expect(await call("DEL", nowhere, container)).toEqual({ code: 0, stdout: "" });
+    expect(existsSync(join(dir, "nowhere"))).toBe(false);
+  });
+
+  it("a DEL whose names cannot be a file's is refused", async () => {
+    for (const names of [{ CNI_CONTAINERID: "../x" }, { CNI_IFNAME: "a/b" }, { CNI_CONTAINERID: "" }]) {
+      const run = await call("DEL", config(), { ...container, ...names });
+      expect(JSON.parse(run.stdout)).toMatchObject({ code: 11 });
+    }
   });
 
   it("waits for an agent that comes up", async () => {

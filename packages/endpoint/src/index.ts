@@ -1,6 +1,7 @@
 export { CniCode, CniError } from "./cni/errors.ts";
 export {
   type Attachment,
+  type Bandwidth,
   type CniCommand,
   type CniRequest,
   type CniResult,

@@ -68,10 +68,47 @@ describe("parseRequest", () => {
       1,
       () => parseRequest(env({ CNI_COMMAND: "STATUS" }), conf({ cniVersion: "1.0.0" })),
     ],
+    [
+      "CHECK under 0.3.1 is code 1",
+      1,
+      () => parseRequest(env({ CNI_COMMAND: "CHECK" }), conf({ cniVersion: "0.3.1" })),
+    ],
+    [
+      "a runtimeConfig that is no object is code 7",
+      7,
+      () => parseRequest(env(), conf({ runtimeConfig: [] })),
+    ],
+    [
+      "port mappings that are no list are code 7",
+      7,
+      () => parseRequest(env(), conf({ runtimeConfig: { portMappings: {} } })),
+    ],
+    [
+      "a bandwidth that is no object is code 7",
+      7,
+      () => parseRequest(env(), conf({ runtimeConfig: { bandwidth: 5 } })),
+    ],
     ["GC without its list is code 7", 7, () => parseRequest(env({ CNI_COMMAND: "GC" }), conf())],
     ["a prevResult that is no object is code 7", 7, () => parseRequest(env(), conf({ prevResult: "x" }))],
   ];
   it.each(rows)("%s", (_sentence, code, run) => expect(codeOf(run)).toBe(code));
+
+  it("takes every version from 0.3.0 on", () => {
+    for (const cniVersion of ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+      expect(parseRequest(env(), conf({ cniVersion })).cniVersion).toBe(cniVersion);
+  });
+
+  it("takes port mappings, and reads the bandwidth", () => {
+    const runtimeConfig = {
+      portMappings: [{ hostPort: 80, containerPort: 8080, protocol: "tcp" }],
+      bandwidth: { egressRate: 1e6, egressBurst: 4e9, ingressRate: 0 },
+    };
+    expect(parseRequest(env(), conf({ runtimeConfig })).bandwidth).toEqual({
+      egress: 1e6,
+      ingress: undefined,
+    });
+    expect(parseRequest(env(), conf()).bandwidth).toBeUndefined();
+  });
 
   it("DEL works without a namespace: it may be gone", () => {
     expect(parseRequest(env({ CNI_COMMAND: "DEL", CNI_NETNS: "" }), conf()).netns).toBe("");

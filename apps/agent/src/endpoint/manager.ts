@@ -8,7 +8,7 @@ import {
   type EndpointRecord,
 } from "@axoneme/endpoint";
 import type { NodePool } from "@axoneme/ipam";
-import type { CniHandler } from "../cni-server.ts";
+import type { CniHandler } from "../cni/server.ts";
 import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { Handover } from "../state/handover.ts";
 import { Allocation } from "./allocation.ts";

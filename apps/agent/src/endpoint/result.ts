@@ -16,6 +16,7 @@ export function resultOf(
   gateways: { v4: Ip | undefined; v6: Ip | undefined },
 ): CniResult {
   const ips = record.ips.map(parseIp);
+  const saysFamily = request.cniVersion.startsWith("0.");
   const gatewayOf = (ip: Ip) => (isV4(ip) ? gateways.v4 : gateways.v6);
   return {
     cniVersion: request.cniVersion,
@@ -28,6 +29,7 @@ export function resultOf(
       return {
         address: `${formatIp(ip)}/${isV4(ip) ? 32 : 128}`,
         interface: 1,
+        ...(saysFamily ? { version: isV4(ip) ? "4" : "6" } : {}),
         ...(gateway ? { gateway: formatIp(gateway) } : {}),
       };
     }),

@@ -1,7 +1,14 @@
 import { CniCode, CniError } from "./errors.ts";
 
 /** Versions of the specification we answer to; the first is preferred. */
-export const supportedVersions = ["1.1.0", "1.0.0"] as const;
+export const supportedVersions = ["1.1.0", "1.0.0", "0.4.0", "0.3.1", "0.3.0"] as const;
+
+/** Commands that came later than the oldest version, and the versions that have them. */
+const since: Partial<Record<CniCommand, readonly string[]>> = {
+  CHECK: ["1.1.0", "1.0.0", "0.4.0"],
+  STATUS: ["1.1.0"],
+  GC: ["1.1.0"],
+};
 
 export const commands = ["ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"] as const;
 export type CniCommand = (typeof commands)[number];
@@ -16,7 +23,8 @@ export interface Attachment {
 export interface CniResult {
   readonly cniVersion: string;
   readonly interfaces?: readonly { name: string; mac?: string; sandbox?: string; mtu?: number }[];
-  readonly ips?: readonly { address: string; gateway?: string; interface?: number }[];
+  /** `version` is "4" or "6", and only there before 1.0.0. */
+  readonly ips?: readonly { address: string; gateway?: string; interface?: number; version?: string }[];
   readonly routes?: readonly { dst: string; gw?: string; mtu?: number }[];
   readonly dns?: Readonly<Record<string, unknown>>;
 }
@@ -39,6 +47,14 @@ export interface CniRequest {
   readonly pod: PodRef | undefined;
   readonly prevResult: CniResult | undefined;
   readonly validAttachments: readonly Attachment[] | undefined;
+  /** What the runtime found in the pod's annotations, where it looks there; bits per second. */
+  readonly bandwidth: Bandwidth | undefined;
+}
+
+/** Bits per second that a pod may send and be sent; undefined: as many as there are. */
+export interface Bandwidth {
+  readonly egress: number | undefined;
+  readonly ingress: number | undefined;
 }
 
 /** Container ids, as the specification allows them. */
@@ -63,6 +79,7 @@ export function parseRequest(env: ReadonlyMap<string, string>, stdin: string): C
     pod: parsePod(env.get("CNI_ARGS") ?? ""),
     prevResult: parsePrevResult(config["prevResult"]),
     validAttachments: command === "GC" ? parseAttachments(config["cni.dev/valid-attachments"]) : undefined,
+    bandwidth: parseBandwidth(parseRuntimeConfig(config["runtimeConfig"])),
   };
 }
 
@@ -97,10 +114,11 @@ function parseVersion(value: unknown, command: CniCommand): string {
       `supported: ${supportedVersions.join(", ")}`,
     );
   }
-  if ((command === "STATUS" || command === "GC") && value !== "1.1.0") {
+  const versions = since[command];
+  if (versions !== undefined && !versions.includes(value)) {
     throw new CniError(
       CniCode.incompatibleVersion,
-      `${command} needs cniVersion 1.1.0, the configuration says ${value}`,
+      `${command} needs cniVersion ${versions.at(-1) ?? ""}, the configuration says ${value}`,
     );
   }
   return value;
@@ -159,6 +177,32 @@ function parsePrevResult(value: unknown): CniResult | undefined {
     }
   }
   return result;
+}
+
+/**
+ * The runtime's own arguments. `portMappings` says what the Pod's host ports say as well, which we serve from there
+ * and for as long as the Pod lives: it must be well formed, and is not looked at further.
+ */
+function parseRuntimeConfig(value: unknown): Readonly<Record<string, unknown>> {
+  if (value === undefined || value === null) return {};
+  if (typeof value !== "object" || Array.isArray(value))
+    throw new CniError(CniCode.invalidConfig, "runtimeConfig is not a JSON object");
+  const config = value as Readonly<Record<string, unknown>>;
+  const mappings = config["portMappings"] ?? [];
+  if (!Array.isArray(mappings) || !mappings.every((entry) => typeof entry === "object" && entry !== null))
+    throw new CniError(CniCode.invalidConfig, "runtimeConfig.portMappings is not a list of objects");
+  return config;
+}
+
+function parseBandwidth(config: Readonly<Record<string, unknown>>): Bandwidth | undefined {
+  const value = config["bandwidth"];
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "object")
+    throw new CniError(CniCode.invalidConfig, "runtimeConfig.bandwidth is not a JSON object");
+  const { egressRate, ingressRate } = value as { egressRate?: unknown; ingressRate?: unknown };
+  const rate = (given: unknown) =>
+    typeof given === "number" && Number.isFinite(given) && given > 0 ? given : undefined;
+  return { egress: rate(egressRate), ingress: rate(ingressRate) };
 }
 
 function parseAttachments(value: unknown): Attachment[] {

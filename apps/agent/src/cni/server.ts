@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { HealthReporter, Module } from "@axoneme/app";
 import { errorText, type Logger } from "@axoneme/base";
 import {
@@ -14,13 +14,14 @@ import {
   RequestReader,
   supportedVersions,
 } from "@axoneme/endpoint";
+import { KeptDeletes } from "./kept.ts";
 
 /** What the plugin's commands do. Each rejects with a CniError, or anything else for a fault of ours. */
 export interface CniHandler {
   add(request: CniRequest): Promise<CniResult>;
   del(request: CniRequest): Promise<void>;
   check(request: CniRequest): Promise<void>;
-  status(request: CniRequest): Promise<void>;
+  status(): Promise<void>;
   gc(request: CniRequest): Promise<void>;
 }
 
@@ -33,12 +34,14 @@ export class CniServer implements Module {
   readonly #path: string;
   readonly #handler: CniHandler;
   readonly #log: Logger;
+  readonly #kept: KeptDeletes;
   #server: Server | undefined;
 
   constructor(path: string, handler: CniHandler, log: Logger) {
     this.#path = path;
     this.#handler = handler;
     this.#log = log;
+    this.#kept = new KeptDeletes(join(dirname(path), "deletes"), (request) => handler.del(request), log);
   }
 
   async start(health: HealthReporter): Promise<void> {
@@ -55,11 +58,13 @@ export class CniServer implements Module {
       process.umask(umask);
     }
     this.#server = server;
+    this.#kept.start();
     health.ok(`listening on ${this.#path}`);
   }
 
   async stop(): Promise<void> {
     const server = this.#server;
+    this.#kept.stop();
     if (!server) return;
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
@@ -107,7 +112,7 @@ export class CniServer implements Module {
         await this.#handler.check(request);
         return "";
       case "STATUS":
-        await this.#handler.status(request);
+        await this.#handler.status();
         return "";
       case "GC":
         await this.#handler.gc(request);
