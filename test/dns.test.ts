@@ -72,21 +72,46 @@ describe("names", () => {
         servers.push(await NameServer.start(pod.netns, pod[family], answers));
     for (const family of ["v4", "v6"] as const) resolvers[family] = await Resolver.open(client.netns, family);
     await lab.reached(client, ["tcp", world.v4, port]);
-    await lab.apply(policy);
-    await lab.cutOff(client, ["tcp", world.v4, port]);
-    await waitFor(
-      async () => (await resolver("v4").ask(near.v4, "up.good.test", "A", {}, 500)).rcode === "NOERROR",
-      {
-        timeoutMs: 30_000,
-        what: "the first answer through the proxy",
-      },
-    );
   });
 
   afterAll(async () => {
     for (const server of servers) server.stop();
     for (const one of Object.values(resolvers)) one.close();
     await TestLab.down(lab, name);
+  });
+
+  /** Queries of a name that no rule names, one each 2 ms: from the first refusal on all are refused. */
+  async function untilRefused(happens: () => Promise<void>): Promise<void> {
+    const late: unknown[] = [];
+    const open: Promise<unknown>[] = [];
+    let refused = false;
+    const timer = setInterval(() => {
+      const after = refused;
+      const answer = ask(`n${count++}.evil.test`, "A", count % 4 < 2 ? "v4" : "v6");
+      open.push(
+        answer.then(({ rcode }) => {
+          if (rcode === "REFUSED") refused = true;
+          else if (after) late.push(rcode);
+        }),
+      );
+    }, 2);
+    try {
+      await happens();
+      await waitFor(() => refused, { timeoutMs: 30_000, what: "the first refusal" });
+      const asked = open.length;
+      await waitFor(() => open.length > asked + 200, { timeoutMs: 30_000, what: "200 queries more" });
+    } finally {
+      clearInterval(timer);
+    }
+    await Promise.all(open);
+    expect(late).toEqual([]);
+  }
+
+  it("resolve while the first policy of the node comes: none is lost, and none that it does not name passes", async () => {
+    expect(await ask("n.evil.test")).toMatchObject({ rcode: "NOERROR" });
+    expect(proxyPid(), "the proxy is there before any policy").toBeDefined();
+    await querying(() => untilRefused(() => the().apply(policy)));
+    await the().cutOff(client, ["tcp", world.v4, port]);
   });
 
   it("that no rule names are refused, and what a name is not asked for stays closed", async () => {

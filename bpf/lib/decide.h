@@ -32,7 +32,8 @@ AX_INLINE __be16 policy_port(const struct ax_pkt *p, bool src_starts)
 
 /*
  * A row that names rules of the proxy: the pod's query goes there. Whatever cannot (another protocol, no proxy, a
- * packet that is no longer at its pod) is denied: nothing but the proxy may serve the connection.
+ * packet that is no longer at its pod) is denied: nothing but the proxy may serve the connection. The answer to a
+ * datagram that left before the row was there is awaited by the pod: see decide().
  */
 AX_INLINE __u32 redirected(struct ax_work *w, const struct ax_config *cfg, __u32 verdict, bool src_starts)
 {
@@ -43,6 +44,10 @@ AX_INLINE __u32 redirected(struct ax_work *w, const struct ax_config *cfg, __u32
 	w->proxy_rules = 0;
 	if (!rules || verdict != AX_PV_ALLOW)
 		return verdict;
+	if (!src_starts && w->pkt.proto == IPPROTO_UDP) {
+		w->proxy_rules = rules;
+		return verdict;
+	}
 	if (!possible || !src_starts || !cfg->proxy_port || !w->may_redirect)
 		return AX_PV_DENY;
 	w->proxy_rules = rules;
@@ -297,6 +302,16 @@ AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 	if (ct)
 		keep_tunnel(w, &ct->side[(w->side ^ 1) & 1]);
 	r = judge(w, src_starts);
+	if (r == AX_TO_THE_PROXY && !src_starts) {
+		/* passes under the old decision, which holds for nothing else: the next query goes to the proxy */
+		if (!ct || ct->flags & AX_CT_REFUSED)
+			return AX_DROP_POLICY_DENY;
+		w->ct = *ct;
+		return 0;
+	}
+	/* an earlier query's answer may be on its way: the entry of before is left to it */
+	if (r == AX_TO_THE_PROXY && w->pkt.proto == IPPROTO_UDP)
+		return r;
 	if (r && ct) {
 		__sync_fetch_and_or(&ct->flags, AX_CT_REFUSED);
 		__sync_lock_test_and_set(&ct->epoch, w->epoch);

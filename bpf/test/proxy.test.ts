@@ -118,6 +118,25 @@ describe.each(families)("queries to the proxy, $name", (f) => {
     expect(fromA(query(f)).verdict).toBe(Verdict.DROP);
   });
 
+  test("the answer to a query that left before there was a redirect arrives; the next query goes to the proxy", () => {
+    asking();
+    dp.policyHead(1, "egress", 0, PolicyVerdict.ALLOW);
+    dp.policyRow({ policy: 1, dir: "egress", proto: Proto.UDP, port: 53, rule: RULE, proxyPort: 0 });
+    dp.policyRow({ policy: 2, dir: "ingress", proto: Proto.UDP, port: 53, rule: RULE });
+    expect(fromA(query(f, { dst: f.b })).verdict).toBe(Verdict.REDIRECT);
+    redirecting(RULES);
+    dp.policyHead(1, "egress", 60);
+    dp.nextEpoch();
+    const direct = (server: string) => udp({ src: server, dst: f.a, sport: 53, dport: 4000 });
+    expect(dp.run("pod_from", direct(f.b), { ifindex: dev.b }).verdict).toBe(Verdict.REDIRECT);
+    expect(dissect(fromA(query(f, { dst: f.b })).out)).toMatchObject({ dst: proxyOf(f), wrong: [] });
+    expect(dp.run("pod_from", direct(f.b), { ifindex: dev.b }).verdict).toBe(Verdict.REDIRECT);
+    dp.policyHead(1, "egress", 60);
+    dp.endpoint(f.a, { ifindex: dev.a, identity: ID.A, id: 1, policyId: 99 });
+    dp.nextEpoch();
+    expect(dp.run("pod_from", direct(f.b), { ifindex: dev.b }).verdict).toBe(Verdict.DROP);
+  });
+
   test("but not to who has the address of the asker now", () => {
     asking();
     fromA(query(f));
@@ -227,10 +246,11 @@ describe.each(families)("fail closed, $name", (f) => {
 
   test("a connection straight to the server, once its answers would have to be seen", () => {
     peopled(dp, dev);
-    expect(dissect(fromA(query(f)).out)).toMatchObject({ dst: f.c });
+    const opening = tcp({ src: f.a, dst: f.c, sport: 4000, dport: 53, flags: Tcp.SYN });
+    expect(dissect(fromA(opening).out)).toMatchObject({ dst: f.c });
     asking();
     dp.nextEpoch();
-    expect(dissect(fromA(query(f)).out)).toMatchObject({ dst: proxyOf(f) });
+    expect(dissect(fromA(opening).out)).toMatchObject({ dst: proxyOf(f) });
     dp.events();
     const direct = dp.connections().find((ct) => [text(ct.a), text(ct.b)].includes(f.c));
     expect((direct?.flags ?? 0) & CtFlags.REFUSED).toBe(CtFlags.REFUSED);

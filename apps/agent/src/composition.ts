@@ -438,6 +438,7 @@ export class Composition {
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
       await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
+      await this.#policy.beforeOpen();
       this.#host.open(() => this.#nodeClasses.open(() => this.#policy.open()));
       this.#remote.open(this.#handover);
       await this.#endpoints.restore(this.#handover);

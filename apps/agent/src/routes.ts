@@ -142,6 +142,7 @@ function status(sources: RouteSources) {
       policies: sources.policy.policies().length,
     }),
     loadBalancing: () => loadBalancingStatus(serviceSources(sources)),
+    dnsProxy: () => sources.dns.status(),
     flows: () => sources.observer.status(),
   });
 }

@@ -46,6 +46,7 @@ export function statusOf(node: string, state: StatusResponse["state"] = "ok"): S
       socket: true,
       acceleration: [{ device: "eth0", at: "tcx", reason: "the driver has no XDP" }],
     },
+    dnsProxy: { mode: "start", serving: true, pid: 77, build: "b1", ruleSets: 2 },
     policies: 1,
     modules: [
       { name: "kube", state: "ok", message: "synced", since: ago(3600), metrics: { objects: 40 } },

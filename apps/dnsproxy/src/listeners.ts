@@ -41,7 +41,7 @@ export async function openListeners(addresses: readonly string[], port: number):
   const sockets: ListeningSocket[] = [];
   for (const want of wanted(addresses, port)) {
     const fd = await waitFor(() => tryOpen(want), {
-      timeoutMs: 60_000,
+      timeoutMs: 600_000,
       everyMs: 50,
       what: `the address ${want.host} on this node`,
     });

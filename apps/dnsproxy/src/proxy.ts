@@ -4,6 +4,7 @@ import type { Logger } from "@axoneme/base";
 import { waitFor } from "@axoneme/base";
 import { DatagramSet } from "@axoneme/netlink";
 import { AgentLink, TICKS } from "./agent-link.ts";
+import { AwaitedRules } from "./awaited-rules.ts";
 import { AnswerGate } from "./gate.ts";
 import { InFlight } from "./in-flight.ts";
 import { adoptListeners, describe, isUdp, type ListeningSocket, openListeners } from "./listeners.ts";
@@ -68,7 +69,8 @@ export class DnsProxy {
       log,
     });
     const inFlight = new InFlight(rules, metrics);
-    const shared = { origins, rules, gate: this.gate, link: this.link, inFlight, metrics };
+    const awaited = new AwaitedRules(rules, this.link);
+    const shared = { origins, rules, awaited, gate: this.gate, link: this.link, inFlight, metrics };
     const withV6 = config.addresses.some((address) => address.includes(":"));
     this.udp = new UdpProxy({ ...shared, set, upstreamSockets: config.upstreamSockets }, withV6);
     this.tcp = new TcpProxy(shared);

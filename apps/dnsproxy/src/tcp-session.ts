@@ -2,6 +2,7 @@ import { createConnection, type Socket } from "node:net";
 import { AxonError } from "@axoneme/base";
 import { answerWithout, type Query, RCODE, readQuery } from "@axoneme/dns";
 import type { AgentLink } from "./agent-link.ts";
+import type { AwaitedRules } from "./awaited-rules.ts";
 import { FrameReader, frame } from "./frames.ts";
 import type { Answer, AnswerGate } from "./gate.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -23,6 +24,7 @@ const MAX_UNTAKEN = 1024 * 1024;
 export interface TcpDeps {
   readonly origins: Origins;
   readonly rules: Rules;
+  readonly awaited: AwaitedRules;
   readonly gate: AnswerGate;
   readonly link: AgentLink;
   readonly inFlight: InFlight;
@@ -101,7 +103,7 @@ export class TcpSession {
   }
 
   private asked(bytes: Uint8Array): void {
-    const { rules, metrics, link } = this.deps;
+    const { awaited, metrics } = this.deps;
     metrics.received++;
     const received = performance.now();
     let query: Query;
@@ -120,6 +122,21 @@ export class TcpSession {
       this.close();
       return;
     }
+    if (!awaited.isDue(origin.rules)) {
+      this.judged(origin, query, bytes, received);
+      return;
+    }
+    this.held++;
+    awaited.wait(origin.rules, () => {
+      this.held--;
+      if (this.closed) return;
+      this.judged(origin, query, bytes, received);
+      this.closeIfDone();
+    });
+  }
+
+  private judged(origin: Origin, query: Query, bytes: Uint8Array, received: number): void {
+    const { rules, metrics, link } = this.deps;
     const verdict = judge(rules, origin, query);
     if (link.isListening)
       link.observe({

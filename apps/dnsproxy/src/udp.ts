@@ -2,6 +2,7 @@ import { AxonError } from "@axoneme/base";
 import { type AnswerHead, answerWithout, type Learned, type Query, RCODE, readQuery } from "@axoneme/dns";
 import { DATAGRAM_WORDS, type DatagramSet, datagram } from "@axoneme/netlink";
 import type { AgentLink } from "./agent-link.ts";
+import type { AwaitedRules } from "./awaited-rules.ts";
 import { type Answer, type AnswerGate, keyOf } from "./gate.ts";
 import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
@@ -18,12 +19,6 @@ const UPSTREAM_TIMEOUT_MS = 8000;
 /** Messages in one turn of the loop. */
 const BATCH = 64;
 const MAX_TAG = 0xffff_ffff;
-/** A set of rules that a row names may be on its way from the agent: a query waits for it, looked at every so many ms. */
-const UNKNOWN_RULES_MS = 20;
-const UNKNOWN_LOOKS = 5;
-const MAX_WAITING = 1024;
-/** After its start a proxy expects an agent, milliseconds. */
-const EXPECTS_AGENT_MS = 3000;
 
 export interface UdpListener extends Listener {
   readonly fd: number;
@@ -50,6 +45,7 @@ export interface UdpDeps {
   readonly set: DatagramSet;
   readonly origins: Origins;
   readonly rules: Rules;
+  readonly awaited: AwaitedRules;
   readonly gate: AnswerGate;
   readonly link: AgentLink;
   readonly inFlight: InFlight;
@@ -69,8 +65,6 @@ export class UdpProxy {
   private readonly v6: UpstreamSockets | undefined;
   private readonly out: Outbox;
   private readonly later: LaterOutbox;
-  private readonly started = performance.now();
-  private waiting = 0;
   private tag = FIRST_UPSTREAM_TAG;
 
   /** Throws NetlinkError. */
@@ -89,7 +83,7 @@ export class UdpProxy {
 
   /** Queries that are not answered yet. */
   get size(): number {
-    return this.pending.size + this.waiting;
+    return this.pending.size + this.deps.awaited.size;
   }
 
   /** Begins to take queries from a bound socket. Throws NetlinkError. */
@@ -141,7 +135,7 @@ export class UdpProxy {
   // ---- from the pod -------------------------------------------------------------------------------------------
 
   private fromPod(base: number, tag: number): void {
-    const { set, origins, rules, metrics } = this.deps;
+    const { set, origins, awaited, metrics } = this.deps;
     const listener = this.listeners[tag];
     if (listener === undefined) return;
     metrics.received++;
@@ -156,25 +150,12 @@ export class UdpProxy {
     const bytes = this.bytes(base);
     const pod = [words[at] ?? 0, words[at + 1] ?? 0, words[at + 2] ?? 0, words[at + 3] ?? 0];
     const asker = { listener, pod, podPort, origin, received: performance.now() };
-    if (rules.has(origin.rules) || !this.expectsRules || this.waiting >= MAX_WAITING) {
+    if (!awaited.isDue(origin.rules)) {
       this.asked(asker, bytes, base);
       return;
     }
-    this.waiting++;
-    this.awaitRules(asker, bytes.slice(), UNKNOWN_LOOKS);
-  }
-
-  private get expectsRules(): boolean {
-    return this.deps.link.isOpen || performance.now() - this.started < EXPECTS_AGENT_MS;
-  }
-
-  private awaitRules(asker: Asker, bytes: Uint8Array, looks: number): void {
-    setTimeout(() => {
-      if (looks > 1 && !this.deps.rules.has(asker.origin.rules))
-        return this.awaitRules(asker, bytes, looks - 1);
-      this.waiting--;
-      this.asked(asker, bytes, undefined);
-    }, UNKNOWN_RULES_MS);
+    const copy = bytes.slice();
+    awaited.wait(origin.rules, () => this.asked(asker, copy, undefined));
   }
 
   /** `base`: of the message in the set's words; undefined for bytes that lie elsewhere. */

@@ -108,6 +108,18 @@ export interface LoadBalancingStatus {
   acceleration: { device: string; at: "xdp" | "tcx"; reason?: string }[];
 }
 
+/** The DNS proxy of a node in one answer. */
+export interface DnsProxyStatus {
+  /** Who starts it; `off`: nobody, DNS rules deny. */
+  mode: "start" | "external" | "off";
+  /** Connected to the agent, which it is once it takes queries. */
+  serving: boolean;
+  pid?: number;
+  build?: string;
+  /** Sets of DNS rules in force. */
+  ruleSets: number;
+}
+
 export interface StatusResponse {
   api: "v1";
   version: string;
@@ -129,6 +141,7 @@ export interface StatusResponse {
   identities: number;
   services: number;
   loadBalancing: LoadBalancingStatus;
+  dnsProxy: DnsProxyStatus;
   policies: number;
   modules: ModuleStatus[];
   flows: ServerStatus;

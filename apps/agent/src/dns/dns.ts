@@ -4,12 +4,13 @@ import { formatIp, type Ip, type Logger, parseIp, tryParseIp } from "@axoneme/ba
 import { connectedPairs, type Kernel, pairKey } from "@axoneme/datapath";
 import type { AnswerMessage, CacheEntry } from "@axoneme/dns";
 import type { Ipcache, LocalIdentities } from "@axoneme/identity";
-import type { FlowMetrics, Observer } from "@axoneme/observe";
+import type { DnsProxyStatus, FlowMetrics, Observer } from "@axoneme/observe";
 import type { PolicyEngine } from "@axoneme/policy";
 import type { Registry } from "prom-client";
 import type { ConntrackCollector } from "../collector.ts";
 import type { PolicyModule } from "../state/policy.ts";
 import { type DnsEvent, dnsFlows } from "./flows.ts";
+import { HeldRedirects } from "./held-redirects.ts";
 import { NameJournal } from "./journal.ts";
 import { LearnedNames } from "./learned-names.ts";
 import { DnsMeters } from "./meters.ts";
@@ -23,6 +24,7 @@ const saveEveryMs = 60_000;
 /** The part of the configuration that DNS needs. */
 export interface DnsConfig extends CacheConfig {
   readonly runDir: string;
+  readonly dnsProxy: "start" | "external" | "off";
   readonly tofqdnsDNSRejectResponseCode: "refused" | "nameError";
   readonly tofqdnsProxyResponseMaxDelay: number;
 }
@@ -89,10 +91,11 @@ export class Dns {
       rules: () => engine.dnsRules.all(),
       onAnswers: (answers) => this.#answered(answers),
       onQueries: (queries) => this.#tell(queries.map((message) => ({ kind: "query", message }))),
+      mode: config.dnsProxy,
       log,
     });
+    this.client.onLost = () => this.#deps.proxy.look();
     this.names.onRules = (added, removed) => {
-      if (added.length > 0) this.#deps.proxy.need();
       if (added.length > 0) this.client.sendRules(added);
       if (removed.length > 0) this.client.dropRules(removed);
     };
@@ -111,9 +114,10 @@ export class Dns {
   /** Takes its place among the agent's modules. */
   addTo(lifecycle: Lifecycle, { policy, endpoints, collector, observer, metrics }: DnsSurroundings): void {
     this.#policy = policy;
+    const { ipcache, kernel, log } = this.#deps;
+    policy.redirects = new HeldRedirects(this.client, (held) => policy.enforce(held), log);
     this.#endpoints = endpoints;
     collector.onSwept = () => void this.#afterSweep();
-    const { ipcache, kernel } = this.#deps;
     const endpointAt = (ip: Ip) => kernel.maps.endpoints.get(ip);
     this.#tell = dnsFlows({ observer, metrics, ipcache, endpointAt });
     lifecycle.add({
@@ -130,8 +134,8 @@ export class Dns {
         this.#journal.close();
       },
     });
-    lifecycle.add(this.client);
     lifecycle.add(this.#deps.proxy);
+    lifecycle.add(this.client);
   }
 
   /** Policies and endpoints are known, and their rows are written: names that were restored are put to rights. */
@@ -147,9 +151,20 @@ export class Dns {
     this.#isSettled = true;
     this.#isChanged = true;
     this.#save();
-    const [first] = this.#deps.engine.dnsRules.all();
-    if (first !== undefined) this.#deps.proxy.need();
     this.client.open();
+  }
+
+  /** The proxy, as `axon status` tells of it. */
+  status(): DnsProxyStatus {
+    const { config, engine } = this.#deps;
+    const { pid, build } = this.client.serving ?? {};
+    return {
+      mode: config.dnsProxy,
+      serving: pid !== undefined,
+      ...(pid !== undefined && { pid }),
+      ...(build !== undefined && { build }),
+      ruleSets: [...engine.dnsRules.all()].length,
+    };
   }
 
   // ---- answers ----------------------------------------------------------------------------------------------------

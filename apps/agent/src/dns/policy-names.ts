@@ -1,6 +1,16 @@
 import type { Prefix } from "@axoneme/base";
 import type { DnsRuleSet, Policy } from "@axoneme/policy";
 
+/** Policies that send queries to the DNS proxy: the redirect is written when there is somebody to serve it. */
+export interface Redirects {
+  /** True: the policy waits, and is put in force as it was told last as soon as a proxy serves, or has not for long. */
+  holds(policy: Policy): boolean;
+  /** A policy is gone: it waits no more. */
+  forget(key: string): void;
+  /** Resolves when these policies may be put in force. */
+  ready(policies: readonly Policy[]): Promise<void>;
+}
+
 /** What the policy module tells of, and asks about, DNS names. */
 export interface PolicyNames {
   /** A policy is about to be in force in this form: the names of its old and its new form are looked at. */

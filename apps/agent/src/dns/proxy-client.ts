@@ -23,6 +23,9 @@ const dropAfterMs = 2000;
 /** How often a proxy that has to be there is looked for. */
 const neededEveryMs = 25;
 
+/** What is known of the proxy that serves. */
+export type ServingProxy = Omit<WelcomeMessage, "t" | "version">;
+
 /** What the client is told to say, and whom it tells what it hears. */
 export interface ProxyClientDeps {
   /** The proxy's socket. */
@@ -33,12 +36,15 @@ export interface ProxyClientDeps {
   /** Answers that came together; they wait for `ack`. */
   readonly onAnswers: (answers: readonly AnswerMessage[]) => void;
   readonly onQueries: (queries: readonly QueryMessage[]) => void;
+  /** Whether there is to be a proxy: `off` looks for none, `start` misses it also when no rule needs it. */
+  readonly mode: "start" | "external" | "off";
   readonly log: Logger;
 }
 
 /**
- * The agent's side of the DNS proxy's socket. Connects whenever it can; each time it says everything that is in force,
- * so that proxy and agent may restart in any order. What is said while there is no connection is said then.
+ * The agent's side of the DNS proxy's socket. Connects whenever it can, from its start on: the proxy knows rules before a
+ * row names them. Each time it says everything that is in force, so that proxy and agent may restart in any order. What
+ * is said while there is no connection is said then.
  */
 export class ProxyClient implements Module {
   readonly name = "dns-proxy";
@@ -51,6 +57,11 @@ export class ProxyClient implements Module {
   #isStopped = false;
   /** Of the proxy that answered last. */
   #welcome: WelcomeMessage | undefined;
+  #awaiting: (() => void)[] = [];
+  /** The proxy is connected, and knows the rules in force. */
+  onServing: () => void = () => undefined;
+  /** The connection to a proxy that served has ended. */
+  onLost: () => void = () => undefined;
 
   constructor(deps: ProxyClientDeps) {
     this.#deps = deps;
@@ -61,16 +72,41 @@ export class ProxyClient implements Module {
     return this.#welcome !== undefined;
   }
 
+  /** Whether there is to be a proxy at all. */
+  get mayServe(): boolean {
+    return this.#deps.mode !== "off";
+  }
+
+  /** The proxy that serves; undefined: none does. */
+  get serving(): ServingProxy | undefined {
+    return this.#welcome;
+  }
+
   start(health: HealthReporter): void {
     this.#health = health;
-    health.ok("waiting for the policies");
+    health.ok(this.#deps.mode === "off" ? "off: DNS rules deny" : "waiting for the proxy");
+    if (this.#deps.mode !== "off") this.#connect();
   }
 
   /** From now on all rule sets in force are known: only then may the proxy forget others. */
   open(): void {
     if (this.#isOpen || this.#isStopped) return;
     this.#isOpen = true;
-    this.#connect();
+    if (this.#socket) this.#greet(this.#socket);
+    this.#report();
+  }
+
+  /** Resolves when a proxy serves: true; false after `timeoutMs`. */
+  async whenServing(timeoutMs: number): Promise<boolean> {
+    if (this.isConnected) return true;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.#awaiting.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    return this.isConnected;
   }
 
   stop(): void {
@@ -143,7 +179,7 @@ export class ProxyClient implements Module {
     this.#send({ t: "hello", version: PROTOCOL_VERSION });
     this.#send(this.#deps.config());
     for (const set of this.#deps.rules()) for (const part of partsOf(set)) this.#send(part);
-    this.#send({ t: "synced" });
+    if (this.#isOpen) this.#send({ t: "synced" });
   }
 
   #closed(cause: string): void {
@@ -154,10 +190,12 @@ export class ProxyClient implements Module {
     if (was !== undefined)
       this.#deps.log.warn({ pid: was.pid, cause }, "the DNS proxy closed the connection");
     this.#report(cause);
-    const isNeeded = !this.#deps.rules()[Symbol.iterator]().next().done;
+    const isNeeded =
+      this.#deps.mode === "start" || this.#deps.rules()[Symbol.iterator]().next().done !== true;
     const pause = this.#retry.next();
     this.#timer = setTimeout(() => this.#connect(), isNeeded ? Math.min(pause, neededEveryMs) : pause);
     this.#timer.unref();
+    if (was !== undefined) this.onLost();
   }
 
   #read(lines: readonly string[]): void {
@@ -179,12 +217,15 @@ export class ProxyClient implements Module {
     const { pid, build, lost } = welcome;
     this.#deps.log.info({ pid, build, lost }, "connected to the DNS proxy");
     this.#report();
+    for (const resolve of this.#awaiting.splice(0)) resolve();
+    this.onServing();
   }
 
   #report(cause = "it has not answered yet"): void {
     const sets = [...this.#deps.rules()].length;
-    if (this.#welcome) this.#health?.ok(`proxy ${this.#welcome.pid}, ${sets} sets of DNS rules`);
-    else if (sets === 0) this.#health?.ok("no DNS rules");
+    if (this.#deps.mode === "off") return;
+    if (this.#welcome) this.#health?.ok(`serving: process ${this.#welcome.pid}, ${sets} sets of DNS rules`);
+    else if (sets === 0) this.#health?.ok(`not serving (no DNS rules): ${cause}`);
     else this.#health?.degraded(`${sets} sets of DNS rules, and no proxy: ${cause}`);
   }
 }

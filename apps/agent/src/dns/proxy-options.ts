@@ -5,7 +5,7 @@ import { type Ip, parseIp } from "@axoneme/base";
 export const proxyOptions = {
   dnsProxy: {
     default: "start",
-    doc: "the DNS proxy: started by the agent when a policy needs it, in a container of its own, or none (DNS rules deny)",
+    doc: "the DNS proxy: started by the agent and with it, in a container of its own, or none (DNS rules deny)",
     liveness: "restart",
     oneOf: ["start", "external", "off"] as const,
   },

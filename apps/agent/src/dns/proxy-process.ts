@@ -20,6 +20,8 @@ const ownBuild = typeof AXON_BUILD === "string" ? AXON_BUILD : undefined;
 
 /** How often the proxy is looked after, milliseconds. */
 const LOOK_MS = 1000;
+/** One that ends sooner after its start than this is started again at the next look only, milliseconds. */
+const SHORT_LIFE_MS = 2000;
 /** A log of this size is put aside when a proxy is started, bytes. */
 const MAX_LOG = 8 * 1024 * 1024;
 const CGROUP = "axoneme-dnsproxy";
@@ -47,9 +49,9 @@ interface ProxyRecord {
 }
 
 /**
- * Sees to it that a DNS proxy of this build runs, once a policy needs one. The process is not the agent's: it is in a
- * cgroup of its own and goes on when the agent ends. A proxy of another build is replaced by starting one of this build,
- * which takes over its sockets.
+ * Sees to it that a DNS proxy of this build runs, from the agent's start on: the first policy with DNS rules finds it
+ * serving. The process is not the agent's: it is in a cgroup of its own and goes on when the agent ends. A proxy of another
+ * build is replaced by starting one of this build, which takes over its sockets; one that dies is replaced at once.
  */
 export class ProxyProcess implements Module {
   readonly name = "dns-proxy-process";
@@ -59,7 +61,8 @@ export class ProxyProcess implements Module {
   #health: HealthReporter | undefined;
   #timer: NodeJS.Timeout | undefined;
   #child: ChildProcess | undefined;
-  #isNeeded = false;
+  #startedAt = 0;
+  #isStopped = false;
 
   /** @param cgroup the cgroup below which the proxy has its own: that of the node. */
   constructor(config: ProxyProcessConfig, cgroup: string, log: Logger) {
@@ -70,25 +73,25 @@ export class ProxyProcess implements Module {
 
   start(health: HealthReporter): void {
     this.#health = health;
-    if (this.#config.dnsProxy !== "start") health.ok(this.#config.dnsProxy);
-    else health.ok(this.#isNeeded ? "being started" : "not needed: no DNS rules");
-  }
-
-  /** From now on a proxy has to run. */
-  need(): void {
-    if (this.#isNeeded || this.#config.dnsProxy !== "start") return;
-    this.#isNeeded = true;
-    this.#look();
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
+    if (this.#config.dnsProxy !== "start") {
+      health.ok(this.#config.dnsProxy);
+      return;
+    }
+    health.ok("being started");
+    this.look();
+    this.#timer = setInterval(() => this.look(), LOOK_MS);
     this.#timer.unref();
   }
 
   /** The proxy goes on. */
   stop(): void {
+    this.#isStopped = true;
     clearInterval(this.#timer);
   }
 
-  #look(): void {
+  /** Starts a proxy if none runs: to be called when one seems to have gone. */
+  look(): void {
+    if (this.#isStopped || this.#config.dnsProxy !== "start") return;
     const running = this.#running();
     if (running !== undefined && (ownBuild === undefined || running.build === ownBuild)) {
       this.#health?.ok(`process ${running.pid}, build ${running.build}`);
@@ -130,6 +133,7 @@ export class ProxyProcess implements Module {
     const child = spawn(file, args, { stdio: ["ignore", log, log], detached: true, cwd: "/" });
     closeSync(log);
     this.#child = child;
+    this.#startedAt = performance.now();
     child.unref();
     child.once("error", (error) => this.#ended(errorText(error)));
     child.once("exit", (code, signal) => this.#ended(signal ?? `exit code ${code}`));
@@ -140,6 +144,7 @@ export class ProxyProcess implements Module {
     this.#child = undefined;
     this.#health?.degraded(`the DNS proxy has ended: ${why}`);
     this.#log.warn({ why, log: join(this.#config.runDir, "dnsproxy.log") }, "the DNS proxy has ended");
+    if (performance.now() - this.#startedAt > SHORT_LIFE_MS) this.look();
   }
 
   #proxyConfig(): object {

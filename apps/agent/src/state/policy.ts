@@ -31,7 +31,7 @@ import {
   peerKeys,
   policyKey,
 } from "@axoneme/policy";
-import { noNames, type PolicyNames } from "../dns/policy-names.ts";
+import { noNames, type PolicyNames, type Redirects } from "../dns/policy-names.ts";
 import type { NamedPort } from "../endpoint/pods.ts";
 import { containerPorts, type PeerPortClaim } from "./container-ports.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
@@ -106,6 +106,8 @@ export class PolicyModule {
   onHost: (labels: Readonly<Record<string, string>>, isApiServer: boolean) => void = () => undefined;
   /** A rule names Services, for the first time: they are to be told from now on. */
   onServicesNamed: () => void = () => undefined;
+  /** Policies that send queries to the DNS proxy wait for one that serves; undefined: they do not. */
+  redirects: Redirects | undefined;
   /** Told of a policy before it is put in force, and after it is out of force. */
   nodes: { coming(policy: Policy): void; gone(policy: Policy): void } | undefined;
   #host: { apiServer: boolean; labels: Readonly<Record<string, string>> } = { apiServer: false, labels: {} };
@@ -176,8 +178,10 @@ export class PolicyModule {
   /** Policies about this node have somebody else who sees to them. */
   #changed(policy: Policy): void {
     const key = policyKey(policy.ref);
+    const isKnown = this.#known.has(key);
     if (this.hostPolicies?.takes(policy)) this.hostPolicies.changed(key);
-    else if (this.#known.has(key)) this.enforce(policy);
+    else if (isKnown && this.#open && this.redirects?.holds(policy)) return;
+    else if (isKnown) this.enforce(policy);
     else this.withdraw(policy.ref);
   }
 
@@ -210,6 +214,7 @@ export class PolicyModule {
   /** Takes a policy out of force. */
   withdraw(ref: Policy["ref"]): void {
     const key = policyKey(ref);
+    this.redirects?.forget(key);
     const before = this.#inForce.get(key);
     this.#inForce.delete(key);
     this.#refused.delete(key);
@@ -416,6 +421,11 @@ export class PolicyModule {
   }
 
   // ---- to the kernel --------------------------------------------------------------------------------------------
+
+  /** Resolves when what is about to be opened may be: its queries, if it redirects any, find a proxy. */
+  async beforeOpen(): Promise<void> {
+    await this.redirects?.ready([...this.#inForce.values()]);
+  }
 
   /** Everything is known now: writes it, and from here on each change at once. */
   open(): void {

@@ -2,6 +2,7 @@ import { release } from "node:os";
 import type { Health, ModuleHealth } from "@axoneme/app";
 import { formatIp, formatPrefix, type Prefix } from "@axoneme/base";
 import type {
+  DnsProxyStatus,
   LoadBalancingStatus,
   ModuleState,
   ModuleStatus,
@@ -22,6 +23,7 @@ export interface StatusSources {
   readonly podCidrs: () => readonly Prefix[];
   readonly counts: () => { endpoints: number; identities: number; policies: number };
   readonly loadBalancing: () => LoadBalancingStatus;
+  readonly dnsProxy: () => DnsProxyStatus;
   readonly flows: () => ServerStatus;
 }
 
@@ -56,6 +58,7 @@ export function statusView(sources: StatusSources): StatusResponse {
     identities: counts.identities,
     services: loadBalancing.services,
     loadBalancing,
+    dnsProxy: sources.dnsProxy(),
     policies: counts.policies,
     modules,
     flows: sources.flows(),

@@ -87,6 +87,7 @@ async function printStatus(
   ]);
   await context.stdout.write(formatTable(header, rows));
   await context.stdout.write(`\n${servicesTable(answers)}`);
+  await context.stdout.write(`\n${dnsTable(answers)}`);
   const relay = findRelay(context, options);
   if (relay !== undefined)
     await context.stdout.write(`\nflows of all nodes: unix://${relay} (axon hubble, hubble --server)\n`);
@@ -119,6 +120,16 @@ function servicesTable(answers: readonly Answer<StatusResponse>[]): string {
   ]);
   const header = ["NODE", "SERVICES", "FRONTENDS", "BACKENDS", "PROBLEMS", "KINDS", "ALGORITHM", "MODE"];
   return formatTable([...header, "AT-CONNECT", "FROM-OUTSIDE"], rows);
+}
+
+function dnsTable(answers: readonly Answer<StatusResponse>[]): string {
+  const rows = answers.map(({ value: { node, dnsProxy: proxy } }) => [
+    node,
+    proxy.mode === "off" ? "off" : proxy.serving ? "serving" : "not serving",
+    orDash(proxy.pid === undefined ? "" : `${proxy.pid}`),
+    `${proxy.ruleSets}`,
+  ]);
+  return formatTable(["NODE", "DNS-PROXY", "PID", "RULE-SETS"], rows);
 }
 
 function accelerationText({ device, at, reason }: LoadBalancingStatus["acceleration"][number]): string {
