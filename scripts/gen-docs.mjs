@@ -33,10 +33,11 @@ function allowed({ default: value, oneOf, each, min, max }) {
   return { boolean: "`true`, `false`", number: "number" }[typeof value] ?? "text";
 }
 
-function optionsPage(title, intro, options) {
+function optionsPage(configKey, title, intro, options) {
   const rows = Object.entries(options).map(([name, option]) => {
     const effect = takesEffect[option.liveness] ?? option.liveness;
-    return `| \`${name}\` | ${valueText(option.default)} | ${allowed(option)} | ${cell(option.doc)} | ${effect} |`;
+    const key = configKey(name, option);
+    return `| \`${name}\` | \`${key}\` | ${valueText(option.default)} | ${allowed(option)} | ${cell(option.doc)} | ${effect} |`;
   });
   return `${notice}
 
@@ -44,8 +45,10 @@ function optionsPage(title, intro, options) {
 
 ${intro}
 
-| option | default | values | what it does | a change needs |
-|---|---|---|---|---|
+Each has two names: the option's own, in files, and a key, in ConfigMaps, CiliumNodeConfigs and flags (\`--KEY VALUE\`).
+
+| option | key | default | values | what it does | a change needs |
+|---|---|---|---|---|---|
 ${rows.join("\n")}
 `;
 }
@@ -91,6 +94,16 @@ async function pages() {
   const { agentOptions } = await importTs("apps/agent/src/options.ts");
   const { operatorOptions } = await importTs("apps/operator/src/options.ts");
   const { relayOptions } = await importTs("apps/relay/src/options.ts");
+  const { uiOptions } = await importTs("apps/ui/src/options.ts");
+  const { proxyOptions } = await importTs("apps/dnsproxy/src/options.ts");
+  const { configKey } = await importTs("packages/app/src/option-keys.ts");
+  const page = (program, intro, options) =>
+    optionsPage(
+      configKey,
+      `Options of the ${program.title}`,
+      `${intro} \`node dist/${program.bundle}.mjs [--config FILE] [--config-dir DIRECTORY] [--set OPTION=VALUE]...\`: a YAML or JSON file, over it a mounted ConfigMap (one file a key), over both what the command line says. Unknown options, values out of their range and options that contradict each other are refused at the start.`,
+      options,
+    );
   const { buildProgram } = await importTs("apps/cli/src/program.ts");
   const nowhere = { isTty: false, write: async () => undefined };
   const program = buildProgram({
@@ -103,20 +116,30 @@ async function pages() {
     setExitCode: () => undefined,
   });
   return {
-    "docs/reference/agent-options.md": optionsPage(
-      "Options of the agent",
-      "The agent (`node dist/agent.mjs --config FILE`) reads one YAML or JSON file. Unknown options and values out of their range are refused at the start.",
+    "docs/reference/agent-options.md": page(
+      { title: "agent", bundle: "agent" },
+      "CiliumNodeConfigs go over the ConfigMap on the nodes they select. What takes effect at once does so when either changes; of what else has changed `axon config diff` tells.",
       agentOptions,
     ),
-    "docs/reference/operator-options.md": optionsPage(
-      "Options of the operator",
-      "The operator (`node dist/operator.mjs [--config FILE] [--kubeconfig FILE] [--set OPTION=VALUE]...`) reads one YAML or JSON file; `--set` goes over it.",
+    "docs/reference/operator-options.md": page(
+      { title: "operator", bundle: "operator" },
+      "One operator leads in a cluster; others wait.",
       operatorOptions,
     ),
-    "docs/reference/relay-options.md": optionsPage(
-      "Options of the relay",
-      "The relay (`node dist/relay.mjs [--config FILE]`) reads one YAML or JSON file. Unknown options and values out of their range are refused at the start.",
+    "docs/reference/relay-options.md": page(
+      { title: "relay", bundle: "relay" },
+      "The relay serves the flows of all nodes.",
       relayOptions,
+    ),
+    "docs/reference/ui-options.md": page(
+      { title: "page's server", bundle: "ui" },
+      "`axon ui` starts it on your machine.",
+      uiOptions,
+    ),
+    "docs/reference/dnsproxy-options.md": page(
+      { title: "DNS proxy", bundle: "dnsproxy" },
+      "As a rule the agent starts it and writes its file.",
+      proxyOptions,
     ),
     "docs/reference/cli.md": cliPage(program),
   };

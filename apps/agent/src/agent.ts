@@ -1,16 +1,15 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Lifecycle, StructuredLogger } from "@axoneme/app";
 import { findCgroup2 } from "@axoneme/bpf";
 import { Kernel } from "@axoneme/datapath";
-import { inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
+import type { KubeClient } from "@axoneme/kube";
 import { Netlink } from "@axoneme/netlink";
 import { Composition, type Paths } from "./composition.ts";
+import type { Configuration } from "./config/configuration.ts";
 import { serviceConfig } from "./lb/config.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { prepareKernel } from "./node/host-devices.ts";
 import { findDevice } from "./node/local-node.ts";
-import type { AgentConfig } from "./options.ts";
 
 /** A running agent. */
 export class Agent {
@@ -39,9 +38,14 @@ export class Agent {
    * Starts an agent. When this returns its sockets answer; pods are served once `ready` resolves.
    * @throws AxonError naming what the node or the configuration lacks.
    */
-  static async start(config: AgentConfig, meters: Meters, log: StructuredLogger): Promise<Agent> {
+  static async start(
+    configuration: Configuration,
+    client: KubeClient,
+    meters: Meters,
+    log: StructuredLogger,
+  ): Promise<Agent> {
+    const config = configuration.running;
     const services = serviceConfig(config);
-    mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
     const netlink = Netlink.open();
     const device = await findDevice(netlink, config.device);
     await prepareKernel();
@@ -61,11 +65,8 @@ export class Agent {
       },
       log,
     );
-    const client = new KubeClient(
-      config.kubeconfig === "" ? inCluster() : loadKubeconfig({ path: config.kubeconfig }),
-      { onCall: meters.apiCall },
-    );
-    const parts = new Composition({ config, services, log, paths, device, netlink, kernel, client, meters });
+    const givens = { config, configuration, services, log, paths, device, netlink, kernel, client, meters };
+    const parts = new Composition(givens);
     const lifecycle = parts.compose();
     await lifecycle.start();
     return new Agent(lifecycle, kernel, netlink, client, parts.ready);

@@ -30,7 +30,8 @@ interface Fill {
 export class ConntrackCollector implements Module {
   readonly name = "conntrack";
   readonly #kernel: Kernel;
-  readonly #intervalMs: number;
+  /** Between sweeps, while no table is nearly full; counts from the next one on. */
+  intervalMs: number;
   readonly #sizes: TableSizes;
   readonly #meters: Meters;
   readonly #log: Logger;
@@ -48,7 +49,7 @@ export class ConntrackCollector implements Module {
 
   constructor(kernel: Kernel, intervalMs: number, sizes: TableSizes, meters: Meters, log: Logger) {
     this.#kernel = kernel;
-    this.#intervalMs = intervalMs;
+    this.intervalMs = intervalMs;
     this.#sizes = sizes;
     this.#meters = meters;
     this.#log = log;
@@ -67,7 +68,7 @@ export class ConntrackCollector implements Module {
       this.#sweep(health);
       this.onSwept();
       const pressed = this.#fills().some(({ rows, limit }) => rows > limit * pressureShare);
-      const next = pressed ? Math.min(fastSweepMs, this.#intervalMs) : this.#intervalMs;
+      const next = pressed ? Math.min(fastSweepMs, this.intervalMs) : this.intervalMs;
       this.#timer = setTimeout(sweep, next);
       this.#timer.unref();
     };

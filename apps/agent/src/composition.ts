@@ -23,6 +23,7 @@ import { EventSources } from "./agent-events.ts";
 import { ApiServer } from "./api-server.ts";
 import { cniInstaller, cniServer } from "./cni/parts.ts";
 import { ConntrackCollector } from "./collector.ts";
+import type { Configuration } from "./config/configuration.ts";
 import type { Dns } from "./dns/dns.ts";
 import { ProxyProcess } from "./dns/proxy-process.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
@@ -33,7 +34,7 @@ import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
 import { HostFirewall } from "./host/firewall.ts";
 import { addHubble, hubblePeers } from "./hubble.ts";
-import type { ServiceConfig } from "./lb/config.ts";
+import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { agentFigures } from "./metrics/figures.ts";
 import { createFlowMetrics } from "./metrics/flow-metrics.ts";
@@ -47,6 +48,7 @@ import { PodCidrs } from "./node/pod-cidrs.ts";
 import { PodRoutes } from "./node/pod-routes.ts";
 import { NodePublisher } from "./node/publisher.ts";
 import {
+  configureKernel,
   familyEnabled,
   podMtu,
   pruneNonMasquerade,
@@ -96,6 +98,7 @@ export interface Paths {
 /** What an agent is composed of that was there before. */
 export interface Givens {
   readonly config: AgentConfig;
+  readonly configuration: Configuration;
   readonly services: ServiceConfig;
   readonly log: StructuredLogger;
   readonly paths: Paths;
@@ -109,6 +112,7 @@ export interface Givens {
 /** The parts of an agent and how they are wired. No logic of its own beyond the order of the start. */
 export class Composition {
   readonly #config: AgentConfig;
+  readonly #configuration: Configuration;
   readonly #serviceConfig: ServiceConfig;
   readonly #log: StructuredLogger;
   readonly #paths: Paths;
@@ -150,8 +154,10 @@ export class Composition {
   readonly #apiServer: ApiServerAddresses;
   #peers: Peers | undefined;
 
-  constructor({ config, services, log, paths, device, netlink, kernel, client, meters }: Givens) {
+  constructor(givens: Givens) {
+    const { config, services, log, paths, device, netlink, kernel, client, meters } = givens;
     this.#config = config;
+    this.#configuration = givens.configuration;
     this.#serviceConfig = services;
     this.#log = log;
     this.#paths = paths;
@@ -244,7 +250,8 @@ export class Composition {
   }
 
   #createEndpoints(): EndpointManager {
-    const { runDir, clusterName, cniTimeout, labels } = this.#config;
+    const { runDir, clusterName, labels } = this.#config;
+    const configuration = this.#configuration;
     const own = { fieldSelector: `spec.nodeName=${this.#nodeName}` };
     const namespaces = this.#watches.add(
       builtinResources.namespaces,
@@ -283,7 +290,9 @@ export class Composition {
       gateways,
       addressFreed: (ip) => this.#collector.flush(ip),
       localPods: this.#eventSources.endpoints(this.#loadBalancing.localPods),
-      timeoutMs: cniTimeout * 1000,
+      get timeoutMs() {
+        return configuration.running.cniTimeout * 1000;
+      },
     });
     this.#policy.onEndpoint = (id) => {
       if (!this.#host.isHost(id)) endpoints.policyChanged(id);
@@ -297,7 +306,18 @@ export class Composition {
     this.#endpoints.namespaceChanged(metadata.name);
   }
 
+  /** Options that take a change at once, besides those of the kernel's configuration. */
+  #followOptions(): void {
+    this.#configuration
+      .on("cniTimeout", () => undefined) // read at each use
+      .on("conntrackGCInterval", ({ conntrackGCInterval }) => {
+        this.#collector.intervalMs = conntrackGCInterval * 1000;
+      })
+      .on("denyCIDRs", (config) => this.#loadBalancing.deny.setFixed(serviceConfig(config).deny));
+  }
+
   compose(): Lifecycle {
+    this.#followOptions();
     const lifecycle = new Lifecycle(this.#log);
     const { registry } = this.#meters;
     const figures = agentFigures({
@@ -326,6 +346,7 @@ export class Composition {
       version,
       uses,
       config: this.#config,
+      configuration: this.#configuration,
       nodeName: this.#nodeName,
       health: lifecycle.health,
       registry,
@@ -377,6 +398,7 @@ export class Composition {
           this.#log,
         ),
       )
+      .add(this.#configuration)
       .add(this.#watches)
       .add(this.#tierPolicies)
       .add(this.#policies.pressure)
@@ -409,11 +431,12 @@ export class Composition {
     });
     if (this.#config.metricsAddress !== "")
       lifecycle.add(metricsServer(this.#config.metricsAddress, routes, this.#meters, this.#log));
-    addHubble(lifecycle, this.#config, {
-      ...{ observer, resolver, version, metrics: flowMetrics, log: this.#log },
-      ...{ nodeName: this.#nodeName, client: this.#client },
-      ...{ peers: this.#hubblePeers, events: this.#eventSources },
-    });
+    if (this.#config.enableHubble)
+      addHubble(lifecycle, this.#config, {
+        ...{ observer, resolver, version, metrics: flowMetrics, log: this.#log },
+        ...{ nodeName: this.#nodeName, client: this.#client },
+        ...{ peers: this.#hubblePeers, events: this.#eventSources },
+      });
     addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
     return lifecycle;
   }
@@ -424,13 +447,15 @@ export class Composition {
       await this.#podCidrs.known;
       const gateways = { v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) };
       const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
+      const setup = { services: this.#serviceConfig, device: this.#device, gateways };
       const tunnelIndex = await setUpNode(this.#kernel, this.#netlink, {
-        config: this.#config,
-        services: this.#serviceConfig,
-        device: this.#device,
-        gateways,
+        ...setup,
+        config: this.#configuration.running,
         acceleration: this.#loadBalancing.acceleration,
       });
+      const reconfigure = (config: AgentConfig): void =>
+        configureKernel(this.#kernel, { ...setup, config, tunnelIndex });
+      this.#configuration.on("monitorAggregation", reconfigure).on("monitorAggregationInterval", reconfigure);
       await this.#followAddresses();
       await this.#loadBalancing.announceOn(this.#device.index);
       if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
@@ -517,6 +542,7 @@ export class Composition {
         const labels = node.metadata?.labels ?? {};
         this.#nodePublisher.publishLabels(labels);
         this.#policy.setHostLabels(labels);
+        this.#configuration.nodeLabels(labels);
         if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
       },
     );

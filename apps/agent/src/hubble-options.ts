@@ -2,9 +2,15 @@ import type { OptionSet } from "@axoneme/app";
 
 /** The agent's options that are about flows: what is kept, counted and served. */
 export const hubbleOptions = {
+  enableHubble: {
+    default: true,
+    doc: "serve flows over gRPC and count hubble_* metrics; false: axon monitor and axon why still see them",
+    liveness: "restart",
+  },
   flowBufferCapacity: {
     default: 65536,
     doc: "flow records kept in memory",
+    key: "hubble-event-buffer-capacity",
     liveness: "restart",
     min: 1024,
     max: 4194304,
@@ -12,6 +18,7 @@ export const hubbleOptions = {
   hubbleMetrics: {
     default: ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "dns"] as readonly string[],
     doc: "hubble_* metrics, each name[:option;...], as flow:sourceContext=workload-name|reserved-identity;labelsContext=source_namespace",
+    commas: true,
     liveness: "restart",
   },
   hubbleMetricsSeriesMax: {
@@ -44,11 +51,13 @@ export const hubbleOptions = {
   hubbleExportAllowlist: {
     default: [] as readonly string[],
     doc: 'FlowFilters in JSON, as {"verdict":["DROPPED"]}: flows that match one are written; empty: all',
+    commas: true,
     liveness: "restart",
   },
   hubbleExportDenylist: {
     default: [] as readonly string[],
     doc: "FlowFilters in JSON: flows that match one are not written",
+    commas: true,
     liveness: "restart",
   },
   hubbleExportFieldmask: {
@@ -79,12 +88,14 @@ export const hubbleOptions = {
   hubbleTlsCert: {
     default: "",
     doc: "PEM file of this node's certificate for flows, read again when it changes; empty: the Secret the operator makes",
+    key: "hubble-tls-cert-file",
     liveness: "restart",
   },
-  hubbleTlsKey: { default: "", doc: "PEM file of its key", liveness: "restart" },
+  hubbleTlsKey: { default: "", doc: "PEM file of its key", key: "hubble-tls-key-file", liveness: "restart" },
   hubbleTlsClientCa: {
     default: "",
     doc: "PEM file of the CA that signs certificates of readers",
+    key: "hubble-tls-client-ca-files",
     liveness: "restart",
   },
   hubbleTlsSecretNamespace: {

@@ -16,6 +16,7 @@ export const identityOptions = {
   identityMergeDelay: {
     default: 600,
     doc: "seconds after the last policy that names a label key until pods are no longer told apart by it",
+    unit: "s",
     liveness: "restart",
     min: 1,
     max: 86_400,

@@ -1,8 +1,10 @@
 /** The agent's process: reads its configuration, starts, and stops on a signal. */
 import { createLogger, runProgram, stopOnSignal } from "@axoneme/app";
+import { inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
 import { Agent } from "./agent.ts";
 import { removeCni } from "./cni/files.ts";
 import { version } from "./composition.ts";
+import { Configuration } from "./config/configuration.ts";
 import { shrinkHeap } from "./heap.ts";
 import { Meters } from "./metrics/meters.ts";
 import { agentOptions } from "./options.ts";
@@ -21,10 +23,19 @@ runProgram({
       run: ({ cniConfDir, cniBinDir }) => removeCni({ confDir: cniConfDir, binDir: cniBinDir }),
     },
   },
-  async start(config) {
+  async start(config, sources) {
     const meters = new Meters();
     const log = createLogger("agent", config.logLevel, meters.problemLogged);
-    const agent = await Agent.start(config, meters, log);
+    const client = new KubeClient(
+      config.kubeconfig === "" ? inCluster() : loadKubeconfig({ path: config.kubeconfig }),
+      { onCall: meters.apiCall },
+    );
+    const configuration = await Configuration.open({ sources, client, log });
+    log.level = configuration.running.logLevel;
+    configuration.on("logLevel", ({ logLevel }) => {
+      log.level = logLevel;
+    });
+    const agent = await Agent.start(configuration, client, meters, log);
     agent.ready.then(
       () => setTimeout(shrinkHeap, settledAfterMs).unref(),
       () => undefined, // told by the module that failed

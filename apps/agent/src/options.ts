@@ -14,19 +14,44 @@ export const agentOptions = {
   nodeName: {
     default: "",
     doc: "name of this node's Node object; empty: the host name",
+    atStart: true,
     liveness: "restart",
   },
   clusterName: { default: "default", doc: "name of the cluster, in labels and flows", liveness: "drain" },
-  kubeconfig: { default: "", doc: "path of a kubeconfig; empty: in-cluster", liveness: "restart" },
-  runDir: { default: "/run/axoneme", doc: "directory of sockets and endpoint records", liveness: "drain" },
+  configMap: {
+    default: "axoneme-config",
+    doc: "ConfigMap that --config-dir is a copy of, followed over the API as well; empty: none",
+    liveness: "restart",
+    atStart: true,
+  },
+  configNamespace: {
+    default: "kube-system",
+    doc: "namespace of this ConfigMap, and of the CiliumNodeConfigs that go over it on the nodes they select",
+    liveness: "restart",
+    atStart: true,
+  },
+  kubeconfig: {
+    default: "",
+    doc: "path of a kubeconfig; empty: in-cluster",
+    atStart: true,
+    liveness: "restart",
+  },
+  runDir: {
+    default: "/run/axoneme",
+    doc: "directory of sockets and endpoint records",
+    atStart: true,
+    liveness: "drain",
+  },
   bpffs: {
     default: "/sys/fs/bpf/axoneme",
     doc: "directory of pinned maps, programs and links",
+    atStart: true,
     liveness: "drain",
   },
   cgroup: {
     default: "",
     doc: "cgroup v2 for socket load balancing; empty: the root found",
+    key: "cgroup-root",
     liveness: "restart",
   },
   objectDir: {
@@ -34,12 +59,23 @@ export const agentOptions = {
     doc: "directory of the eBPF objects; empty: beside the agent",
     liveness: "restart",
   },
-  device: { default: "", doc: "native device; empty: the one with the default route", liveness: "restart" },
+  device: {
+    default: "",
+    doc: "native device; empty: the one with the default route",
+    key: "devices",
+    liveness: "restart",
+  },
   routingMode: {
     default: "native",
     doc: "how pods reach other nodes",
     liveness: "drain",
     oneOf: ["native", "tunnel"] as const,
+  },
+  tunnelProtocol: {
+    default: "vxlan",
+    doc: "how packets are wrapped in a tunnel",
+    liveness: "drain",
+    oneOf: ["vxlan"] as const,
   },
   tunnelPort: { default: 8472, doc: "UDP port of VXLAN", liveness: "restart", min: 1, max: 65535 },
   mtu: {
@@ -54,6 +90,7 @@ export const agentOptions = {
   ipamMode: {
     default: "cluster-pool",
     doc: "who hands out pod CIDRs: our operator, or Kubernetes in Node.spec.podCIDRs",
+    key: "ipam",
     liveness: "drain",
     oneOf: ["cluster-pool", "kubernetes"] as const,
   },
@@ -73,6 +110,7 @@ export const agentOptions = {
   policyEnforcement: {
     default: "default",
     doc: "when policy is enforced",
+    key: "enable-policy",
     liveness: "restart",
     oneOf: ["default", "always", "never"] as const,
   },
@@ -90,6 +128,7 @@ export const agentOptions = {
   hostPolicyTrial: {
     default: 60,
     doc: "seconds until a change of host policies that cuts off the API server or a session is taken back",
+    unit: "s",
     liveness: "restart",
     min: 1,
     max: 3600,
@@ -103,13 +142,14 @@ export const agentOptions = {
   monitorAggregation: {
     default: "medium",
     doc: "how many trace events a connection makes",
-    liveness: "restart",
+    liveness: "live",
     oneOf: ["none", "lowest", "low", "medium", "maximum"] as const,
   },
   monitorAggregationInterval: {
     default: 5,
     doc: "seconds between trace events of a live connection",
-    liveness: "restart",
+    unit: "s",
+    liveness: "live",
     min: 1,
     max: 3600,
   },
@@ -117,6 +157,7 @@ export const agentOptions = {
   natMax: {
     default: 131072,
     doc: "source NAT rows (two a mapping)",
+    key: "bpf-nat-global-max",
     liveness: "drain",
     min: 1024,
     max: 16777216,
@@ -124,7 +165,8 @@ export const agentOptions = {
   conntrackGCInterval: {
     default: 10,
     doc: "seconds between sweeps of expired connections",
-    liveness: "restart",
+    unit: "s",
+    liveness: "live",
     min: 1,
     max: 43200,
   },
@@ -132,10 +174,11 @@ export const agentOptions = {
   metricsAddress: {
     default: "",
     doc: "host:port of /healthz and /metrics; empty: UNIX socket only",
+    key: "prometheus-serve-addr",
     liveness: "restart",
   },
   ...hubbleOptions,
-  logLevel: { default: "info", doc: "least severe line logged", liveness: "restart", oneOf: logLevels },
+  logLevel: { default: "info", doc: "least severe line logged", liveness: "live", oneOf: logLevels },
 } as const satisfies OptionSet;
 
 /** The agent's checked configuration. */

@@ -16,6 +16,7 @@ import { policyKey } from "@axoneme/policy";
 import type { Registry } from "prom-client";
 import { type ApiHandler, type ApiRequest, action, HttpError } from "./api-server.ts";
 import { monotonicSeconds } from "./collector.ts";
+import type { Configuration } from "./config/configuration.ts";
 import type { Dns } from "./dns/dns.ts";
 import { dnsRoutes } from "./dns/routes.ts";
 import type { EndpointManager } from "./endpoint/manager.ts";
@@ -39,6 +40,7 @@ import { whyView } from "./views/why.ts";
 export interface RouteSources {
   readonly version: string;
   readonly config: AgentConfig;
+  readonly configuration: Pick<Configuration, "view">;
   readonly nodeName: string;
   readonly health: Health;
   readonly registry: Registry;
@@ -94,6 +96,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
     [apiPath.rules, () => ({ json: ruleUseView(sources.policy, sources.uses) })],
     [action(apiPath.confirm), ({ rest }) => ({ json: confirm(sources.host, rest) })],
     ...dnsRoutes(sources),
+    [apiPath.config, () => ({ json: sources.configuration.view() })],
     [apiPath.maps, (request) => ({ json: oneMap(sources, request) })],
     [
       apiPath.events,

@@ -1,6 +1,4 @@
-import { loadOptions, logLevels, type OptionSet, parseOptions, type Values } from "@axoneme/app";
-import { AxonError } from "@axoneme/base";
-import { load } from "js-yaml";
+import { logLevels, type OptionSet, type Values } from "@axoneme/app";
 
 /** Every option of the operator. Defaults of intervals and pools are the field's. */
 export const operatorOptions = {
@@ -14,6 +12,7 @@ export const operatorOptions = {
   listen: {
     default: "",
     doc: "address of /healthz and /metrics, as in 127.0.0.1:9963; empty: none",
+    key: "operator-prometheus-serve-addr",
     liveness: "restart",
   },
   leaseNamespace: { default: "kube-system", doc: "namespace of the election's lease", liveness: "restart" },
@@ -21,6 +20,8 @@ export const operatorOptions = {
   leaseDurationS: {
     default: 15,
     doc: "seconds after which a silent leader may be replaced",
+    key: "leader-election-lease-duration",
+    unit: "s",
     liveness: "restart",
     min: 3,
     max: 600,
@@ -33,12 +34,14 @@ export const operatorOptions = {
   ipamMode: {
     default: "cluster-pool",
     doc: "cluster-pool: this operator hands out pod CIDRs; kubernetes: Node.spec.podCIDRs are used as they are",
+    key: "ipam",
     liveness: "restart",
     oneOf: ["cluster-pool", "kubernetes"],
   },
   clusterPoolIpv4Cidrs: {
     default: ["10.0.0.0/8"] as readonly string[],
     doc: "blocks that IPv4 pod CIDRs are cut from; empty: no IPv4",
+    key: "cluster-pool-ipv4-cidr",
     liveness: "restart",
   },
   clusterPoolIpv4MaskSize: {
@@ -51,6 +54,7 @@ export const operatorOptions = {
   clusterPoolIpv6Cidrs: {
     default: ["fd00::/104"] as readonly string[],
     doc: "blocks that IPv6 pod CIDRs are cut from; empty: no IPv6",
+    key: "cluster-pool-ipv6-cidr",
     liveness: "restart",
   },
   clusterPoolIpv6MaskSize: {
@@ -85,55 +89,42 @@ export const operatorOptions = {
   identityGcIntervalS: {
     default: 900,
     doc: "seconds between looks for unused identities; 0: never",
+    key: "identity-gc-interval",
+    unit: "s",
     liveness: "restart",
     min: 0,
   },
   identityHeartbeatTimeoutS: {
     default: 1800,
     doc: "seconds an identity must be unused before it is removed",
+    key: "identity-heartbeat-timeout",
+    unit: "s",
     liveness: "restart",
     min: 1,
   },
   identityGcRatePerMinute: {
     default: 2500,
     doc: "most identities removed in a minute",
+    key: "identity-gc-rate-limit",
     liveness: "restart",
     min: 1,
   },
   endpointGcIntervalS: {
     default: 300,
     doc: "seconds between looks for CiliumEndpoints without a pod; 0: never",
+    key: "cilium-endpoint-gc-interval",
+    unit: "s",
     liveness: "restart",
     min: 0,
   },
   nodesGcIntervalS: {
     default: 300,
     doc: "seconds between looks for CiliumNodes without a Node; 0: never",
+    key: "nodes-gc-interval",
+    unit: "s",
     liveness: "restart",
     min: 0,
   },
 } as const satisfies OptionSet;
 
 export type OperatorConfig = Values<typeof operatorOptions>;
-
-export interface Arguments {
-  config?: string | undefined;
-  kubeconfig?: string | undefined;
-  /** "option=value", the value in YAML; over what the file says. */
-  set?: readonly string[] | undefined;
-}
-
-/** The configuration of a command line. Throws `config.invalid` or `config.unreadable`. */
-export function readConfig(args: Arguments): OperatorConfig {
-  const file: Record<string, unknown> =
-    args.config === undefined ? {} : loadOptions(operatorOptions, args.config);
-  const overrides = Object.fromEntries((args.set ?? []).map(parseAssignment));
-  const kubeconfig = args.kubeconfig === undefined ? {} : { kubeconfig: args.kubeconfig };
-  return parseOptions(operatorOptions, { ...file, ...overrides, ...kubeconfig });
-}
-
-function parseAssignment(text: string): [string, unknown] {
-  const equals = text.indexOf("=");
-  if (equals <= 0) throw new AxonError("config.invalid", `"${text}" is not OPTION=VALUE`);
-  return [text.slice(0, equals), load(text.slice(equals + 1))];
-}

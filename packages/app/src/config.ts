@@ -1,70 +1,75 @@
 import { readFileSync } from "node:fs";
 import { AxonError } from "@axoneme/base";
 import { load } from "js-yaml";
+import type { Option, OptionSet, Values } from "./option.ts";
+import { nearest } from "./option-keys.ts";
 
-/** When a changed value takes effect: at once, at the next start of the agent, or only on a drained node. */
-export type Liveness = "live" | "restart" | "drain";
-
-/** One option: its default (which also gives its type), what it does, and when a change takes effect. */
-export interface Option<T> {
-  readonly default: T;
-  readonly doc: string;
-  readonly liveness: Liveness;
-  /** Allowed values, for words. */
-  readonly oneOf?: readonly T[];
-  /** Allowed elements, for lists of words. */
-  readonly each?: readonly string[];
-  /** Inclusive bounds, for numbers. */
-  readonly min?: number;
-  readonly max?: number;
+/** Values from one place. */
+export interface Layer {
+  /** Where they are from, as in "ConfigMap kube-system/axoneme-config"; empty: not worth naming. */
+  readonly origin: string;
+  /** By name of the option. */
+  readonly values: Readonly<Record<string, unknown>>;
+  /** What was already found wrong in reading them. */
+  readonly problems?: readonly string[];
 }
 
-/** A described set of options, by name. */
-export type OptionSet = Readonly<Record<string, Option<string | number | boolean | readonly string[]>>>;
-
-type Widen<T> = T extends string
-  ? string
-  : T extends number
-    ? number
-    : T extends boolean
-      ? boolean
-      : readonly string[];
-
-/** The values of an option set. A word with `oneOf` keeps its literal type. */
-export type Values<S extends OptionSet> = {
-  readonly [K in keyof S]: S[K] extends { oneOf: readonly (infer W)[] } ? W : Widen<S[K]["default"]>;
-};
+/** Checked values, and for each option that is not at its default where its value is from. */
+export interface Settings<S extends OptionSet> {
+  readonly values: Values<S>;
+  readonly origins: Readonly<Partial<Record<keyof S & string, string>>>;
+}
 
 /**
- * Checks raw values against the options and fills in defaults.
- * @throws AxonError `config.invalid` naming every unknown option and every bad value at once.
+ * Checks layers of values against the options, later ones over earlier ones, and fills in defaults.
+ * @throws AxonError `config.invalid` naming every unknown option and every bad value at once, with where it stands.
  */
-export function parseOptions<S extends OptionSet>(
-  options: S,
-  raw: Readonly<Record<string, unknown>>,
-): Values<S> {
+export function resolveLayers<S extends OptionSet>(options: S, layers: readonly Layer[]): Settings<S> {
   const problems: string[] = [];
-  for (const name of Object.keys(raw)) {
-    if (!(name in options)) problems.push(`unknown option "${name}"`);
+  const chosen = new Map<string, { value: unknown; origin: string }>();
+  for (const { origin, values, problems: found = [] } of layers) {
+    const at = origin === "" ? "" : `${origin}: `;
+    problems.push(...found.map((problem) => `${at}${problem}`));
+    for (const [name, value] of Object.entries(values)) {
+      if (!Object.hasOwn(options, name)) problems.push(`${at}${unknownOption(name, Object.keys(options))}`);
+      else if (value !== undefined && value !== null) chosen.set(name, { value, origin });
+    }
   }
   const values: Record<string, unknown> = {};
+  const origins: Record<string, string> = {};
   for (const [name, option] of Object.entries(options)) {
-    const value = raw[name] ?? option.default;
+    const { value, origin } = chosen.get(name) ?? { value: option.default, origin: "" };
     const problem = check(option, value);
-    if (problem) problems.push(`"${name}" ${problem}, got ${JSON.stringify(value)}`);
+    const at = origin === "" ? "" : `${origin}: `;
+    if (problem) problems.push(`${at}"${name}" ${problem}, got ${JSON.stringify(value)}`);
     values[name] = value;
+    if (chosen.has(name)) origins[name] = origin;
   }
   if (problems.length > 0) {
     throw new AxonError("config.invalid", `configuration refused: ${problems.join("; ")}`);
   }
-  return values as Values<S>;
+  return { values, origins } as Settings<S>;
+}
+
+/** What is said of an option that there is not. */
+export function unknownOption(name: string, known: Iterable<string>): string {
+  const meant = nearest(name, known);
+  return `unknown option "${name}"${meant === undefined ? "" : ` (is "${meant}" meant?)`}`;
+}
+
+/** {@link resolveLayers} of one layer that needs no name. */
+export function parseOptions<S extends OptionSet>(
+  options: S,
+  raw: Readonly<Record<string, unknown>>,
+): Values<S> {
+  return resolveLayers(options, [{ origin: "", values: raw }]).values;
 }
 
 /**
  * Reads a YAML or JSON configuration file.
- * @throws AxonError `config.unreadable` when the file is missing or not a mapping, `config.invalid` as parseOptions.
+ * @throws AxonError `config.unreadable` when the file is missing or not a mapping.
  */
-export function loadOptions<S extends OptionSet>(options: S, path: string): Values<S> {
+export function readOptionFile(path: string): Readonly<Record<string, unknown>> {
   let raw: unknown;
   try {
     raw = load(readFileSync(path, "utf8"));
@@ -79,7 +84,7 @@ export function loadOptions<S extends OptionSet>(options: S, path: string): Valu
       `the configuration ${path} is not a mapping of option names to values`,
     );
   }
-  return parseOptions(options, raw as Record<string, unknown>);
+  return raw as Record<string, unknown>;
 }
 
 function check(option: Option<unknown>, value: unknown): string | undefined {

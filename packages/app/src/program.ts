@@ -1,9 +1,12 @@
 import { parseArgs } from "node:util";
-import { errorText } from "@axoneme/base";
-import { loadOptions, type OptionSet, parseOptions, type Values } from "./config.ts";
+import { AxonError, errorText } from "@axoneme/base";
+import { type ConfigPlaces, ConfigSources } from "./config-sources.ts";
 import type { StructuredLogger } from "./logging.ts";
+import type { Option, OptionSet, Values } from "./option.ts";
+import { configKey } from "./option-keys.ts";
+import { valueFromText } from "./option-text.ts";
 
-/** A program that is configured by one file. */
+/** A program that is configured by one set of options. */
 export interface Program<S extends OptionSet> {
   /** As its command is called, and its errors begin. */
   readonly name: string;
@@ -11,8 +14,8 @@ export interface Program<S extends OptionSet> {
   /** What it is, in a sentence or two. */
   readonly about: string;
   readonly options: S;
-  /** Starts it; it goes on when this returns. */
-  readonly start: (config: Values<S>) => Promise<void>;
+  /** Starts it; it goes on when this returns. `sources` reads the configuration again. */
+  readonly start: (config: Values<S>, sources: ConfigSources<S>) => Promise<void>;
   /** What it does in place of that when asked to by a flag of this name. */
   readonly actions?: Readonly<Record<string, Action<S>>>;
 }
@@ -33,40 +36,92 @@ export function programHelp<S extends OptionSet>(program: Omit<Program<S>, "star
   );
   return `axoneme-${name} ${version}
 
-Usage: ${name} [--config FILE]${Object.keys(actions)
-    .map((flag) => ` [--${flag}]`)
-    .join("")}
+Usage: ${name} [--config FILE] [--config-dir DIRECTORY] [--set OPTION=VALUE]... [--OPTION VALUE]...
 
-${about} The file is YAML or JSON.
+${about}
+FILE is YAML or JSON. DIRECTORY is a mounted ConfigMap, one file a key; a key, and a flag, is the option's name
+in lower case with dashes, or the field's name for it. Flags go over the directory, and that over the file.
 ${Object.entries(actions)
   .map(([flag, action]) => `\n--${flag} ${action.about}\n`)
   .join("")}
-Options of the file, with their defaults:
+Options, with their defaults:
 ${lines.join("\n")}
 `;
 }
 
-/** The process of a program: reads arguments and file, and starts; what hinders it is one line and exit code 1. */
+/** What a command line says. */
+export interface CommandLine {
+  readonly help: boolean;
+  readonly places: ConfigPlaces;
+  /** Something to do in place of starting; undefined: start. */
+  readonly action: string | undefined;
+}
+
+/**
+ * Reads a command line: every option is a flag too.
+ * @throws Error naming what is no option, AxonError `config.invalid` for a --set that is no assignment
+ */
+export function readCommandLine(
+  options: OptionSet,
+  args: readonly string[],
+  actions: readonly string[] = [],
+): CommandLine {
+  const byKey = Object.entries(options).map(([name, option]) => [configKey(name, option), option] as const);
+  const flags = byKey.map(([key, option]) => [key, { type: "string", multiple: isList(option) }] as const);
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...Object.fromEntries(actions.map((name) => [name, { type: "boolean" as const }])),
+      ...(Object.fromEntries(flags) as Record<string, { type: "string"; multiple: boolean }>),
+      config: { type: "string" },
+      "config-dir": { type: "string" },
+      set: { type: "string", multiple: true },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const given = values as Record<string, string | string[] | boolean | undefined>;
+  const texts: Record<string, string> = {};
+  for (const text of values.set ?? []) Object.assign(texts, assignment(options, text));
+  for (const [key, option] of byKey) {
+    const value = given[key];
+    if (Array.isArray(value)) texts[key] = JSON.stringify(value.flatMap((text) => elements(option, text)));
+    else if (typeof value === "string") texts[key] = value;
+  }
+  const { config: file, "config-dir": directory } = values;
+  const action = actions.find((name) => given[name] === true);
+  return { help: values.help === true, places: { file, directory, flags: texts }, action };
+}
+
+const isList = (option: Option<unknown>): boolean => Array.isArray(option.default);
+
+/** A list's flag may be repeated, and be an array each time. */
+function elements(option: Option<unknown>, text: string): unknown[] {
+  const value = text.startsWith("[") ? valueFromText(option, text) : text;
+  return Array.isArray(value) ? value : [value];
+}
+
+function assignment(options: OptionSet, text: string): Record<string, string> {
+  const equals = text.indexOf("=");
+  if (equals <= 0) throw new AxonError("config.invalid", `"${text}" is not OPTION=VALUE`);
+  const name = text.slice(0, equals);
+  const option = options[name];
+  return { [option === undefined ? name : configKey(name, option)]: text.slice(equals + 1) };
+}
+
+/** The process of a program: reads arguments and configuration, and starts; what hinders it is one line and exit code 1. */
 export function runProgram<S extends OptionSet>(program: Program<S>): void {
   const { options, actions = {} } = program;
   const run = async (): Promise<void> => {
-    const { values } = parseArgs({
-      options: {
-        config: { type: "string" },
-        help: { type: "boolean", short: "h" },
-        ...Object.fromEntries(Object.keys(actions).map((flag) => [flag, { type: "boolean" as const }])),
-      },
-    });
-    if (values.help) {
+    const { help, places, action } = readCommandLine(options, process.argv.slice(2), Object.keys(actions));
+    if (help) {
       process.stdout.write(programHelp(program));
       return;
     }
-    const { config: file } = values;
-    const config = typeof file === "string" ? loadOptions(options, file) : parseOptions(options, {});
-    const flag = Object.keys(actions).find((name) => (values as Record<string, unknown>)[name] === true);
-    const action = flag === undefined ? undefined : actions[flag];
-    if (action !== undefined) action.run(config);
-    else await program.start(config);
+    const sources = new ConfigSources(options, places);
+    const { values } = sources.read();
+    const instead = action === undefined ? undefined : actions[action];
+    if (instead !== undefined) instead.run(values);
+    else await program.start(values, sources);
   };
   run().catch((error: unknown) => {
     process.stderr.write(`${program.name}: ${errorText(error)}\n`);

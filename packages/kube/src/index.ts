@@ -25,6 +25,7 @@ export type {
   RedirectPort,
 } from "./crds/localredirect.ts";
 export type { CiliumNode, CiliumNodeSpec, CiliumNodeStatus } from "./crds/node.ts";
+export type { CiliumNodeConfig } from "./crds/nodeconfig.ts";
 export type { CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, PolicyStatus } from "./crds/policy.ts";
 export type { ICMPRule, L7Rules, PortDenyRule, PortProtocol, PortRule, PortRuleHTTP } from "./crds/ports.ts";
 export {

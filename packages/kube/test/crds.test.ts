@@ -91,6 +91,7 @@ test("names and short names are the field's", () => {
     CiliumL2AnnouncementPolicy: ["l2announcement"],
     CiliumLocalRedirectPolicy: ["clrp"],
     EdgeDenyList: ["edl"],
+    CiliumNodeConfig: [],
   });
 });
 

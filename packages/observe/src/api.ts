@@ -52,6 +52,7 @@ export const apiPath = {
   maps: "/v1/maps",
   stat: "/v1/stat",
   flush: "/v1/flush",
+  config: "/v1/config",
   events: "/v1/events",
   flows: "/v1/flows",
 } as const;
@@ -64,6 +65,29 @@ export interface ApiError {
   message: string;
   /** How to mend it. */
   fix?: string;
+}
+
+/** One option of an agent. */
+export interface ConfigOptionView {
+  name: string;
+  /** Its key in ConfigMaps and CiliumNodeConfigs. */
+  key: string;
+  running: string | number | boolean | readonly string[];
+  desired: string | number | boolean | readonly string[];
+  /** Where the desired value is from; "default". */
+  origin: string;
+  /** What a change of it needs. */
+  change: "live" | "restart" | "drain";
+  /** Desired is not running. */
+  pending?: true;
+}
+
+/** The agent's configuration: what it should be, and what it is. */
+export interface ConfigView {
+  node: string;
+  options: ConfigOptionView[];
+  /** Why what is wanted now is not taken up. */
+  problem?: string;
 }
 
 export type ModuleState = "ok" | "degraded" | "failed" | "stopped";

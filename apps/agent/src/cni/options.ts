@@ -5,7 +5,8 @@ export const cniOptions = {
   cniTimeout: {
     default: 10,
     doc: "seconds an ADD waits for its pod and its policy",
-    liveness: "restart",
+    unit: "s",
+    liveness: "live",
     min: 1,
     max: 120,
   },

@@ -6,6 +6,7 @@ export const dnsOptions = {
   tofqdnsMinTTL: {
     default: 0,
     doc: "seconds that learned addresses count at least, whatever their TTL",
+    unit: "s",
     liveness: "restart",
     min: 0,
     max: 604_800,
@@ -27,6 +28,7 @@ export const dnsOptions = {
   tofqdnsIdleConnectionGracePeriod: {
     default: 5,
     doc: "seconds an address stays after its TTL though no connection uses it",
+    unit: "s",
     liveness: "restart",
     min: 0,
     max: 86_400,
@@ -40,6 +42,7 @@ export const dnsOptions = {
   tofqdnsProxyResponseMaxDelay: {
     default: 100,
     doc: "milliseconds an answer waits at most until its addresses are allowed",
+    unit: "ms",
     liveness: "restart",
     min: 1,
     max: 10_000,

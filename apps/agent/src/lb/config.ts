@@ -49,7 +49,7 @@ export function serviceConfig(config: AgentConfig): ServiceConfig {
   const prefixes = (name: "nodePortAddresses" | "denyCIDRs") =>
     read(name, () => config[name].map(parseCidr), []);
   const result: ServiceConfig = {
-    kinds: new Set(config.serviceKinds as readonly ServiceKind[]),
+    kinds: new Set(kindsOf(config)),
     nodePorts,
     nodePortAddresses: prefixes("nodePortAddresses"),
     natPorts,
@@ -59,6 +59,12 @@ export function serviceConfig(config: AgentConfig): ServiceConfig {
   if (problems.length > 0)
     throw new AxonError("config.invalid", `configuration refused: ${problems.join("; ")}`);
   return result;
+}
+
+/** Without the replacement of kube-proxy only pods' look-ups of cluster addresses are ours. */
+export function kindsOf({ kubeProxyReplacement, serviceKinds }: AgentConfig): readonly ServiceKind[] {
+  const kinds = serviceKinds as readonly ServiceKind[];
+  return kubeProxyReplacement ? kinds : kinds.filter((kind) => kind === "ClusterIP");
 }
 
 function parseRange(text: string): PortRange {

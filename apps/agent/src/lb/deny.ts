@@ -8,7 +8,7 @@ import { compileLabelSelector, plainLabels } from "@axoneme/loadbalancer";
 export class DenyLists implements Module {
   readonly name = "deny";
   readonly #map: Pick<DatapathMaps["deny"], "putAll" | "delete" | "entries">;
-  readonly #fixed: readonly Prefix[];
+  #fixed: readonly Prefix[];
   readonly #log: Logger;
   readonly #lists = new Map<string, EdgeDenyList>();
   readonly #wait = backoff({ baseMs: 200, maxMs: 30_000 });
@@ -46,6 +46,12 @@ export class DenyLists implements Module {
         this.#later();
       },
     };
+  }
+
+  /** The prefixes of the configuration. */
+  setFixed(prefixes: readonly Prefix[]): void {
+    this.#fixed = prefixes;
+    this.#later();
   }
 
   /** The labels of this node: lists may select by them. */

@@ -14,6 +14,7 @@ import type { EndpointManager } from "../endpoint/manager.ts";
 import type { NativeDevice } from "../node/local-node.ts";
 import type { AgentConfig } from "../options.ts";
 import { findEndpoint } from "../views/endpoints.ts";
+import { kindsOf } from "./config.ts";
 import { kernelRows } from "./kernel-rows.ts";
 import type { LoadBalancing } from "./load-balancing.ts";
 import { maglevViews } from "./maglev-views.ts";
@@ -72,7 +73,7 @@ export function loadBalancingStatus({
     frontends,
     backends,
     problems: services.problems().length,
-    kinds: [...config.serviceKinds],
+    kinds: [...kindsOf(config)],
     algorithm: config.loadBalancerAlgorithm,
     mode: config.loadBalancerMode,
     socket: config.socketLB,

@@ -58,10 +58,23 @@ export async function setUpNode(
   const proxy = config.dnsProxy === "off" ? [] : Object.values(proxyAddresses);
   await ensureHostDevice(netlink, [...own, ...proxy.filter((ip) => familyEnabled(config, hostPrefix(ip)))]);
   const tunnelIndex = await setUpTunnel(kernel, netlink, config, device);
-  kernel.configure(nodeConfig(config, services, device, tunnelIndex));
+  configureKernel(kernel, { config, services, device, tunnelIndex });
   kernel.attachments.attachDevice(`dev${device.index}`, device.index, hooks.node);
   await acceleration.start(device.index);
   return tunnelIndex;
+}
+
+/** Tells the datapath about the node; again when a live option of it is another. */
+export function configureKernel(
+  kernel: Kernel,
+  {
+    config,
+    services,
+    device,
+    tunnelIndex,
+  }: Pick<NodeSetup, "config" | "services" | "device"> & { tunnelIndex: number | undefined },
+): void {
+  kernel.configure(nodeConfig(config, services, device, tunnelIndex));
 }
 
 /** The MTU of pods: what the native device carries, less what the tunnel adds. */

@@ -8,6 +8,7 @@ import { type CiliumL2AnnouncementPolicy, l2AnnouncementPolicyCrd } from "./l2an
 import { type CiliumLoadBalancerIPPool, loadBalancerIPPoolCrd } from "./loadbalancerpool.ts";
 import { type CiliumLocalRedirectPolicy, localRedirectPolicyCrd } from "./localredirect.ts";
 import { type CiliumNode, nodeCrd } from "./node.ts";
+import { type CiliumNodeConfig, nodeConfigCrd } from "./nodeconfig.ts";
 import {
   type CiliumClusterwideNetworkPolicy,
   type CiliumNetworkPolicy,
@@ -27,6 +28,7 @@ export const crdManifests: readonly CustomResourceDefinition[] = [
   l2AnnouncementPolicyCrd,
   localRedirectPolicyCrd,
   edgeDenyListCrd,
+  nodeConfigCrd,
 ];
 
 /** The custom resources we serve. */
@@ -62,6 +64,12 @@ export const customResources = {
     "Namespaced",
   ),
   ciliumnodes: defineResource<CiliumNode>("cilium.io/v2", "ciliumnodes", "CiliumNode", "Cluster"),
+  ciliumnodeconfigs: defineResource<CiliumNodeConfig>(
+    "cilium.io/v2",
+    "ciliumnodeconfigs",
+    "CiliumNodeConfig",
+    "Namespaced",
+  ),
   ciliumloadbalancerippools: defineResource<CiliumLoadBalancerIPPool>(
     "cilium.io/v2",
     "ciliumloadbalancerippools",
