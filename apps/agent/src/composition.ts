@@ -34,6 +34,7 @@ import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
 import { HostFirewall } from "./host/firewall.ts";
 import { addHubble, hubblePeers } from "./hubble.ts";
+import { addHistory } from "./hubble-history.ts";
 import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { agentFigures } from "./metrics/figures.ts";
@@ -387,7 +388,9 @@ export class Composition {
           this.#log,
         ),
       )
-      .add(uses)
+      .add(uses);
+    addHistory(lifecycle, this.#config, observer, registry, this.#log);
+    lifecycle
       .add(
         new EventPump(
           () => this.#kernel.events(),

@@ -15,6 +15,16 @@ export const hubbleOptions = {
     min: 1024,
     max: 4194304,
   },
+  hubbleHistory: {
+    default: "",
+    doc: "size of the flow history on disk, as 10GiB; questions about the past reach as far back; empty: none",
+    liveness: "restart",
+  },
+  hubbleHistoryDir: {
+    default: "/var/lib/axoneme/history",
+    doc: "directory of the flow history, of this agent alone",
+    liveness: "restart",
+  },
   hubbleMetrics: {
     default: ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "dns"] as readonly string[],
     doc: "hubble_* metrics, each name[:option;...], as flow:sourceContext=workload-name|reserved-identity;labelsContext=source_namespace",

@@ -2,6 +2,7 @@ export { type AgentEvent, AgentEvents } from "./agent-events.ts";
 export * from "./api.ts";
 export { type FlowLogs, startFlowLogs } from "./export/lazy.ts";
 export * from "./grpc/lazy.ts";
+export { type History, type HistoryFigures, keepHistory, parseHistorySize } from "./history/lazy.ts";
 export { FlowMetrics, type FlowMetricsOptions } from "./metrics/flow-metrics.ts";
 export { type MetricSpecs, parseMetricSpecs } from "./metrics/spec.ts";
 export { Observer, type ObserverOptions } from "./observer.ts";

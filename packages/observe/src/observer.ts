@@ -17,11 +17,14 @@ import {
   type LostEventSource,
   parseTimestamp,
   type RawStore,
+  type RecordRef,
   recordSize,
   toFlows,
 } from "@axoneme/flow";
 import type { MonitorLine, MonitorQuery, ServerStatus } from "./api.ts";
 import { sliceRecords, slices } from "./cursor.ts";
+import type { History } from "./history/history.ts";
+import type { Chunk, Mark } from "./history/read.ts";
 import { monitorLine, monitorTest } from "./monitor.ts";
 import { checkFlowsQuery } from "./query.ts";
 import { WallOffset } from "./wall-offset.ts";
@@ -55,10 +58,28 @@ interface Plan {
   readonly position: ReadPosition | undefined;
 }
 
-/** Where reading starts, and how many matching flows of the first record are too many. */
+/**
+ * Where reading starts, and how many matching flows from there on are too many. `past`: in the history, which goes over
+ * into the ring.
+ */
 interface Start {
   readonly seq: number;
   readonly skip: number;
+  readonly past?: { readonly mark?: Mark };
+}
+
+/** How far a stream is. */
+interface Progress {
+  skip: number;
+  sent: number;
+}
+
+/** A record, wherever it is kept. */
+interface Found {
+  readonly record: RecordRef;
+  readonly seq: number;
+  readonly ids: FlowIds;
+  readonly resolver: FlowResolver;
 }
 
 /** Answers questions about the flows of this node out of the raw store; builds flow objects for readers only. */
@@ -66,6 +87,10 @@ export class Observer {
   readonly store: RawStore;
   /** Fires with the number of records that a reader was too slow for. */
   readonly readerLost = new Emitter<number>();
+  /** What the ring has overwritten, if that is kept. */
+  history: History | undefined;
+  /** 8 bytes that name this run of the agent in the UUIDs of its flows. */
+  readonly seed: Uint8Array;
   readonly #resolver: FlowResolver;
   readonly #details = new Layer7Details();
   readonly #version: string;
@@ -79,9 +104,15 @@ export class Observer {
     this.#resolver = { ...options.resolver, layer7: (number) => this.#details.get(number) };
     this.#version = options.version;
     this.#clock = options.clock ?? systemClock;
-    this.#ids = new FlowIds(options.seed ?? crypto.getRandomValues(new Uint8Array(8)));
+    this.seed = options.seed ?? crypto.getRandomValues(new Uint8Array(8));
+    this.#ids = new FlowIds(this.seed);
     this.#wall = new WallOffset(this.#clock);
     this.#startedMs = this.#clock.now();
+  }
+
+  /** Names what is in the records of the store, messages of layer 7 too. */
+  get resolver(): FlowResolver {
+    return this.#resolver;
   }
 
   /** Adds records of the kernel's ring buffer (see RawStore.append), which carry CLOCK_MONOTONIC. */
@@ -187,10 +218,51 @@ export class Observer {
 
   async *#read(plan: Plan): AsyncGenerator<GetFlowsResponse[], void> {
     const start = await this.#start(plan);
+    const progress: Progress = { skip: start.skip, sent: 0 };
+    let { seq } = start;
+    if (start.past !== undefined && this.history !== undefined) {
+      const range = { ...start.past, sinceNs: plan.since, untilNs: plan.until };
+      seq = (yield* this.#readPast(plan, progress, this.history.forward(range))) ?? seq;
+    }
+    if (progress.sent < plan.limit) yield* this.#readRing(plan, progress, seq);
+  }
+
+  /** Returns where the ring goes on, if that is known. */
+  async *#readPast(
+    plan: Plan,
+    progress: Progress,
+    chunks: ReturnType<History["forward"]>,
+  ): AsyncGenerator<GetFlowsResponse[], number | undefined> {
+    try {
+      for (;;) {
+        const next = await chunks.next();
+        if (next.done === true) return next.value;
+        yield* this.#readChunk(plan, progress, next.value);
+        if (plan.signal.aborted || progress.sent >= plan.limit) return undefined;
+      }
+    } finally {
+      await chunks.return(undefined);
+    }
+  }
+
+  *#readChunk(plan: Plan, progress: Progress, chunk: Chunk): Generator<GetFlowsResponse[], void> {
+    if (chunk.lost > 0) yield [this.#overrun(chunk.lost)];
+    let batch: GetFlowsResponse[] = [];
+    for (const found of recordsOf(chunk)) {
+      const ns = found.record.view.getBigUint64(found.record.offset + at.timeNs, true);
+      if (plan.since !== undefined && ns < plan.since) continue;
+      if (plan.until !== undefined && ns > plan.until) continue;
+      if (this.#take(plan, progress, found, batch)) break;
+      if (batch.length < batchFlows) continue;
+      yield batch;
+      batch = [];
+    }
+    if (batch.length > 0) yield batch;
+  }
+
+  async *#readRing(plan: Plan, progress: Progress, start: number): AsyncGenerator<GetFlowsResponse[], void> {
     const position = plan.position ?? { seq: 0 };
-    let skip = start.skip;
-    let sent = 0;
-    for await (const slice of slices(this.store, start.seq, plan.request.follow === true, plan.signal)) {
+    for await (const slice of slices(this.store, start, plan.request.follow === true, plan.signal)) {
       if ("lost" in slice) {
         position.seq += slice.lost;
         yield [this.#overrun(slice.lost)];
@@ -210,16 +282,10 @@ export class Observer {
           return;
         }
         if (plan.since !== undefined && this.store.timeNs(seq) < plan.since) continue;
-        for (const response of this.#responses(seq, plan.matcher)) {
-          if (response.flow !== undefined && skip > 0) {
-            skip--;
-            continue;
-          }
-          batch.push(response);
-          if (response.flow !== undefined && ++sent >= plan.limit) {
-            yield batch;
-            return;
-          }
+        const found = this.#inRing(seq);
+        if (found !== undefined && this.#take(plan, progress, found, batch)) {
+          yield batch;
+          return;
         }
         if (batch.length >= batchFlows) {
           position.seq = seq + 1;
@@ -232,25 +298,35 @@ export class Observer {
     }
   }
 
-  #responses(seq: number, matcher: FlowMatcher): GetFlowsResponse[] {
-    const record = this.store.at(seq);
-    if (record === undefined) return [];
-    if (record.view.getUint8(record.offset + at.type) === eventType.lost) {
-      const count = record.view.getUint32(record.offset + at.len, true);
-      return [this.#lost("PERF_EVENT_RING_BUFFER", count, this.store.timeNs(seq))];
+  /** Puts what a record means into a batch; true when that was all that is wanted. */
+  #take(plan: Plan, progress: Progress, found: Found, batch: GetFlowsResponse[]): boolean {
+    for (const response of this.#responses(found, plan.matcher)) {
+      if (response.flow !== undefined && progress.skip > 0) {
+        progress.skip--;
+        continue;
+      }
+      batch.push(response);
+      if (response.flow !== undefined && ++progress.sent >= plan.limit) return true;
     }
-    return this.#matching(seq, matcher).map((flow) => ({
+    return false;
+  }
+
+  #inRing(seq: number): Found | undefined {
+    const record = this.store.at(seq);
+    return record && { record, seq, ids: this.#ids, resolver: this.#resolver };
+  }
+
+  #responses(found: Found, matcher: FlowMatcher): GetFlowsResponse[] {
+    const { view, offset } = found.record;
+    if (view.getUint8(offset + at.type) === eventType.lost) {
+      const count = view.getUint32(offset + at.len, true);
+      return [this.#lost("PERF_EVENT_RING_BUFFER", count, view.getBigUint64(offset + at.timeNs, true))];
+    }
+    return matching(found, matcher).map((flow) => ({
       flow,
       node_name: this.#resolver.nodeName,
       time: flow.time,
     }));
-  }
-
-  #matching(seq: number, matcher: FlowMatcher): Flow[] {
-    const record = this.store.at(seq);
-    if (record === undefined || !matcher.mayMatch(record)) return [];
-    const flows = toFlows(record, this.#resolver, (part) => this.#ids.of(seq, part));
-    return matcher.matchesAll ? flows : flows.filter((flow) => matcher.matches(flow));
   }
 
   #overrun(records: number): GetFlowsResponse {
@@ -270,11 +346,22 @@ export class Observer {
   async #start(plan: Plan): Promise<Start> {
     const { request, since, position } = plan;
     if (position !== undefined) return { seq: position.seq, skip: 0 };
-    if (since !== undefined) return { seq: this.store.seqSince(since), skip: 0 };
+    const past = this.history === undefined ? {} : { past: {} };
+    if (since !== undefined) {
+      const seq = this.store.seqSince(since);
+      return { seq, skip: 0, ...(this.#reachesBack(since) ? {} : past) };
+    }
     const number = request.number ?? 0;
-    if (request.first === true) return { seq: this.store.oldestSeq, skip: 0 };
+    if (request.first === true) return { seq: this.store.oldestSeq, skip: 0, ...past };
     if (number > 0) return this.#rewind(plan, number);
-    return { seq: request.follow === true ? this.store.nextSeq : this.store.oldestSeq, skip: 0 };
+    if (request.follow === true) return { seq: this.store.nextSeq, skip: 0 };
+    return { seq: this.store.oldestSeq, skip: 0, ...past };
+  }
+
+  /** Whether the ring has all since a time; records of different CPUs stand out of order by less than a second. */
+  #reachesBack(since: bigint): boolean {
+    const { size, oldestSeq } = this.store;
+    return size > 0 && this.store.timeNs(oldestSeq) + 1_000_000_000n <= since;
   }
 
   /** Goes back from the newest record (that is not too late) until `number` matching flows lie ahead. */
@@ -283,11 +370,39 @@ export class Observer {
     let found = 0;
     for (let looked = 1; found < number && seq > this.store.oldestSeq && !plan.signal.aborted; looked++) {
       seq--;
+      const record = this.#inRing(seq);
       const late = plan.until !== undefined && this.store.timeNs(seq) > plan.until;
-      if (!late) found += this.#matching(seq, plan.matcher).length;
+      if (!late && record !== undefined) found += matching(record, plan.matcher).length;
       if (looked % sliceRecords === 0) await nextTurn();
     }
+    if (found < number && this.history !== undefined)
+      return this.#rewindPast(this.history, plan, number, found, seq);
     return { seq, skip: Math.max(0, found - number) };
+  }
+
+  /** Goes further back, in the history: to the frame in which the first of the flows is. */
+  async #rewindPast(
+    history: History,
+    plan: Plan,
+    number: number,
+    inRing: number,
+    seq: number,
+  ): Promise<Start> {
+    let found = inRing;
+    let mark: Mark | undefined;
+    for await (const chunk of history.backward(seq, plan.until)) {
+      if (plan.signal.aborted) break;
+      mark = chunk.mark;
+      for (const record of recordsOf(chunk)) {
+        if (chunk.isThisRun && record.seq >= seq) break;
+        const ns = record.record.view.getBigUint64(record.record.offset + at.timeNs, true);
+        if (plan.until === undefined || ns <= plan.until) found += matching(record, plan.matcher).length;
+      }
+      if (found >= number) break;
+      await nextTurn();
+    }
+    if (mark === undefined) return { seq, skip: 0 };
+    return { seq, skip: Math.max(0, found - number), past: { mark } };
   }
 
   #rewindRecords(wanted: ReturnType<typeof monitorTest>, last: number): number {
@@ -303,4 +418,22 @@ export class Observer {
 
 async function* flatten<T>(batches: AsyncGenerator<T[], void>): AsyncGenerator<T, void> {
   for await (const batch of batches) yield* batch;
+}
+
+/** The flows of a record that match. */
+function matching({ record, seq, ids, resolver }: Found, matcher: FlowMatcher): Flow[] {
+  if (!matcher.mayMatch(record)) return [];
+  const flows = toFlows(record, resolver, (part) => ids.of(seq, part));
+  return matcher.matchesAll ? flows : flows.filter((flow) => matcher.matches(flow));
+}
+
+/** The records of a chunk: always the same object, valid until the next. */
+function* recordsOf({ records, view, count, firstSeq, ids, resolver }: Chunk): Generator<Found, void> {
+  const record = { view, bytes: records, offset: 0 };
+  const found = { record, seq: firstSeq, ids, resolver };
+  for (let i = 0; i < count; i++) {
+    record.offset = i * recordSize;
+    found.seq = firstSeq + i;
+    yield found;
+  }
 }
