@@ -35,6 +35,7 @@ import { addFlowLogs } from "./flow-logs.ts";
 import { HostFirewall } from "./host/firewall.ts";
 import { addHubble, hubblePeers } from "./hubble.ts";
 import { addHistory } from "./hubble-history.ts";
+import { redactionOf } from "./hubble-redact.ts";
 import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { agentFigures } from "./metrics/figures.ts";
@@ -605,7 +606,7 @@ export class Composition {
 
   #createObserver(resolver: FlowResolver): Observer {
     const store = new RawStore({ capacity: this.#config.flowBufferCapacity });
-    return new Observer({ store, resolver, version });
+    return new Observer({ store, resolver, version, redaction: redactionOf(this.#config) });
   }
 
   #createResolver(): FlowResolver {

@@ -25,6 +25,38 @@ export const hubbleOptions = {
     doc: "directory of the flow history, of this agent alone",
     liveness: "restart",
   },
+  hubbleRedactEnabled: {
+    default: false,
+    doc: "take secrets out of flows of layer 7 before they leave the agent, as the options below say",
+    liveness: "restart",
+  },
+  hubbleRedactHttpUrlquery: {
+    default: false,
+    doc: "when redacting: URLs lose query and fragment",
+    liveness: "restart",
+  },
+  hubbleRedactHttpUserinfo: {
+    default: true,
+    doc: "when redacting: passwords in URLs are taken out",
+    liveness: "restart",
+  },
+  hubbleRedactHttpHeadersAllow: {
+    default: [] as readonly string[],
+    doc: "when redacting: HTTP headers whose values are kept; without a list of either kind none is",
+    commas: true,
+    liveness: "restart",
+  },
+  hubbleRedactHttpHeadersDeny: {
+    default: [] as readonly string[],
+    doc: "when redacting: HTTP headers whose values are taken out; without an allow list all others are kept",
+    commas: true,
+    liveness: "restart",
+  },
+  hubbleRedactKafkaApikey: {
+    default: false,
+    doc: "when redacting: API keys of Kafka are taken out",
+    liveness: "restart",
+  },
   hubbleMetrics: {
     default: ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "dns"] as readonly string[],
     doc: "hubble_* metrics, each name[:option;...], as flow:sourceContext=workload-name|reserved-identity;labelsContext=source_namespace",

@@ -100,11 +100,21 @@ export interface FlowHttp {
   headers?: readonly FlowHttpHeader[];
 }
 
+export interface FlowKafka {
+  error_code?: number;
+  api_version?: number;
+  api_key?: string;
+  correlation_id?: number;
+  topic?: string;
+}
+
 export interface FlowLayer7 {
   type?: "REQUEST" | "RESPONSE" | "SAMPLE";
   latency_ns?: string;
   dns?: FlowDns;
   http?: FlowHttp;
+  /** Not seen here; kept for flows of others. */
+  kafka?: FlowKafka;
 }
 
 export interface FlowPolicy {

@@ -52,6 +52,11 @@ export {
 } from "./print.ts";
 export { at, type RawEvent, type RecordRef, readEvent, recordSize } from "./record.ts";
 export {
+  compileRedaction,
+  type Redaction,
+  type RedactionOptions,
+} from "./redact.ts";
+export {
   emptyResolver,
   type FlowResolver,
   type IdentityInfo,

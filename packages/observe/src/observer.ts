@@ -18,6 +18,7 @@ import {
   parseTimestamp,
   type RawStore,
   type RecordRef,
+  type Redaction,
   recordSize,
   toFlows,
 } from "@axoneme/flow";
@@ -38,6 +39,8 @@ export interface ObserverOptions {
   /** Of the agent, for ServerStatus. */
   readonly version: string;
   readonly clock?: Clock;
+  /** Takes the secrets out of messages of layer 7 before anything sees them; default: they are shown. */
+  readonly redaction?: Redaction | undefined;
   /** 8 random bytes that make the UUIDs of this run; default random. */
   readonly seed?: Uint8Array;
 }
@@ -93,6 +96,7 @@ export class Observer {
   readonly seed: Uint8Array;
   readonly #resolver: FlowResolver;
   readonly #details = new Layer7Details();
+  readonly #redaction: Redaction;
   readonly #version: string;
   readonly #clock: Clock;
   readonly #ids: FlowIds;
@@ -102,6 +106,7 @@ export class Observer {
   constructor(options: ObserverOptions) {
     this.store = options.store;
     this.#resolver = { ...options.resolver, layer7: (number) => this.#details.get(number) };
+    this.#redaction = options.redaction ?? ((detail) => detail);
     this.#version = options.version;
     this.#clock = options.clock ?? systemClock;
     this.seed = options.seed ?? crypto.getRandomValues(new Uint8Array(8));
@@ -120,12 +125,17 @@ export class Observer {
     this.store.append(source, count, this.#wall.now(), offset, stride);
   }
 
-  /** Adds messages that a proxy saw; their records, and their flows when asked for. */
+  /**
+   * Adds messages that a proxy saw; their records, and their flows when asked for. This is the one way by which what they
+   * say comes in: what redaction takes out here is in no answer, file or metric.
+   */
   ingestLayer7(events: readonly Layer7Event[]): { records: Uint8Array; flows: () => Flow[] } {
     const records = new Uint8Array(events.length * recordSize);
     const view = new DataView(records.buffer);
-    for (const [i, event] of events.entries())
-      encodeLayer7(event, this.#details.put(event.detail), view, i * recordSize);
+    for (const [i, event] of events.entries()) {
+      const number = this.#details.put(this.#redaction(event.detail));
+      encodeLayer7(event, number, view, i * recordSize);
+    }
     this.store.append(records, events.length, 0n);
     const first = this.store.nextSeq - events.length;
     const flows = (): Flow[] =>

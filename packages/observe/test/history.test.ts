@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { FakeClock, silentLogger } from "@axoneme/base";
 import {
+  compileRedaction,
   emptyResolver,
   type FlowResolver,
   type GetFlowsRequest,
@@ -240,6 +241,37 @@ function dnsQuestion(ms: number): Parameters<Observer["ingestLayer7"]>[0][number
     },
   };
 }
+
+it("secrets of messages are in no flow, and in no file of the history", async () => {
+  const clock = new FakeClock(startMs);
+  const redaction = compileRedaction({
+    ...{ urlQuery: true, userInfo: true, headersAllow: [], headersDeny: [], kafkaApiKey: true },
+  });
+  const observer = new Observer({
+    ...{
+      store: new RawStore({ capacity: 16 }),
+      resolver: emptyResolver("node1"),
+      version: "1",
+      clock,
+      redaction,
+    },
+  });
+  const history = await keepHistory(observer, { dir, limitBytes, log, clock });
+  const http = {
+    ...{ method: "GET", protocol: "HTTP/1.1", url: "http://me:secret1@shop/a?token=secret2" },
+    headers: [{ key: "Cookie", value: "secret3" }],
+  };
+  const { flows } = observer.ingestLayer7([{ ...dnsQuestion(startMs), detail: { type: "REQUEST", http } }]);
+  expect(flows()[0]).toMatchObject({
+    Summary: "HTTP/1.1 GET http://me:HUBBLE_REDACTED@shop/a",
+    l7: { http: { headers: [{ key: "Cookie", value: "HUBBLE_REDACTED" }] } },
+  });
+  expect(JSON.stringify(await collect(observer.getFlows({})))).not.toContain("secret");
+  await history.stop();
+  const written = readFileSync(newest(), "latin1");
+  expect(written).toContain("HUBBLE_REDACTED");
+  expect(written).not.toContain("secret");
+});
 
 describe("what goes wrong", () => {
   it("an agent killed at any byte of a write leaves the frames before it, and the next one goes on", async () => {
