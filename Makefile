@@ -15,7 +15,7 @@ demo: build ## bring up a two-node lab, show the product, check it, clean up (KE
 	@node dist/demo.mjs $(if $(KEEP),--keep)
 
 test: build ## lint, types, unit, packet tables, integration
-	@scripts/setup.sh chromium
+	@scripts/setup.sh chromium containerd runc busybox-static
 	@scripts/fetch-tool.sh prometheus
 	@node scripts/test.mjs
 

@@ -31,7 +31,7 @@ export interface LabConfig {
   routingMode: RoutingMode;
   /** Whether the nodes' links carry XDP. */
   xdp: boolean;
-  /** Further options of the agent, over those the lab sets. */
+  /** Further options of the agent, over those the lab sets; `{{node}}` and `{{nodeDir}}` are replaced. */
   agentConfig: Readonly<Record<string, unknown>>;
   /** `{{config}}` and `{{node}}` are replaced; null: no agent. */
   agentCommand: readonly string[] | null;

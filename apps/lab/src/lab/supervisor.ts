@@ -197,7 +197,10 @@ class Supervisor {
       device: "eth0",
       routingMode: this.#config.routingMode,
       hubbleListenAddress: "[::]:4244",
-      ...this.#config.agentConfig,
+      ...substitute(this.#config.agentConfig, {
+        node: node.name,
+        nodeDir: this.#paths.nodeDir(node.name),
+      }),
     };
   }
 

@@ -37,7 +37,7 @@ export interface LabUpOptions {
    * checksums made, which costs bulk transfers between nodes most of their rate.
    */
   xdp?: boolean;
-  /** Options of the agent beyond what the lab sets. */
+  /** Options of the agent beyond what the lab sets; `{{node}}` and `{{nodeDir}}` are replaced in their texts. */
   agentConfig?: Readonly<Record<string, unknown>>;
   /** Default `node dist/agent.mjs --config {{config}}`; null: no agent. */
   agentCommand?: readonly string[] | null;
