@@ -62,7 +62,7 @@ it("draws namespaces first, workloads of one that is chosen, and all of them whe
 });
 
 it("holds a bounded number of rows, and draws only those in sight", async () => {
-  const list = page.locator("ul[aria-label]");
+  const list = page.locator("#flows ul");
   await waitFor(async () => (await list.getAttribute("aria-label"))?.startsWith("2000 "), {
     timeoutMs: 30_000,
     what: "a full table",

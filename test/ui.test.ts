@@ -18,6 +18,29 @@ const policy = {
   },
 };
 
+/** Is a colour of the theme seen at most a few pixels from a point of the page? */
+async function isSeen(page: Page, at: { x: number; y: number }, colour: string): Promise<boolean> {
+  const clip = { x: at.x - 6, y: at.y - 6, width: 13, height: 13 };
+  const png = (await page.screenshot({ clip })).toString("base64");
+  return page.evaluate(
+    `(async () => {
+      const image = new Image();
+      image.src = "data:image/png;base64,${png}";
+      await image.decode();
+      const pen = new OffscreenCanvas(13, 13).getContext("2d");
+      pen.drawImage(image, 0, 0);
+      const probe = document.body.appendChild(document.createElement("i"));
+      probe.style.color = "var(${colour})";
+      const wanted = getComputedStyle(probe).color.match(/[0-9]+/g).map(Number);
+      probe.remove();
+      const { data } = pen.getImageData(0, 0, 13, 13);
+      for (let i = 0; i < data.length; i += 4)
+        if (wanted.every((value, part) => Math.abs(value - data[i + part]) < 12)) return true;
+      return false;
+    })()`,
+  );
+}
+
 describe("the page", () => {
   const name = labName("it-ui");
   let lab: TestLab | undefined;
@@ -97,11 +120,11 @@ describe("the page", () => {
     await traffic();
     for (const workload of ["cart", "web", "intruder"])
       await page.locator(".card", { hasText: workload }).waitFor({ timeout: 10_000 });
-    await page.locator(".react-flow__edge.dropped").waitFor({ state: "attached" });
+    await page.locator(".edge.dropped").waitFor({ state: "attached" });
     await flows(page).filter({ hasText: "policy denied" }).first().waitFor();
     await shot(page, "light");
     const listed = async () =>
-      Number.parseInt((await page.locator("ul[aria-label]").getAttribute("aria-label")) ?? "0", 10);
+      Number.parseInt((await page.locator("#flows ul").getAttribute("aria-label")) ?? "0", 10);
     const before = await listed();
     await traffic();
     await waitFor(async () => (await listed()) > before, { what: "newer flows in the table" });
@@ -130,10 +153,13 @@ describe("the page", () => {
   it("answers what a dropped edge is about", async () => {
     const page = await open();
     await traffic();
-    const edge = page.locator(".react-flow__edge.dropped");
+    const edge = page.getByRole("button", {
+      name: /^default\/intruder to default\/cart, TCP\/8080, dropped/,
+    });
     await edge.waitFor({ state: "attached" });
     // By keyboard, as somebody without a pointer does.
     await edge.focus();
+    await shot(page, "keyboard");
     await page.keyboard.press("Enter");
     const details = page.getByRole("complementary", { name: "Details" });
     await details.getByRole("heading", { name: "default/intruder → default/cart" }).waitFor();
@@ -155,6 +181,34 @@ describe("the page", () => {
     await outcome.locator(".bad").waitFor();
     await page.keyboard.press("Escape");
     await details.waitFor({ state: "detached" });
+    await page.close();
+  });
+
+  it("draws what is dropped where the pointer finds it, and is walked through by arrow keys", async () => {
+    const page = await open();
+    await traffic();
+    const boxOf = async (workload: string) => {
+      const card = page.locator(".card", { hasText: workload });
+      await card.waitFor();
+      return (await card.boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 };
+    };
+    await boxOf("cart");
+    const from = await boxOf("intruder");
+    // Where its only edge begins.
+    const at = { x: from.x + from.width + 8, y: from.y + from.height / 2 };
+    await waitFor(() => isSeen(page, at, "--dropped"), { what: "the dropped edge in the picture" });
+    await page.mouse.click(at.x, at.y);
+    const details = page.getByRole("complementary", { name: "Details" });
+    await details.getByRole("heading", { name: "default/intruder → default/cart" }).waitFor();
+    await waitFor(() => isSeen(page, at, "--accent"), { what: "the edge that was chosen" });
+    await page.keyboard.press("Escape");
+    await page.locator(".card", { hasText: "intruder" }).focus();
+    await page.keyboard.press("ArrowRight");
+    expect(await page.locator(".card:focus").textContent()).toBe("cart");
+    await page.keyboard.press("Enter");
+    await waitFor(() => new URL(page.url()).searchParams.get("group") === "w:default/cart", {
+      what: page.url(),
+    });
     await page.close();
   });
 

@@ -1,12 +1,12 @@
-import { useMemo, useState } from "react";
-import { everything, type FlowRow } from "../src/shared/model.ts";
+import { useCallback, useMemo, useState } from "react";
+import { everything, type FlowRow, type MapNode } from "../src/shared/model.ts";
 import { useLook } from "./address.ts";
 import { Details, type Selection } from "./details.tsx";
 import { Filters } from "./filters.tsx";
 import { FlowTable } from "./flow-table.tsx";
 import { byNamespace, type Grouping } from "./graph.ts";
 import { HealthBar } from "./health-bar.tsx";
-import { MapView } from "./map-view.tsx";
+import { MapView } from "./map/map-view.tsx";
 import { useFlows } from "./use-flows.ts";
 
 /** Workloads that one picture takes before they are put together by namespace. */
@@ -26,7 +26,15 @@ export function App() {
   }, [shown.graph, isGrouped, look.filter.namespace]);
   const edge = selection?.kind === "edge" ? graph.edges.get(selection.id) : undefined;
   const selectFlow = (row: FlowRow): void => setSelection({ kind: "flow", row });
-  const openNamespace = (namespace: string): void => change({ filter: { ...look.filter, namespace } });
+  const selectEdge = useCallback((id: string) => setSelection({ kind: "edge", id }), []);
+  const { filter } = look;
+  const selectNode = useCallback(
+    ({ kind, id, namespace }: MapNode) =>
+      kind === "namespace"
+        ? change({ filter: { ...filter, namespace } })
+        : change({ filter: { ...filter, group: filter.group === id ? "" : id } }),
+    [filter, change],
+  );
 
   return (
     <div className="page">
@@ -49,12 +57,9 @@ export function App() {
           <MapView
             graph={graph}
             selected={edge?.id}
-            onEdge={(id) => setSelection({ kind: "edge", id })}
-            onNode={(node) =>
-              node.kind === "namespace"
-                ? openNamespace(node.namespace)
-                : change({ filter: { ...look.filter, group: look.filter.group === node.id ? "" : node.id } })
-            }
+            group={filter.group}
+            onEdge={selectEdge}
+            onNode={selectNode}
           />
           {graph.hidden > 0 && (
             <p className="note">{graph.hidden} quieter connections are not drawn: choose a namespace.</p>

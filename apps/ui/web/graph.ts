@@ -24,7 +24,8 @@ export function applyDelta(graph: Graph, delta: MapDelta): Graph {
   const known = new Map(before.nodes);
   for (const node of delta.nodes) if (!known.has(node.id)) known.set(node.id, node);
   const used = new Set([...edges.values()].flatMap(({ source, target }) => [source, target]));
-  const nodes = new Map([...known].filter(([id]) => used.has(id)));
+  const isSame = used.size === before.nodes.size && [...used].every((id) => before.nodes.has(id));
+  const nodes = isSame ? before.nodes : new Map([...known].filter(([id]) => used.has(id)));
   return { nodes, edges, hidden: delta.hidden };
 }
 

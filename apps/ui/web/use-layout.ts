@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import type { Graph } from "./graph.ts";
 import type { Positions } from "./layout.ts";
 
@@ -19,7 +19,10 @@ export function useLayout(graph: Graph): Positions {
     return () => started.terminate();
   }, []);
 
-  const shape = [...graph.nodes.keys()].sort().join("\n") + [...graph.edges.keys()].sort().join("\n");
+  const shape = useMemo(
+    () => [...graph.nodes.keys()].sort().join("\n") + [...graph.edges.keys()].sort().join("\n"),
+    [graph.nodes, graph.edges],
+  );
   // biome-ignore lint/correctness/useExhaustiveDependencies: the shape says when the graph is another one
   useEffect(() => {
     turn.current++;

@@ -11,7 +11,5 @@ export default defineConfig({
     outDir: "../../../dist/ui",
     emptyOutDir: true,
     target: "es2022",
-    // The map's library is most of it, and it is used at once.
-    chunkSizeWarningLimit: 900,
   },
 });
