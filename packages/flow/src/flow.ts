@@ -259,6 +259,8 @@ export interface FlowFilter {
   trace_id?: readonly string[];
   ip_trace_id?: readonly (string | number)[];
   encrypted?: readonly boolean[];
+  /** `cel_expression`: conditions in CEL on `_flow`, one of which must hold. */
+  experimental?: { cel_expression?: readonly string[] };
 }
 
 /** `observer.GetFlowsRequest`; also the JSON in `?q=` of the agent's /v1/flows. */

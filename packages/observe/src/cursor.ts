@@ -9,7 +9,7 @@ export const sliceRecords = 8192;
 export type Slice = { readonly from: number; readonly to: number } | { readonly lost: number };
 
 /**
- * Walks a store in slices, giving the event loop a turn between them. Ends at the newest record, or, when following,
+ * Walks a store in slices of some records, giving the event loop a turn between them. Ends at the newest record, or, when following,
  * waits for more (woken by the store) until the signal aborts. The records of a slice are valid until the consumer awaits.
  */
 export async function* slices(
@@ -17,6 +17,7 @@ export async function* slices(
   start: number,
   follow: boolean,
   signal: AbortSignal,
+  records = sliceRecords,
 ): AsyncGenerator<Slice> {
   const end = follow ? Number.POSITIVE_INFINITY : store.nextSeq;
   let seq = start;
@@ -31,7 +32,7 @@ export async function* slices(
       seq = oldest;
       continue;
     }
-    const to = Math.min(seq + sliceRecords, store.nextSeq, end);
+    const to = Math.min(seq + records, store.nextSeq, end);
     yield { from: seq, to };
     seq = to;
     if (seq < end && seq < store.nextSeq) await nextTurn();

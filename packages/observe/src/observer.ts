@@ -2,7 +2,6 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Clock, Emitter, systemClock } from "@axoneme/base";
 import {
   at,
-  compileFilter,
   encodeLayer7,
   eventType,
   type Flow,
@@ -24,6 +23,7 @@ import {
 } from "@axoneme/flow";
 import type { MonitorLine, MonitorQuery, ServerStatus } from "./api.ts";
 import { sliceRecords, slices } from "./cursor.ts";
+import { compileFlowFilter } from "./expression/lazy.ts";
 import type { History } from "./history/history.ts";
 import type { Chunk, Mark } from "./history/read.ts";
 import { monitorLine, monitorTest } from "./monitor.ts";
@@ -32,6 +32,8 @@ import { WallOffset } from "./wall-offset.ts";
 
 /** Flows in one batch of a stream at most. */
 const batchFlows = 512;
+/** Records looked at before others get their turn, when a look takes tens of microseconds. */
+const costlyRecords = 128;
 
 export interface ObserverOptions {
   readonly store: RawStore;
@@ -177,7 +179,7 @@ export class Observer {
     checkFlowsQuery(request);
     return this.#read({
       request,
-      matcher: compileFilter(request.whitelist, request.blacklist),
+      matcher: compileFlowFilter(request.whitelist, request.blacklist),
       since: request.since === undefined ? undefined : parseTimestamp(request.since),
       until: request.until === undefined ? undefined : parseTimestamp(request.until),
       limit:
@@ -255,13 +257,14 @@ export class Observer {
     }
   }
 
-  *#readChunk(plan: Plan, progress: Progress, chunk: Chunk): Generator<GetFlowsResponse[], void> {
+  async *#readChunk(plan: Plan, progress: Progress, chunk: Chunk): AsyncGenerator<GetFlowsResponse[], void> {
     if (chunk.lost > 0) yield [this.#overrun(chunk.lost)];
     let batch: GetFlowsResponse[] = [];
     for (const found of recordsOf(chunk)) {
       const ns = found.record.view.getBigUint64(found.record.offset + at.timeNs, true);
       if (plan.since !== undefined && ns < plan.since) continue;
       if (plan.until !== undefined && ns > plan.until) continue;
+      if (found.seq % turnOf(plan.matcher) === 0) await nextTurn();
       if (this.#take(plan, progress, found, batch)) break;
       if (batch.length < batchFlows) continue;
       yield batch;
@@ -272,7 +275,8 @@ export class Observer {
 
   async *#readRing(plan: Plan, progress: Progress, start: number): AsyncGenerator<GetFlowsResponse[], void> {
     const position = plan.position ?? { seq: 0 };
-    for await (const slice of slices(this.store, start, plan.request.follow === true, plan.signal)) {
+    const follow = plan.request.follow === true;
+    for await (const slice of slices(this.store, start, follow, plan.signal, turnOf(plan.matcher))) {
       if ("lost" in slice) {
         position.seq += slice.lost;
         yield [this.#overrun(slice.lost)];
@@ -383,7 +387,7 @@ export class Observer {
       const record = this.#inRing(seq);
       const late = plan.until !== undefined && this.store.timeNs(seq) > plan.until;
       if (!late && record !== undefined) found += matching(record, plan.matcher).length;
-      if (looked % sliceRecords === 0) await nextTurn();
+      if (looked % turnOf(plan.matcher) === 0) await nextTurn();
     }
     if (found < number && this.history !== undefined)
       return this.#rewindPast(this.history, plan, number, found, seq);
@@ -405,6 +409,7 @@ export class Observer {
       mark = chunk.mark;
       for (const record of recordsOf(chunk)) {
         if (chunk.isThisRun && record.seq >= seq) break;
+        if (record.seq % turnOf(plan.matcher) === 0) await nextTurn();
         const ns = record.record.view.getBigUint64(record.record.offset + at.timeNs, true);
         if (plan.until === undefined || ns <= plan.until) found += matching(record, plan.matcher).length;
       }
@@ -428,6 +433,11 @@ export class Observer {
 
 async function* flatten<T>(batches: AsyncGenerator<T[], void>): AsyncGenerator<T, void> {
   for await (const batch of batches) yield* batch;
+}
+
+/** Records that are looked at in one go. */
+function turnOf({ isCostly }: FlowMatcher): number {
+  return isCostly ? costlyRecords : sliceRecords;
 }
 
 /** The flows of a record that match. */

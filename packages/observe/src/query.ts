@@ -1,6 +1,7 @@
 import { AxonError, errorText } from "@axoneme/base";
-import { compileFilter, type FlowFilter, parseTimestamp } from "@axoneme/flow";
+import { type FlowFilter, parseTimestamp } from "@axoneme/flow";
 import type { FlowsQuery, MonitorQuery } from "./api.ts";
+import { compileFlowFilter } from "./expression/lazy.ts";
 
 function bad(what: string, why: string, cause?: unknown): AxonError {
   return new AxonError("observe.query_invalid", `query of ${what}: ${why}`, { cause });
@@ -56,7 +57,7 @@ function timestamp(field: string, value: unknown): string | undefined {
 export function checkFlowsQuery(query: FlowsQuery): void {
   if (query.first === true && query.follow === true)
     throw bad("flows", "first and follow exclude each other");
-  compileFilter(query.whitelist, query.blacklist);
+  compileFlowFilter(query.whitelist, query.blacklist);
   if (query.since !== undefined) parseTimestamp(query.since);
   if (query.until !== undefined) parseTimestamp(query.until);
 }

@@ -343,11 +343,20 @@ describe("GetFlows", () => {
     stream.cancel();
   });
 
+  it("filters by expressions in CEL", async () => {
+    add(...numbered(1, 9));
+    const cel_expression = ["_flow.l4.UDP.destination_port > 7u && _flow.verdict == Verdict.FORWARDED"];
+    expect(await ports({ whitelist: [{ experimental: { cel_expression } }] })).toEqual([8, 9]);
+    expect(await ports({ blacklist: [{ experimental: { cel_expression } }] })).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    const broken = { whitelist: [{ experimental: { cel_expression: ["_flow.verdict =="] } }] };
+    expect((await failure(broken)).details).toMatch(/cel_expression "_flow.verdict ==":/);
+  });
+
   it("refuses what is wrong", async () => {
     const cases: JsonValue[] = [
       { first: true, follow: true },
       { whitelist: [{ source_ip: ["nonsense"] }] },
-      { whitelist: [{ experimental: { cel_expression: ["true"] } }] },
+      { whitelist: [{ experimental: { cel_expression: ["_flow.nothing == 1"] } }] },
       { field_mask: "nope" },
     ];
     for (const request of cases) {

@@ -4,7 +4,7 @@ import { anyOf, type Clause, type RawTest } from "./clause.ts";
 import { dropReasonClause, eventTypeClause, verdictClause } from "./event.ts";
 import { layer7Clauses } from "./layer7.ts";
 import { addressClause, ipVersionClause, protocolClause, tcpFlagsClause } from "./packet.ts";
-import { compileNodeName } from "./pattern.ts";
+import { compileNodeName, invalid } from "./pattern.ts";
 import { peerClauses } from "./peer.ts";
 import { compileSelector } from "./selector.ts";
 
@@ -16,6 +16,32 @@ export interface FlowMatcher {
   mayMatch(record: RecordRef): boolean;
   /** True when every flow matches. */
   readonly matchesAll: boolean;
+  /** True when a flow takes tens of microseconds: others need their turn sooner. */
+  readonly isCostly: boolean;
+}
+
+/**
+ * Compiles a CEL expression to a test.
+ * @throws AxonError `flow.filter_invalid`
+ */
+export type ExpressionCompiler = (expression: string) => (flow: Flow) => boolean;
+
+/** Expressions of one filter at most. */
+const maxExpressions = 8;
+
+/** The last and dearest of the clauses. */
+function expressionClauses(filter: FlowFilter, compiler: ExpressionCompiler | undefined): Clause[] {
+  const expressions = filter.experimental?.cel_expression ?? [];
+  if (expressions.length === 0) return [];
+  const field = "cel_expression";
+  if (compiler === undefined) throw invalid(field, expressions[0] ?? "", "is not evaluated here");
+  if (expressions.length > maxExpressions)
+    throw invalid(
+      field,
+      expressions[0] ?? "",
+      `is one of ${expressions.length}; ${maxExpressions} are the most`,
+    );
+  return [anyOf(expressions, compiler)];
 }
 
 function setClause<T>(values: readonly T[], of: (flow: Flow) => T | undefined): Clause {
@@ -50,9 +76,9 @@ function replyClause(values: readonly boolean[]): Clause {
   };
 }
 
-function clausesOf(filter: FlowFilter): Clause[] {
+function clausesOf(filter: FlowFilter, compiler: ExpressionCompiler | undefined): Clause[] {
   const clauses: Clause[] = [];
-  const add = <K extends keyof FlowFilter>(
+  const add = <K extends Exclude<keyof FlowFilter, "experimental">>(
     field: K,
     make: (values: NonNullable<FlowFilter[K]>) => Clause,
   ): void => {
@@ -92,7 +118,7 @@ function clausesOf(filter: FlowFilter): Clause[] {
       return (flow) => test(flow.node_labels ?? []);
     }),
   );
-  clauses.push(...layer7Clauses(filter));
+  clauses.push(...layer7Clauses(filter), ...expressionClauses(filter, compiler));
   return clauses;
 }
 
@@ -101,8 +127,8 @@ interface CompiledFilter {
   raws: readonly RawTest[];
 }
 
-function compileOne(filter: FlowFilter): CompiledFilter {
-  const clauses = clausesOf(filter);
+function compileOne(filter: FlowFilter, compiler: ExpressionCompiler | undefined): CompiledFilter {
+  const clauses = clausesOf(filter, compiler);
   return {
     match: (flow) => clauses.every((clause) => clause.match(flow)),
     raws: clauses.flatMap((clause) => (clause.raw === undefined ? [] : [clause.raw])),
@@ -110,16 +136,18 @@ function compileOne(filter: FlowFilter): CompiledFilter {
 }
 
 /**
- * Compiles the white and black list of a request.
+ * Compiles the white and black list of a request. Without a compiler of expressions those with one are refused.
  * @throws AxonError `flow.filter_invalid`, `flow.selector_invalid` naming the field and the value
  */
 export function compileFilter(
   white: readonly FlowFilter[] = [],
   black: readonly FlowFilter[] = [],
+  compiler?: ExpressionCompiler,
 ): FlowMatcher {
-  const allow = white.map(compileOne);
-  const deny = black.map(compileOne);
+  const allow = white.map((filter) => compileOne(filter, compiler));
+  const deny = black.map((filter) => compileOne(filter, compiler));
   return {
+    isCostly: [...white, ...black].some(({ experimental }) => experimental?.cel_expression?.length),
     matchesAll: allow.length === 0 && deny.length === 0,
     matches: (flow) =>
       (allow.length === 0 || allow.some((filter) => filter.match(flow))) &&

@@ -27,7 +27,7 @@ const isLayer7: RawTest = (view, _, o) => view.getUint8(o + at.type) === eventTy
 export function layer7Clauses(filter: FlowFilter): Clause[] {
   checkEventType(filter);
   const clauses: Clause[] = [];
-  const add = <K extends keyof FlowFilter>(
+  const add = <K extends Exclude<keyof FlowFilter, "experimental">>(
     field: K,
     make: (values: NonNullable<FlowFilter[K]>) => Clause,
   ): void => {

@@ -35,7 +35,7 @@ function workloadTest(field: string, wanted: FlowWorkload, side: Side): (flow: F
 /** All clauses of the `source_*` or `destination_*` fields that are set. */
 export function peerClauses(filter: FlowFilter, side: Side): Clause[] {
   const clauses: Clause[] = [];
-  const add = <K extends keyof FlowFilter>(
+  const add = <K extends Exclude<keyof FlowFilter, "experimental">>(
     field: K,
     make: (values: NonNullable<FlowFilter[K]>) => Clause,
   ): void => {

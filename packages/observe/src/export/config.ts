@@ -4,6 +4,7 @@ import { compileFilter, type FlowFilter, formatTimestamp, parseTimestamp } from 
 import { FlowFilterSchema, FlowSchema, fieldTree } from "@axoneme/proto";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { load } from "js-yaml";
+import { compileExpression } from "../expression/cel.ts";
 import { otlpAddress } from "./otlp.ts";
 
 /** One log of flows: what goes into which file. */
@@ -94,7 +95,7 @@ export function parseFlowLog(raw: unknown, where: string): FlowLogConfig {
     ...(end === undefined ? {} : { end }),
   };
   try {
-    compileFilter(config.includeFilters, config.excludeFilters);
+    compileFilter(config.includeFilters, config.excludeFilters, compileExpression);
     fieldTree(FlowSchema, config.fieldMask);
   } catch (error) {
     throw bad(log, errorText(error), error);
@@ -162,8 +163,6 @@ function filters(where: string, raw: Raw, key: string): FlowFilter[] {
   return value.map((item: unknown, i) => {
     try {
       const filter = fromJson(FlowFilterSchema, item as JsonValue);
-      if ((filter.experimental?.celExpression.length ?? 0) > 0)
-        throw new AxonError("observe.flow_logs_invalid", "cel_expression is not supported");
       return toJson(FlowFilterSchema, filter, { useProtoFieldName: true }) as FlowFilter;
     } catch (error) {
       throw bad(where, `${key}[${i}]: ${errorText(error)}`, error);

@@ -20,12 +20,6 @@ function timeOf(field: string, time: Timestamp | undefined): string | undefined 
 }
 
 function filterOf(filter: WireRequest["whitelist"][number]): FlowFilter {
-  if ((filter.experimental?.celExpression.length ?? 0) > 0) {
-    throw new AxonError(
-      "observe.query_invalid",
-      "query of flows: cel_expression is not supported; use the other fields of the filter",
-    );
-  }
   return toJson(FlowFilterSchema, filter, { useProtoFieldName: true }) as FlowFilter;
 }
 
