@@ -8,6 +8,7 @@
 #include "lib/edge_tc.h"
 #include "lib/host.h"
 #include "lib/l2.h"
+#include "lib/proxied.h"
 #include "lib/stray.h"
 
 #define AX_EDGE_IS_PODS (-2) /* an answer to a pod of ours: Services have no say */
@@ -175,6 +176,15 @@ AX_GLOBAL int node_to_slow(struct __sk_buff *skb, struct ax_work *w, __u32 decid
 		return TC_ACT_OK;
 	if (decided)
 		return masquerade(skb, w);
+	if (is_of_proxy(skb)) {
+		r = proxied(skb, w);
+		if (r == AX_TO_THE_PROXY) {
+			skb->mark = AX_MARK_SNAT_DONE;
+			return TC_ACT_OK;
+		}
+		if (r)
+			return drop(skb, w, r, AX_M_EGRESS);
+	}
 	if (pod_connection(w)) {
 		if (w->ct.flags & AX_CT_MASQUERADE && ct_from_initiator(&w->ct, w->side))
 			return masquerade(skb, w);
@@ -208,7 +218,8 @@ int node_to(struct __sk_buff *skb)
 
 	if (mark == AX_MARK_SNAT_DONE || mark == AX_MARK_OVERLAY)
 		return TC_ACT_OK;
-	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6 | AX_CFG_SERVICES) || cfg->host_policy_id))
+	if (!cfg || !(cfg->flags & (AX_CFG_MASQUERADE4 | AX_CFG_MASQUERADE6 | AX_CFG_SERVICES) || cfg->host_policy_id ||
+		      mark == AX_MARK_PROXY))
 		return TC_ACT_OK;
 	w = work();
 	if (!w)

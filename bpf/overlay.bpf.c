@@ -6,6 +6,7 @@
  */
 #include "lib/edge_tc.h"
 #include "lib/host.h"
+#include "lib/proxied.h"
 
 /* `known`: what this node knows of the source. It tells nodes, and parts of the world, apart more finely. */
 AX_INLINE __u32 identity_from_tunnel(const struct ax_config *cfg, const struct ax_addr *saddr, __u32 id, __u32 known)
@@ -150,14 +151,30 @@ int overlay_from(struct __sk_buff *skb)
 	return overlay_from_slow(skb, w);
 }
 
+/* Into the tunnel to w->dst, in the name of w->src, unless there is a reason `r` not to. */
+AX_INLINE int overlay_to_tunnel(struct __sk_buff *skb, struct ax_work *w, int r)
+{
+	struct ax_addr nexthop = w->dst.nexthop;
+
+	if (!r && w->dst.path != AX_PATH_TUNNEL)
+		r = AX_DROP_NO_TUNNEL_ENDPOINT;
+	if (!r)
+		r = set_tunnel(skb, &nexthop, w->src.identity);
+	return r ? drop(skb, w, r, AX_M_EGRESS) : TC_ACT_OK;
+}
+
 AX_GLOBAL int overlay_to_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	struct ax_config *cfg = config();
-	struct ax_addr nexthop;
 	int r;
 
 	if (!w || !cfg)
 		return TC_ACT_SHOT;
+	if (is_of_proxy(skb)) {
+		r = proxied(skb, w);
+		if (r)
+			return overlay_to_tunnel(skb, w, r == AX_TO_THE_PROXY ? 0 : r);
+	}
 	if (cfg->host_policy_id) {
 		r = host_send(skb, w);
 		if (r)
@@ -171,11 +188,7 @@ AX_GLOBAL int overlay_to_slow(struct __sk_buff *skb, struct ax_work *w)
 	resolve(w, &w->pkt.saddr, &w->src);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	note_parties(w);
-	if (w->dst.path != AX_PATH_TUNNEL)
-		return drop(skb, w, AX_DROP_NO_TUNNEL_ENDPOINT, AX_M_EGRESS);
-	nexthop = w->dst.nexthop;
-	r = set_tunnel(skb, &nexthop, w->src.identity);
-	return r ? drop(skb, w, r, AX_M_EGRESS) : TC_ACT_OK;
+	return overlay_to_tunnel(skb, w, 0);
 }
 
 SEC("tc")

@@ -7,6 +7,7 @@
 #include "lib/deliver.h"
 #include "lib/host.h"
 #include "lib/moved.h"
+#include "lib/proxied.h"
 #include "lib/proxy.h"
 #include "lib/reject.h"
 
@@ -34,7 +35,8 @@ AX_INLINE bool goes_untranslated(struct __sk_buff *skb, const struct ax_config *
 {
 	const struct ax_ct_side *to = &ct->side[(side ^ 1) & 1];
 
-	if (!ct->frontend_port || ct_from_initiator(ct, side) || to->path == AX_PATH_PEER || to->identity == AX_ID_HOST)
+	if (!ct->frontend_port || ct_from_initiator(ct, side) || to->path == AX_PATH_PEER || to->path == AX_PATH_PROXY ||
+	    to->identity == AX_ID_HOST)
 		return false;
 	return to->path == AX_PATH_STACK || exceeds_mtu(skb, cfg);
 }
@@ -240,12 +242,28 @@ AX_INLINE int pod_to_judged(struct __sk_buff *skb, struct ax_work *w)
 	return r ? r : service_answer(skb, w);
 }
 
+/* The DNS proxy asks this pod, in the name of another one. */
+AX_INLINE int pod_to_proxied(struct __sk_buff *skb, struct ax_work *w, int r)
+{
+	if (r == AX_TO_THE_PROXY)
+		r = w->dst.local && w->dst.ifindex == skb->ifindex ? 0 : AX_DROP_STALE_OR_UNROUTABLE;
+	if (r)
+		return drop(skb, w, r, AX_M_INGRESS);
+	count_forward(skb, AX_M_INGRESS);
+	return TC_ACT_OK;
+}
+
 AX_GLOBAL int pod_to_slow(struct __sk_buff *skb, struct ax_work *w)
 {
 	int r;
 
 	if (!w)
 		return TC_ACT_SHOT;
+	if (is_of_proxy(skb)) {
+		r = proxied(skb, w);
+		if (r)
+			return pod_to_proxied(skb, w, r);
+	}
 	resolve(w, &w->pkt.saddr, &w->src);
 	resolve(w, &w->pkt.daddr, &w->dst);
 	/* the kernel forwards under the host's address, too: no policy of the host's there */
@@ -282,7 +300,7 @@ int pod_to(struct __sk_buff *skb)
 	epoch = READ_ONCE(cfg->epoch);
 	now = now_s();
 	parsed = parse_plain(skb, &p);
-	if (!parsed && settled_device(skb, cfg, &p, epoch, now) == skb->ifindex) {
+	if (!parsed && !is_of_proxy(skb) && settled_device(skb, cfg, &p, epoch, now) == skb->ifindex) {
 		count_forward(skb, AX_M_INGRESS);
 		return TC_ACT_OK;
 	}

@@ -5,7 +5,7 @@ import { waitFor } from "@axoneme/base";
 import type { KubeObject } from "@axoneme/kube";
 import type { Packet, Question } from "dns-packet";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { addresses, NameServer, Resolver } from "../bpf/test/dns.ts";
+import { addresses, askOverTcp, NameServer, Resolver } from "../bpf/test/dns.ts";
 import { labName, port, TestLab, type TestPod, world } from "./support/lab.ts";
 
 /** The client may ask the name server about `good.test`, and speak to what those names lead to. */
@@ -59,7 +59,7 @@ describe("names", () => {
   const agentPid = async (): Promise<number> => waitFor(() => the().agentPid("node1"), { timeoutMs: 30_000 });
 
   beforeAll(async () => {
-    lab = await TestLab.up(name);
+    lab = await TestLab.up(name, { routingMode: "tunnel" });
     const dns = { app: "dns" };
     [client, near, far] = (await lab.pods(
       { name: "client", node: "node1" },
@@ -136,14 +136,65 @@ describe("names", () => {
     },
   );
 
+  it.each(["v4", "v6"] as const)(
+    "are asked for in the pod's name: its address is what servers see, %s",
+    async (family) => {
+      for (const server of [near, far]) {
+        const site = `seen-${family}-${server.name}.good.test`;
+        await ask(site, "A", family, server);
+        const overTcp = await askOverTcp(client.netns, server[family], [`tcp-${site}`]);
+        expect(overTcp.get(`tcp-${site}`)).toMatchObject({ rcode: "NOERROR" });
+        const seen = servers.flatMap(({ asked }) => asked.filter(({ name }) => name.endsWith(site)));
+        expect(seen.map(({ from }) => from)).toEqual([client[family], client[family]]);
+      }
+    },
+  );
+
+  it("are asked for under the policies of the server's side, which judge the pod", async () => {
+    const onlyFor = (app: string): KubeObject =>
+      ({
+        apiVersion: "networking.k8s.io/v1",
+        kind: "NetworkPolicy",
+        metadata: { name: "servers", namespace: "default" },
+        spec: {
+          podSelector: { matchLabels: { app: "dns" } },
+          ingress: [{ from: [{ podSelector: { matchLabels: { app } } }] }],
+          policyTypes: ["Ingress"],
+        },
+      }) as KubeObject;
+    const answered = (server: TestPod, family: "v4" | "v6") =>
+      resolver(family)
+        .ask(server[family], `guarded-${count++}.good.test`, "A", {}, 300)
+        .then(
+          () => true,
+          () => false,
+        );
+    const everybody = async (want: boolean): Promise<boolean> => {
+      for (const server of [near, far])
+        for (const family of ["v4", "v6"] as const)
+          if ((await answered(server, family)) !== want) return false;
+      return true;
+    };
+    await the().apply(onlyFor("nobody"));
+    await waitFor(() => everybody(false), { timeoutMs: 20_000, what: "the servers to be closed" });
+    await the().apply(onlyFor("client"));
+    await waitFor(() => everybody(true), { timeoutMs: 20_000, what: "the servers to be open for the pod" });
+    const tcp = await askOverTcp(client.netns, far.v4, ["guarded-tcp.good.test"]);
+    expect(tcp.get("guarded-tcp.good.test")).toMatchObject({ rcode: "NOERROR" });
+    await the().remove(onlyFor("client"));
+  });
+
   it("are asked for in flows: redirected to the proxy, by the rule of the policy", async () => {
     await ask("flow.good.test");
     const source = [{ source_pod: ["default/client"], verdict: ["REDIRECTED"] }];
     const seen = await waitFor(async () => {
       const flows = await the().agent("node1").flows(source);
-      return flows.find(({ egress_allowed_by: by }) => by?.some((p) => p.name === "names"));
+      return flows.find(
+        ({ egress_allowed_by: by, destination: to }) =>
+          to?.pod_name === "near" && by?.some((p) => p.name === "names"),
+      );
     });
-    expect(seen.destination?.pod_name).toBe("near");
+    expect(seen.destination?.namespace).toBe("default");
   });
 
   /** A query each millisecond, of names that are new every time, while something happens. */

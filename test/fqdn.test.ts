@@ -183,6 +183,43 @@ describe("DNS names in policies", () => {
     expect(await client.reaches("198.18.0.1")).toBe(false);
   });
 
+  it("the server on another node sees the pod that asks, and its policy judges it", async () => {
+    const onlyClient = {
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "server", namespace: "kube-system" },
+      spec: {
+        podSelector: {},
+        ingress: [
+          {
+            from: [
+              {
+                namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "default" } },
+                podSelector: { matchLabels: { app: "client" } },
+              },
+            ],
+          },
+        ],
+        policyTypes: ["Ingress"],
+      },
+    } as KubeObject;
+    applied.push(onlyClient);
+    await the().apply(onlyClient);
+    const isDeaf = () =>
+      free.ask("www.example.com").then(
+        () => false,
+        () => true,
+      );
+    await waitFor(isDeaf, { timeoutMs: 15_000, what: "the server's policy" });
+    await enforce(policy("asks", mayAsk({ matchPattern: "*.example.com" })));
+    expect(await client.ask("seen.example.com")).toMatchObject({ from: server.v4 });
+    await askOverTcp(pod.netns, server.v4, ["tcp.example.com"]);
+    expect([...zone.askersOf("seen.example.com"), ...zone.askersOf("tcp.example.com")]).toEqual([
+      pod.v4,
+      pod.v4,
+    ]);
+  });
+
   it("questions and answers are flows, and flows of connections name their destination", async () => {
     await enforce(
       policy("flows", mayAsk({ matchPattern: "*.example.com" }), toNames({ matchPattern: "*.example.com" })),

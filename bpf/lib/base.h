@@ -144,6 +144,7 @@ struct ax_work {
 	__u32 hairpin;                 /* a pod through a Service to itself */
 	__u32 dsr;                     /* its source was told by the node that forwarded it */
 	__u32 may_redirect;            /* straight from the pod that asks */
+	__u32 proxied;                 /* AX_CT_PROXIED: of the DNS proxy, in a pod's name */
 	__u32 proxy_rules;             /* of the row that sends it to the proxy, with AX_TO_THE_PROXY */
 	__be16 to_port;
 	__be16 frontend_port;          /* 0: no Service */

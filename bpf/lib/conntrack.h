@@ -52,7 +52,7 @@ AX_INLINE bool ct_is_redirected(const struct ax_ct *ct)
 AX_INLINE __u32 ct_timeout(const struct ax_config *cfg, const struct ax_ct *ct, __u8 proto)
 {
 	if (proto != IPPROTO_TCP)
-		return ct_is_redirected(ct) ? AX_PROXY_TIMEOUT_S : cfg->ct_timeout_any_s;
+		return ct_is_redirected(ct) || ct->flags & AX_CT_PROXIED ? AX_PROXY_TIMEOUT_S : cfg->ct_timeout_any_s;
 	if (ct->flags & AX_CT_CLOSED)
 		return cfg->ct_timeout_tcp_fin_s;
 	if (!(ct->flags & AX_CT_SEEN_REPLY))

@@ -116,6 +116,7 @@ AX_INLINE void begin(struct ax_work *w, __u32 epoch, __u32 now)
 	w->hairpin = 0;
 	w->dsr = 0;
 	w->may_redirect = 0;
+	w->proxied = 0;
 	__builtin_memset(&w->note, 0, sizeof(w->note));
 }
 
@@ -179,6 +180,7 @@ AX_INLINE int ct_create(struct __sk_buff *skb, struct ax_work *w, const struct a
 		ct->flags |= AX_CT_LOOPBACK;
 	if (w->dsr)
 		ct->flags |= AX_CT_DSR;
+	ct->flags |= w->proxied;
 	ct->flags |= ct_progress(ct, w->side, &w->pkt);
 	side_set(from, &w->src, w->note.rule_egress);
 	side_set(to, &w->dst, w->note.rule_ingress);
@@ -226,14 +228,14 @@ AX_INLINE void straight_back(struct ax_work *w)
 	w->src.identity = identity;
 }
 
-/* From the pod behind that device; 0: from outside to a pod of this node. */
+/* From the pod behind that device; 0: from outside to a pod of this node, or to the DNS proxy in its name. */
 AX_INLINE bool ct_came_from(const struct ax_ct *ct, __u32 side, __u32 device)
 {
 	const struct ax_ct_side *from = &ct->side[side & 1], *to = &ct->side[(side ^ 1) & 1];
 
 	if (device)
 		return from->ifindex == device;
-	return !from->ep_id && to->path == AX_PATH_PEER;
+	return !from->ep_id && (to->path == AX_PATH_PEER || to->path == AX_PATH_PROXY);
 }
 
 /*
@@ -278,6 +280,36 @@ AX_INLINE bool ct_is_theirs(const struct ax_ct *ct, const struct ax_work *w)
 	return ct->side[w->side & 1].ep_id == w->src.ep_id && ct->side[(w->side ^ 1) & 1].ep_id == w->dst.ep_id;
 }
 
+/* The DNS proxy in a pod's name: the pod's egress was judged when its query came to the proxy. */
+AX_INLINE void proxied_party(struct ax_party *party)
+{
+	party->policy_id = 0;
+	party->path = AX_PATH_PROXY;
+	party->ifindex = 0;
+}
+
+/*
+ * Datagrams, now that they have to go to the proxy. Answers to what was asked before pass under the old decision, whose
+ * entry is left to them and holds for nothing else. 0 and the entry's row in w->ct, AX_TO_THE_PROXY or a drop reason.
+ */
+AX_INLINE int decided_before(struct ax_work *w, const struct ax_ct *ct, bool src_starts)
+{
+	if (src_starts)
+		return AX_TO_THE_PROXY;
+	if (!ct || ct->flags & AX_CT_REFUSED)
+		return AX_DROP_POLICY_DENY;
+	w->ct = *ct;
+	return 0;
+}
+
+/* The answer to what the proxy has asked goes to the proxy, whoever has the address. */
+AX_GLOBAL int proxied_side(struct ax_work *w, __u32 ct_flags, __u32 src_starts)
+{
+	if (w && ct_flags & AX_CT_PROXIED && !src_starts)
+		proxied_party(&w->dst);
+	return 0;
+}
+
 /*
  * Needs w->pkt, src, dst, key, side, epoch, now_s. Returns 0 and leaves the entry's
  * row in w->ct, or a drop reason. AX_TO_THE_PROXY only with w->may_redirect.
@@ -300,18 +332,12 @@ AX_GLOBAL int decide(struct __sk_buff *skb, struct ax_work *w)
 	if (ct ? ct->flags & AX_CT_DSR && src_starts : w->dsr)
 		straight_back(w);
 	if (ct)
+		proxied_side(w, ct->flags, src_starts);
+	if (ct)
 		keep_tunnel(w, &ct->side[(w->side ^ 1) & 1]);
 	r = judge(w, src_starts);
-	if (r == AX_TO_THE_PROXY && !src_starts) {
-		/* passes under the old decision, which holds for nothing else: the next query goes to the proxy */
-		if (!ct || ct->flags & AX_CT_REFUSED)
-			return AX_DROP_POLICY_DENY;
-		w->ct = *ct;
-		return 0;
-	}
-	/* an earlier query's answer may be on its way: the entry of before is left to it */
 	if (r == AX_TO_THE_PROXY && w->pkt.proto == IPPROTO_UDP)
-		return r;
+		return decided_before(w, ct, src_starts);
 	if (r && ct) {
 		__sync_fetch_and_or(&ct->flags, AX_CT_REFUSED);
 		__sync_lock_test_and_set(&ct->epoch, w->epoch);

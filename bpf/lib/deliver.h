@@ -6,16 +6,29 @@
 #include "decide.h"
 #include "icmp.h"
 
-AX_INLINE int deliver_known(struct __sk_buff *skb, struct ax_work *w)
+/* To the pod behind the device, or to the DNS proxy that asked in its name. */
+AX_INLINE int deliver_to(struct __sk_buff *skb, const struct ax_ct_side *to, __u32 ifindex)
 {
-	struct ax_ct_side *to = &w->ct.side[(w->side ^ 1) & 1];
-	__u32 ifindex = to->ifindex;
-	int r = service_answer(skb, w);
+	count_forward(skb, AX_M_INGRESS);
+	if (to->path != AX_PATH_PROXY)
+		return to_peer(skb, ifindex);
+	address_to_us(skb);
+	return TC_ACT_OK;
+}
 
+/* On a decided connection, whose row is in w->ct. The verdict. */
+AX_GLOBAL int deliver_known(struct __sk_buff *skb, struct ax_work *w)
+{
+	struct ax_ct_side *to;
+	int r;
+
+	if (!w)
+		return TC_ACT_SHOT;
+	to = &w->ct.side[(w->side ^ 1) & 1];
+	r = service_answer(skb, w);
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
-	count_forward(skb, AX_M_INGRESS);
-	return to_peer(skb, ifindex);
+	return deliver_to(skb, to, to->ifindex);
 }
 
 AX_INLINE int deliver_error(struct __sk_buff *skb, struct ax_work *w)
@@ -27,8 +40,7 @@ AX_INLINE int deliver_error(struct __sk_buff *skb, struct ax_work *w)
 	if (r)
 		return drop(skb, w, r, AX_M_INGRESS);
 	emit(skb, &w->pkt, &w->note);
-	count_forward(skb, AX_M_INGRESS);
-	return to_peer(skb, w->dst.ifindex);
+	return deliver_to(skb, &w->ct.side[w->side & 1], w->dst.ifindex);
 }
 
 /* A new connection, or an old one under a new epoch. w->src and w->dst are resolved, dst is local. */

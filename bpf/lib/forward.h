@@ -10,6 +10,7 @@
 #define AX_MARK_MASK 0x0f00
 #define AX_MARK_SNAT_DONE 0x0300  /* leave it as it is */
 #define AX_MARK_OVERLAY 0x0400    /* its tunnel is set */
+#define AX_MARK_PROXY 0x0900     /* of the DNS proxy, for the endpoint whose id is in the upper half */
 #define AX_MARK_IDENTITY 0x0f00   /* decided by a pod's program; the source may be masqueraded */
 
 AX_INLINE __u32 identity_mark(__u32 identity, __u32 kind)

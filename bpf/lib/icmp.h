@@ -90,6 +90,18 @@ AX_GLOBAL int quote_to_frontend(struct __sk_buff *skb, struct ax_work *w)
 	return rewrite(skb, &w->pkt, &w->to, 0, AX_END_SRC);
 }
 
+/* An error about what the DNS proxy sent in a pod's name: to the socket it came from. */
+AX_GLOBAL int quote_to_proxy(struct __sk_buff *skb, struct ax_work *w)
+{
+	int r;
+
+	if (!w)
+		return AX_DROP_INVALID;
+	w->to = w->ct.frontend;
+	r = rewrite_quoted(skb, w, &w->to, w->ct.frontend_port, AX_END_SRC);
+	return r ? r : rewrite(skb, &w->pkt, &w->to, 0, AX_END_DST);
+}
+
 /*
  * 0: the error is about a live connection and goes to the sender of the quoted packet;
  * w->ct is its entry, w->side the side the error goes to. Else a drop reason.
@@ -117,6 +129,8 @@ AX_GLOBAL int related(struct __sk_buff *skb, struct ax_work *w)
 	w->note.subtype = trace_point(&w->ct.side[w->side & 1]);
 	w->note.dst_identity = w->ct.side[w->side & 1].identity;
 	w->note.dst_ep = w->ct.side[w->side & 1].ep_id;
+	if (w->ct.flags & AX_CT_PROXIED && ct_from_initiator(&w->ct, w->side))
+		return quote_to_proxy(skb, w);
 	if (w->ct.frontend_port && ct_from_initiator(&w->ct, w->side))
 		return quote_to_frontend(skb, w);
 	return 0;

@@ -100,7 +100,10 @@ AX_INLINE void service_flow_hears(struct ax_work *w)
 		flow_touch(cfg, flow, w->pkt.proto, w->pkt.tcp_flags, false, w->now_s);
 }
 
-/* A reply, whose entry is in w->ct, leaves with the address the client dialled. 0 or a drop reason. */
+/*
+ * A reply, whose entry is in w->ct, leaves with the address the client dialled, or goes to the DNS proxy that asked in
+ * the client's name. 0 or a drop reason.
+ */
 AX_GLOBAL int service_translate_answer(struct __sk_buff *skb, struct ax_work *w)
 {
 	int r;
@@ -108,6 +111,8 @@ AX_GLOBAL int service_translate_answer(struct __sk_buff *skb, struct ax_work *w)
 	if (!w)
 		return AX_DROP_NO_CONFIG;
 	w->to = w->ct.frontend;
+	if (w->ct.flags & AX_CT_PROXIED)
+		return rewrite(skb, &w->pkt, &w->to, w->ct.frontend_port, AX_END_DST);
 	if (w->ct.flags & AX_CT_LOOPBACK) {
 		w->edge.backend = w->pkt.saddr;
 		r = rewrite(skb, &w->pkt, &w->edge.backend, w->pkt.dport, AX_END_DST);

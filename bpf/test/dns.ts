@@ -18,7 +18,7 @@ import { type Answer, type DecodedPacket, decode, encode, type Packet, type Ques
 
 /** A name server in a namespace, over UDP and TCP. What it is asked is in `asked`. */
 export class NameServer {
-  readonly asked: { name: string; type: string; id: number; port: number }[] = [];
+  readonly asked: { name: string; type: string; id: number; from: string; port: number }[] = [];
   readonly udp: UdpSocket;
   readonly tcp: Server;
   private readonly answer: (question: Question, packet: Packet) => Partial<Packet> | undefined;
@@ -38,12 +38,12 @@ export class NameServer {
   ): Promise<NameServer> {
     const server = new NameServer(host.includes(":") ? "v6" : "v4", answer);
     server.udp.on("message", (bytes, from) => {
-      const reply = server.reply(bytes, from.port);
+      const reply = server.reply(bytes, from.address, from.port);
       if (reply !== undefined) server.udp.send(reply, from.port, from.address);
     });
     server.tcp.on("connection", (socket) => {
       readFrames(socket, (bytes) => {
-        const reply = server.reply(bytes, socket.remotePort ?? 0);
+        const reply = server.reply(bytes, socket.remoteAddress ?? "", socket.remotePort ?? 0);
         if (reply !== undefined) socket.write(framed(reply));
       });
       socket.on("error", () => socket.destroy());
@@ -55,11 +55,11 @@ export class NameServer {
     return server;
   }
 
-  private reply(bytes: Buffer, port: number): Buffer | undefined {
+  private reply(bytes: Buffer, from: string, port: number): Buffer | undefined {
     const packet = decode(bytes);
     const [question] = packet.questions ?? [];
     if (question === undefined) return undefined;
-    this.asked.push({ name: question.name, type: question.type, id: packet.id ?? 0, port });
+    this.asked.push({ name: question.name, type: question.type, id: packet.id ?? 0, from, port });
     const said = this.answer(question, packet);
     if (said === undefined) return undefined;
     return encode({ type: "response", id: packet.id ?? 0, questions: [question], ...said });

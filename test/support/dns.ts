@@ -38,6 +38,13 @@ export class Zone {
     return this.#servers.flatMap(({ asked }) => asked.map(({ name }) => name));
   }
 
+  /** Who asked for a name, by address. */
+  askersOf(name: string): string[] {
+    return this.#servers.flatMap(({ asked }) =>
+      asked.filter((question) => question.name === name).map(({ from }) => from),
+    );
+  }
+
   set(name: string, ...ips: string[]): void {
     this.records.set(name, { ips });
   }

@@ -10,6 +10,7 @@ import {
   type ProxyMessage,
   type QueryMessage,
 } from "@axoneme/dns";
+import type { AsPods } from "./as-pods.ts";
 import type { AnswerGate } from "./gate.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Rules } from "./rules.ts";
@@ -31,6 +32,7 @@ const OBSERVED_MS = 20;
 export interface LinkDeps {
   readonly path: string;
   readonly build: string;
+  readonly asPods: Pick<AsPods, "refusal">;
   readonly rules: Rules;
   readonly gate: AnswerGate;
   readonly metrics: Metrics;
@@ -183,7 +185,7 @@ export class AgentLink {
         `the agent speaks version ${version}, this proxy ${PROTOCOL_VERSION}`,
       );
     }
-    const { rules, gate, metrics, build, log } = this.deps;
+    const { rules, gate, metrics, build, asPods, log } = this.deps;
     rules.begin();
     this.isOpen = true;
     this.queue({
@@ -192,6 +194,7 @@ export class AgentLink {
       build,
       pid: process.pid,
       lost: metrics.answersLost,
+      ...(asPods.refusal !== undefined && { asNode: asPods.refusal }),
     });
     gate.opened(this);
     log.info({}, "an agent is connected");

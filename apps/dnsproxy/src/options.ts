@@ -31,6 +31,12 @@ export const proxyOptions = {
     min: 1,
     max: 4096,
   },
+  transparent: {
+    default: "auto",
+    doc: "ask servers in the name of the pod, so that policies on their side are about it; off: as the node",
+    liveness: "restart",
+    oneOf: ["auto", "off"] as const,
+  },
   metricsAddress: {
     default: "",
     doc: "host:port of /metrics; empty: UNIX socket only (dns-metrics.sock in runDir)",

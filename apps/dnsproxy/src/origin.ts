@@ -26,6 +26,14 @@ export function wordsOf(ip: Uint8Array): AddressWords {
   return [...scratch];
 }
 
+/** The third word of a v4-mapped address, as this machine reads it. */
+const MAPPED = new Uint32Array(new Uint8Array([0, 0, 0xff, 0xff]).buffer)[0] ?? 0;
+
+/** Whether it is an IPv4 address. */
+export function isMapped(words: AddressWords): boolean {
+  return words[0] === 0 && words[1] === 0 && words[2] === MAPPED;
+}
+
 /** What a pod dialled before the datapath sent it to the proxy. */
 export interface Origin {
   readonly server: AddressWords;

@@ -14,7 +14,7 @@ export class Outbox {
     this.metrics = metrics;
   }
 
-  /** A message that lies in the buffer. `address`: words from `at` on. */
+  /** A message that lies in the buffer. `address`: words from `at` on. `mark`: SO_MARK, 0 for none. */
   add(
     fd: number,
     port: number,
@@ -22,6 +22,7 @@ export class Outbox {
     length: number,
     address: ArrayLike<number>,
     at: number,
+    mark = 0,
   ): void {
     const { words } = this;
     if ((this.count + 1) * DATAGRAM_WORDS > words.length) this.flush();
@@ -30,6 +31,7 @@ export class Outbox {
     words[base + datagram.port] = port;
     words[base + datagram.offset] = offset;
     words[base + datagram.length] = length;
+    words[base + datagram.mark] = mark;
     for (let i = 0; i < 4; i++) words[base + datagram.address + i] = address[at + i] ?? 0;
   }
 
@@ -55,10 +57,10 @@ export class LaterOutbox {
     this.outbox = new Outbox(this.buffer, LATER_MESSAGES, metrics);
   }
 
-  add(fd: number, port: number, bytes: Uint8Array, address: ArrayLike<number>): void {
+  add(fd: number, port: number, bytes: Uint8Array, address: ArrayLike<number>, mark = 0): void {
     if (this.used + bytes.length > LATER_BYTES) this.flush();
     this.buffer.set(bytes, this.used);
-    this.outbox.add(fd, port, this.used, bytes.length, address, 0);
+    this.outbox.add(fd, port, this.used, bytes.length, address, 0, mark);
     this.used += bytes.length;
     if (this.waiting) return;
     this.waiting = true;

@@ -4,6 +4,7 @@ import type { Logger } from "@axoneme/base";
 import { waitFor } from "@axoneme/base";
 import { DatagramSet } from "@axoneme/netlink";
 import { AgentLink, TICKS } from "./agent-link.ts";
+import { AsPods } from "./as-pods.ts";
 import { AwaitedRules } from "./awaited-rules.ts";
 import { AnswerGate } from "./gate.ts";
 import { InFlight } from "./in-flight.ts";
@@ -43,6 +44,7 @@ export class DnsProxy {
   private readonly udp: UdpProxy;
   private readonly tcp: TcpProxy;
   private readonly origins: Origins;
+  private readonly asPods: AsPods;
   private readonly metricsServer: MetricsServer;
   private readonly sockets: ListeningSocket[];
   private successor: Successor | undefined;
@@ -60,7 +62,9 @@ export class DnsProxy {
     this.rules.load();
     const { metrics, rules, set } = this;
     this.gate = new AnswerGate(metrics, () => rules.config.budgetMs);
+    this.asPods = AsPods.open(config.bpffs, config.transparent, log);
     this.link = new AgentLink({
+      asPods: this.asPods,
       path: join(config.runDir, "dns.sock"),
       build,
       rules,
@@ -70,7 +74,16 @@ export class DnsProxy {
     });
     const inFlight = new InFlight(rules, metrics);
     const awaited = new AwaitedRules(rules, this.link);
-    const shared = { origins, rules, awaited, gate: this.gate, link: this.link, inFlight, metrics };
+    const shared = {
+      origins,
+      asPods: this.asPods,
+      rules,
+      awaited,
+      gate: this.gate,
+      link: this.link,
+      inFlight,
+      metrics,
+    };
     const withV6 = config.addresses.some((address) => address.includes(":"));
     this.udp = new UdpProxy({ ...shared, set, upstreamSockets: config.upstreamSockets }, withV6);
     this.tcp = new TcpProxy(shared);
@@ -194,6 +207,7 @@ export class DnsProxy {
     this.udp.close();
     for (const socket of this.sockets) if (isUdp(socket)) closeSync(socket.fd);
     this.origins.close();
+    this.asPods.close();
   }
 }
 

@@ -1,7 +1,9 @@
 import { createConnection, type Socket } from "node:net";
 import { AxonError } from "@axoneme/base";
 import { answerWithout, type Query, RCODE, readQuery } from "@axoneme/dns";
+import { dialMarked } from "@axoneme/netlink";
 import type { AgentLink } from "./agent-link.ts";
+import type { AsPods } from "./as-pods.ts";
 import type { AwaitedRules } from "./awaited-rules.ts";
 import { FrameReader, frame } from "./frames.ts";
 import type { Answer, AnswerGate } from "./gate.ts";
@@ -9,7 +11,7 @@ import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
 import { answerTo, exchange, learned, settle } from "./learn.ts";
 import type { Metrics } from "./metrics.ts";
-import { ipOf, type Origin, type Origins } from "./origin.ts";
+import { type AddressWords, ipOf, type Origin, type Origins } from "./origin.ts";
 import { randomBelow } from "./random.ts";
 import type { Rules } from "./rules.ts";
 
@@ -23,12 +25,20 @@ const MAX_UNTAKEN = 1024 * 1024;
 /** What the TCP side works with. */
 export interface TcpDeps {
   readonly origins: Origins;
+  readonly asPods: AsPods;
   readonly rules: Rules;
   readonly awaited: AwaitedRules;
   readonly gate: AnswerGate;
   readonly link: AgentLink;
   readonly inFlight: InFlight;
   readonly metrics: Metrics;
+}
+
+/** The pod's end of a connection. */
+interface Client {
+  readonly ip: string;
+  readonly port: number;
+  readonly words: AddressWords;
 }
 
 interface Asked {
@@ -44,7 +54,7 @@ export class TcpSession {
   onClose: () => void = () => undefined;
   private readonly deps: TcpDeps;
   private readonly socket: Socket;
-  private readonly client: { ip: string; port: number };
+  private readonly client: Client;
   private readonly server: { ip: string; port: number };
   private readonly origin: Origin;
   private readonly find: () => Origin | undefined;
@@ -56,13 +66,7 @@ export class TcpSession {
   private closed = false;
 
   /** `find`: what the datapath says of the connection now; rules change while it is open. */
-  constructor(
-    deps: TcpDeps,
-    socket: Socket,
-    client: { ip: string; port: number },
-    origin: Origin,
-    find: () => Origin | undefined,
-  ) {
+  constructor(deps: TcpDeps, socket: Socket, client: Client, origin: Origin, find: () => Origin | undefined) {
     this.deps = deps;
     this.socket = socket;
     this.client = client;
@@ -174,7 +178,8 @@ export class TcpSession {
 
   private connected(): Socket {
     if (this.upstream !== undefined) return this.upstream;
-    const upstream = createConnection({ host: this.server.ip, port: this.server.port, noDelay: true });
+    const mark = this.deps.asPods.markFor(this.origin.endpoint, this.client.words);
+    const upstream = dial({ host: this.server.ip, port: this.server.port }, mark);
     const frames = new FrameReader();
     this.upstream = upstream;
     upstream.setTimeout(IDLE_MS, () => upstream.destroy());
@@ -240,4 +245,12 @@ export class TcpSession {
     this.socket.write(frame(message));
     if (this.socket.writableLength > MAX_UNTAKEN) this.close();
   }
+}
+
+/** A connection to a server, on its way: in the name of the pod that the mark is for, if there is one. */
+function dial(server: { host: string; port: number }, mark: number): Socket {
+  if (mark === 0) return createConnection({ ...server, noDelay: true });
+  const socket = dialMarked(server, mark);
+  socket.setNoDelay(true);
+  return socket;
 }

@@ -70,7 +70,13 @@ export class TcpProxy {
       socket.destroy();
       return;
     }
-    const session = new TcpSession(this.deps, socket, { ip: socket.remoteAddress ?? "", port }, origin, find);
+    const session = new TcpSession(
+      this.deps,
+      socket,
+      { ip: socket.remoteAddress ?? "", port, words },
+      origin,
+      find,
+    );
     this.sessions.add(session);
     this.byPod.set(origin.endpoint, own + 1);
     session.onClose = () => {

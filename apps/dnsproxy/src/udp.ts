@@ -2,13 +2,14 @@ import { AxonError } from "@axoneme/base";
 import { type AnswerHead, answerWithout, type Learned, type Query, RCODE, readQuery } from "@axoneme/dns";
 import { DATAGRAM_WORDS, type DatagramSet, datagram } from "@axoneme/netlink";
 import type { AgentLink } from "./agent-link.ts";
+import type { AsPods } from "./as-pods.ts";
 import type { AwaitedRules } from "./awaited-rules.ts";
 import { type Answer, type AnswerGate, keyOf } from "./gate.ts";
 import type { InFlight } from "./in-flight.ts";
 import { judge, refusalCode } from "./judge.ts";
 import { answerTo, exchange, learned, settle } from "./learn.ts";
 import type { Metrics } from "./metrics.ts";
-import { type AddressWords, ipOf, type Listener, type Origin, type Origins } from "./origin.ts";
+import { type AddressWords, ipOf, isMapped, type Listener, type Origin, type Origins } from "./origin.ts";
 import { LaterOutbox, Outbox } from "./outbox.ts";
 import { randomBelow } from "./random.ts";
 import type { Rules } from "./rules.ts";
@@ -44,6 +45,7 @@ type Asker = Omit<Pending, "id" | "question" | "sent">;
 export interface UdpDeps {
   readonly set: DatagramSet;
   readonly origins: Origins;
+  readonly asPods: AsPods;
   readonly rules: Rules;
   readonly awaited: AwaitedRules;
   readonly gate: AnswerGate;
@@ -194,10 +196,10 @@ export class UdpProxy {
   }
 
   private forward(asker: Asker, question: Query, bytes: Uint8Array, base: number | undefined): void {
-    const { inFlight, metrics, set } = this.deps;
+    const { inFlight, metrics, set, asPods } = this.deps;
     const { origin } = asker;
     if (!inFlight.enter(origin.endpoint)) return;
-    const isV4 = origin.server[0] === 0 && origin.server[1] === 0 && origin.server[2] === MAPPED;
+    const isV4 = isMapped(origin.server);
     const { fd, tag } = (isV4 || this.v6 === undefined ? this.v4 : this.v6).choose();
     let id = randomBelow(0x10000);
     while (this.pending.has(tag * 0x10000 + id)) id = randomBelow(0x10000);
@@ -216,7 +218,8 @@ export class UdpProxy {
     });
     metrics.forwarded++;
     metrics.processing.observe((sent - asker.received) / 1000);
-    if (base === undefined) this.later.add(fd, origin.serverPort, bytes, origin.server);
+    const mark = asPods.markFor(origin.endpoint, asker.pod);
+    if (base === undefined) this.later.add(fd, origin.serverPort, bytes, origin.server, mark);
     else
       this.out.add(
         fd,
@@ -225,6 +228,7 @@ export class UdpProxy {
         bytes.length,
         origin.server,
         0,
+        mark,
       );
   }
 
@@ -308,6 +312,3 @@ export class UdpProxy {
     return true;
   }
 }
-
-/** The third word of a v4-mapped address, as this machine reads it. */
-const MAPPED = new Uint32Array(new Uint8Array([0, 0, 0xff, 0xff]).buffer)[0] ?? 0;

@@ -354,6 +354,7 @@ enum ax_ct_flags {
 	AX_CT_MASQUERADE = 1 << 7,   /* packets of the initiator leave with the node's address */
 	AX_CT_LOOPBACK = 1 << 8,     /* a pod reached itself through a Service, under the loopback source */
 	AX_CT_DSR = 1 << 9,          /* another node forwarded it; replies go straight to the client */
+	AX_CT_PROXIED = 1 << 10,     /* the DNS proxy asks in the initiator's name; frontend is its socket */
 };
 
 /* How packets TO a side leave this node */
@@ -389,6 +390,12 @@ struct ax_ct {
 	__be16 frontend_port;    /* 0 = none */
 	__u16 pad;
 	struct ax_ct_side side[2]; /* 0 = a, 1 = b */
+};
+
+/* ---- ax_proxy_pods: hash, endpoint -> its address, in whose name the DNS proxy asks; the proxy writes it ---- */
+struct ax_proxy_pod_key {
+	__u32 ep_id;
+	__u32 family;           /* AF_INET, AF_INET6 */
 };
 
 /* ---- ax_nat: hash, source NAT; two rows a mapping ---------------------------- */

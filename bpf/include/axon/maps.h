@@ -36,6 +36,7 @@ AX_MAP(ax_svc_flows, BPF_MAP_TYPE_HASH, struct ax_flow_key, struct ax_svc_flow, 
 AX_MAP(ax_l2, BPF_MAP_TYPE_HASH, struct ax_l2_key, struct ax_l2, 16384, BPF_F_NO_PREALLOC);
 AX_MAP(ax_deny, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 65536, BPF_F_NO_PREALLOC);
 AX_MAP(ax_ct, BPF_MAP_TYPE_HASH, struct ax_ct_key, struct ax_ct, 131072, 0);
+AX_MAP(ax_proxy_pods, BPF_MAP_TYPE_HASH, struct ax_proxy_pod_key, struct ax_addr, 131072, BPF_F_NO_PREALLOC);
 AX_MAP(ax_nat, BPF_MAP_TYPE_HASH, struct ax_nat_key, struct ax_nat, 131072, BPF_F_NO_PREALLOC);
 AX_MAP(ax_nat_stats, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_nat_stat, 1, 0);
 AX_MAP(ax_frags, BPF_MAP_TYPE_LRU_HASH, struct ax_frag_key, struct ax_frag_ports, 8192, 0);

@@ -44,6 +44,7 @@ export const CtFlags = {
   MASQUERADE: 128,
   LOOPBACK: 256,
   DSR: 512,
+  PROXIED: 1024,
 } as const;
 export type CtFlags = (typeof CtFlags)[keyof typeof CtFlags];
 
@@ -1077,6 +1078,26 @@ export function decodePolicyRow(view: DataView, off: number): PolicyRow {
   };
 }
 
+/** struct ax_proxy_pod_key, 8 bytes. */
+export interface ProxyPodKey {
+  epId: number;
+  family: number;
+}
+
+export const proxyPodKeySize = 8;
+
+export function encodeProxyPodKey(v: ProxyPodKey, view: DataView, off: number): void {
+  view.setUint32(off, v.epId, true);
+  view.setUint32(off + 4, v.family, true);
+}
+
+export function decodeProxyPodKey(view: DataView, off: number): ProxyPodKey {
+  return {
+    epId: view.getUint32(off, true),
+    family: view.getUint32(off + 4, true),
+  };
+}
+
 /** struct ax_skip_key, 20 bytes. */
 export interface SkipKey {
   client: Uint8Array;
@@ -1329,6 +1350,7 @@ export const maps = {
   ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
   ax_policy_heads: { type: 1, keySize: 4, valueSize: 16, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
+  ax_proxy_pods: { type: 1, keySize: 8, valueSize: 16, maxEntries: 131072, flags: 1, key: "ProxyPodKey", value: "Addr" },
   ax_services: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
   ax_slots: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
   ax_sock: { type: 24, keySize: 4, valueSize: 48, maxEntries: 0, flags: 1, key: "i32", value: "Sock" },
@@ -1366,6 +1388,7 @@ export const layouts = {
   PolicyHead: { c: "ax_policy_head", size: 16, fields: { shapes_exact: [0, 4], shapes_any: [4, 4], default_rule: [8, 4], default_verdict: [12, 1], pad: [13, 3] } },
   PolicyKey: { c: "ax_policy_key", size: 12, fields: { policy_id: [0, 4], identity: [4, 4], port: [8, 2], proto: [10, 1], shape: [11, 1] } },
   PolicyRow: { c: "ax_policy_row", size: 12, fields: { precedence: [0, 4], rule_id: [4, 4], proxy_port: [8, 2], verdict: [10, 1], pad: [11, 1] } },
+  ProxyPodKey: { c: "ax_proxy_pod_key", size: 8, fields: { ep_id: [0, 4], family: [4, 4] } },
   SkipKey: { c: "ax_skip_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
   Sock: { c: "ax_sock", size: 48, fields: { frontend: [0, 16], backend: [16, 16], frontend_port: [32, 2], backend_port: [34, 2], backend_id: [36, 4], service_id: [40, 4], proto: [44, 1], scope: [45, 1], pad: [46, 2] } },
   SockRev: { c: "ax_sock_rev", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], backend_id: [20, 4] } },

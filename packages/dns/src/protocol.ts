@@ -79,6 +79,8 @@ export interface WelcomeMessage {
   pid: number;
   /** Answers that could not be kept while no agent was connected. */
   lost: number;
+  /** Why servers see the node as their client; absent: they see the pod. */
+  asNode?: string;
 }
 
 /** Who asked whom: the pod, and what it dialled. */

@@ -5,7 +5,7 @@
  *
  * A message is described by AXON_DG_WORDS 32-bit words: 0 tag of the socket (received) or its descriptor (to be sent),
  * 1 port, 2 offset of the payload in the buffer, 3 its length, 4..7 the peer's address (16 bytes, IPv4 v4-mapped),
- * 8 errno of its sending.
+ * 8 errno of its sending, 9 SO_MARK it is sent with.
  */
 #define _GNU_SOURCE
 #include "addon.h"
@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define AXON_DG_WORDS 9
+#define AXON_DG_WORDS 10
 #define BATCH 64
 #define FROM_ONE 32 /* datagrams of a socket before the next one has its turn */
 
@@ -136,6 +136,7 @@ static size_t receive_from(int fd, uint32_t tag, uint8_t *buffer, size_t slot, u
 		w[2] = (uint32_t)((first + (size_t)i) * slot);
 		w[3] = messages[i].msg_len;
 		w[8] = 0;
+		w[9] = 0;
 	}
 	return (size_t)count;
 }
@@ -169,12 +170,35 @@ static napi_value datagram_receive(napi_env env, napi_callback_info info)
 	return axon_number(env, (int32_t)taken);
 }
 
+/* Room for the one control message that a datagram may have. */
+union mark {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(uint32_t))];
+};
+
+static void put_mark(struct msghdr *message, union mark *room, uint32_t mark)
+{
+	struct cmsghdr *header;
+
+	if (mark == 0)
+		return;
+	memset(room, 0, sizeof(*room));
+	message->msg_control = room->bytes;
+	message->msg_controllen = sizeof(room->bytes);
+	header = CMSG_FIRSTHDR(message);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SO_MARK;
+	header->cmsg_len = CMSG_LEN(sizeof(mark));
+	memcpy(CMSG_DATA(header), &mark, sizeof(mark));
+}
+
 /* Messages that go out of one socket, in one call as far as the kernel takes them. */
 static void send_run(uint8_t *buffer, uint32_t *words, size_t count)
 {
 	struct sockaddr_storage peers[BATCH];
 	struct mmsghdr messages[BATCH];
 	struct iovec vectors[BATCH];
+	union mark marks[BATCH];
 	size_t done = 0;
 
 	for (size_t i = 0; i < count; i++) {
@@ -183,6 +207,7 @@ static void send_run(uint8_t *buffer, uint32_t *words, size_t count)
 		vectors[i] = (struct iovec){ buffer + w[2], w[3] };
 		messages[i].msg_hdr = (struct msghdr){ .msg_name = &peers[i], .msg_namelen = to_sockaddr(&peers[i], w),
 						       .msg_iov = &vectors[i], .msg_iovlen = 1 };
+		put_mark(&messages[i].msg_hdr, &marks[i], w[9]);
 	}
 	while (done < count) {
 		int sent = sendmmsg((int)words[done * AXON_DG_WORDS], messages + done, (unsigned int)(count - done),
@@ -251,6 +276,20 @@ static napi_value socket_buffer(napi_env env, napi_callback_info info)
 	return axon_number(env, 0);
 }
 
+/* socketMark(fd, mark): SO_MARK of all it sends. 0 | -errno */
+static napi_value socket_mark(napi_env env, napi_callback_info info)
+{
+	napi_value args[AXON_MAX_ARGS];
+	uint32_t mark;
+
+	if (!axon_args(env, info, 2, args))
+		return NULL;
+	mark = (uint32_t)axon_int(env, args[1]);
+	if (setsockopt(axon_int(env, args[0]), SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0)
+		return axon_number(env, -errno);
+	return axon_number(env, 0);
+}
+
 void axon_init_datagram(napi_env env, napi_value exports)
 {
 	axon_export(env, exports, "datagramSet", datagram_set);
@@ -259,4 +298,5 @@ void axon_init_datagram(napi_env env, napi_value exports)
 	axon_export(env, exports, "datagramReceive", datagram_receive);
 	axon_export(env, exports, "datagramSend", datagram_send);
 	axon_export(env, exports, "socketBuffer", socket_buffer);
+	axon_export(env, exports, "socketMark", socket_mark);
 }

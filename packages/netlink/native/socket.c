@@ -107,19 +107,23 @@ static napi_value socket_listen(napi_env env, napi_callback_info info)
 	return axon_number(env, rc);
 }
 
-/* socketConnect(nsFd, type, ip, port): fd, connecting | -errno */
+/* socketConnect(nsFd, type, ip, port, mark): fd, connecting | -errno. SO_MARK unless 0. */
 static napi_value socket_connect(napi_env env, napi_callback_info info)
 {
 	napi_value args[AXON_MAX_ARGS];
 	struct endpoint e;
+	uint32_t mark;
 	int fd, rc;
 
-	if (!read_endpoint(env, info, 4, args, &e))
+	if (!read_endpoint(env, info, 5, args, &e))
 		return NULL;
+	mark = (uint32_t)axon_int(env, args[4]);
 	fd = open_in(e.ns_fd, e.address.ss_family, e.type);
 	if (fd < 0)
 		return axon_number(env, fd);
-	rc = connect(fd, (const struct sockaddr *)&e.address, e.length) == 0 ? 0 : -errno;
+	rc = mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0 ? -errno : 0;
+	if (rc == 0)
+		rc = connect(fd, (const struct sockaddr *)&e.address, e.length) == 0 ? 0 : -errno;
 	if (rc == 0 || rc == -EINPROGRESS)
 		return axon_number(env, fd);
 	close(fd);

@@ -3,9 +3,9 @@ import { NetlinkError, type Operation } from "./errors.ts";
 import { native, type PollHandle } from "./native.ts";
 
 /** Words that describe a message; see native/datagram.c. */
-export const DATAGRAM_WORDS = 9;
+export const DATAGRAM_WORDS = 10;
 /** Offsets among the words of a message. */
-export const datagram = { socket: 0, port: 1, offset: 2, length: 3, address: 4, errno: 8 } as const;
+export const datagram = { socket: 0, port: 1, offset: 2, length: 3, address: 4, errno: 8, mark: 9 } as const;
 
 /** A whole UDP payload fits into a slot; pages that no payload reaches are never touched. */
 const SLOT = 64 * 1024;
@@ -72,6 +72,12 @@ export class DatagramSet {
  */
 export function sendDatagrams(buffer: Uint8Array, words: Uint32Array, count: number): number {
   return native().datagramSend(buffer, words, count);
+}
+
+/** Marks what a socket sends (SO_MARK). Throws NetlinkError: the process may not. */
+export function setMark(fd: number, mark: number): void {
+  const rc = native().socketMark(fd, mark | 0);
+  if (rc < 0) throw failed("mark", -rc);
 }
 
 /** Gives a socket a receive buffer of this size, beyond the system's limit where the process may. Throws NetlinkError. */

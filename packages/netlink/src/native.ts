@@ -19,7 +19,8 @@ export interface Native {
   sysctlWrite(nsFd: number, settings: string[]): Promise<[number, number]>;
   sysctlRead(nsFd: number, file: string): string | number;
   socketListen(nsFd: number, type: number, ip: Uint8Array, port: number, backlog: number): number;
-  socketConnect(nsFd: number, type: number, ip: Uint8Array, port: number): number;
+  socketConnect(nsFd: number, type: number, ip: Uint8Array, port: number, mark: number): number;
+  socketMark(fd: number, mark: number): number;
   socketError(fd: number): number;
   ethtool(nsFd: number, name: string, command: number, value: number): number;
   driverCounters(nsFd: number, name: string): Record<string, number> | number;

@@ -69,12 +69,22 @@ function connected(fd: number, timeoutMs: number): Promise<number> {
 export async function connectIn(netns: NetnsRef, address: ConnectAddress): Promise<number> {
   const what = describe("connect to", netns, address);
   const ip = parseIp(address.host);
-  const fd = withNetns(netns, (ns) => native().socketConnect(ns, TCP, ip, address.port));
+  const fd = withNetns(netns, (ns) => native().socketConnect(ns, TCP, ip, address.port, 0));
   if (fd < 0) throw new NetlinkError(what, -fd);
   const rc = await connected(fd, address.timeoutMs ?? 10_000);
   if (rc === 0) return fd;
   closeSync(fd);
   throw new NetlinkError(what, -rc);
+}
+
+/**
+ * A `net.Socket` of this namespace that is connecting over TCP: what is written is sent once it is connected, and an
+ * error is told as of any socket. `mark`: SO_MARK of its packets, 0 for none. Throws NetlinkError.
+ */
+export function dialMarked(address: SocketAddress, mark: number): Socket {
+  const fd = native().socketConnect(-1, TCP, parseIp(address.host), address.port, mark | 0);
+  if (fd < 0) throw new NetlinkError(describe("connect to", undefined, address), -fd);
+  return new Socket({ fd, readable: true, writable: true });
 }
 
 /** Like {@link connectIn}, as a connected `net.Socket`. */

@@ -142,6 +142,8 @@ export interface DnsProxyStatus {
   build?: string;
   /** Sets of DNS rules in force. */
   ruleSets: number;
+  /** Why servers see the node as their client; absent: they see the pod, or no proxy serves. */
+  asNode?: string;
 }
 
 export interface StatusResponse {

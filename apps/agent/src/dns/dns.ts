@@ -157,13 +157,14 @@ export class Dns {
   /** The proxy, as `axon status` tells of it. */
   status(): DnsProxyStatus {
     const { config, engine } = this.#deps;
-    const { pid, build } = this.client.serving ?? {};
+    const { pid, build, asNode } = this.client.serving ?? {};
     return {
       mode: config.dnsProxy,
       serving: pid !== undefined,
       ...(pid !== undefined && { pid }),
       ...(build !== undefined && { build }),
       ruleSets: [...engine.dnsRules.all()].length,
+      ...(asNode !== undefined && { asNode }),
     };
   }
 

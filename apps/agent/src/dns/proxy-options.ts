@@ -16,6 +16,12 @@ export const proxyOptions = {
     min: 1,
     max: 65_531,
   },
+  dnsProxyTransparent: {
+    default: "auto",
+    doc: "the DNS proxy asks servers in the name of the pod: policies on their side are about the pod; off: in the node's",
+    liveness: "restart",
+    oneOf: ["auto", "off"] as const,
+  },
   dnsProxyMetricsAddress: {
     default: "",
     doc: "host:port of the DNS proxy's /metrics; empty: dns-metrics.sock in runDir only",

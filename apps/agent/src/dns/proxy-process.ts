@@ -35,6 +35,7 @@ const nodeFlags = ["--single-threaded-gc", "--max-semi-space-size=64"];
 export interface ProxyProcessConfig {
   readonly dnsProxy: "start" | "external" | "off";
   readonly tofqdnsProxyPort: number;
+  readonly dnsProxyTransparent: "auto" | "off";
   readonly dnsProxyMetricsAddress: string;
   readonly runDir: string;
   readonly bpffs: string;
@@ -148,14 +149,15 @@ export class ProxyProcess implements Module {
   }
 
   #proxyConfig(): object {
-    const { runDir, bpffs, tofqdnsProxyPort, dnsProxyMetricsAddress, enableIPv4, enableIPv6 } = this.#config;
+    const { runDir, bpffs, tofqdnsProxyPort, enableIPv4, enableIPv6 } = this.#config;
     const { v4, v6 } = proxyAddresses;
     return {
       runDir,
       bpffs: join(bpffs, "maps"),
       addresses: [...(enableIPv4 ? [formatIp(v4)] : []), ...(enableIPv6 ? [formatIp(v6)] : [])],
       port: tofqdnsProxyPort,
-      metricsAddress: dnsProxyMetricsAddress,
+      transparent: this.#config.dnsProxyTransparent,
+      metricsAddress: this.#config.dnsProxyMetricsAddress,
     };
   }
 

@@ -128,8 +128,9 @@ function dnsTable(answers: readonly Answer<StatusResponse>[]): string {
     proxy.mode === "off" ? "off" : proxy.serving ? "serving" : "not serving",
     orDash(proxy.pid === undefined ? "" : `${proxy.pid}`),
     `${proxy.ruleSets}`,
+    proxy.serving ? (proxy.asNode === undefined ? "pods" : `the node (${proxy.asNode})`) : "-",
   ]);
-  return formatTable(["NODE", "DNS-PROXY", "PID", "RULE-SETS"], rows);
+  return formatTable(["NODE", "DNS-PROXY", "PID", "RULE-SETS", "SERVERS-SEE"], rows);
 }
 
 function accelerationText({ device, at, reason }: LoadBalancingStatus["acceleration"][number]): string {
