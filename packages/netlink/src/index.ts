@@ -1,5 +1,12 @@
 export { type Address, type AddressFilter, type AddressSpec, Scope } from "./address.ts";
-export { DATAGRAM_WORDS, DatagramSet, datagram, sendDatagrams, setMark, setReceiveBuffer } from "./datagram.ts";
+export {
+  DATAGRAM_WORDS,
+  DatagramSet,
+  datagram,
+  sendDatagrams,
+  setMark,
+  setReceiveBuffer,
+} from "./datagram.ts";
 export { errnoName, isErrno, NetlinkError } from "./errors.ts";
 export type { Family } from "./family.ts";
 export { announcementFrames, type OutgoingFrame, sendFrames } from "./frame.ts";
@@ -24,5 +31,12 @@ export { driverCounters, getOffloads, type Offloads, setOffloads } from "./offlo
 export { LinkReaper } from "./reaper.ts";
 export { Protocol, type Route, type RouteFilter, type RouteSpec, RouteType, Table } from "./route.ts";
 export { prefixFamily, type Rule, type RuleSpec } from "./rule.ts";
-export { type ConnectAddress, connectIn, dialIn, dialMarked, type ListenAddress, listenIn } from "./socket.ts";
+export {
+  type ConnectAddress,
+  connectIn,
+  dialIn,
+  dialMarked,
+  type ListenAddress,
+  listenIn,
+} from "./socket.ts";
 export type { Watch, WatchAction, WatchEvent, WatchFilter } from "./watch.ts";
