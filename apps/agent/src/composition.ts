@@ -35,6 +35,7 @@ import { addFlowLogs } from "./flow-logs.ts";
 import { HostFirewall } from "./host/firewall.ts";
 import { addHubble, hubblePeers } from "./hubble.ts";
 import { addHistory } from "./hubble-history.ts";
+import { addMetricsFile } from "./hubble-metrics.ts";
 import { redactionOf } from "./hubble-redact.ts";
 import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
@@ -338,7 +339,13 @@ export class Composition {
     registerState(registry, this.#kernel, lifecycle.health, figures);
     const resolver = this.#createResolver();
     const observer = this.#createObserver(resolver);
-    const flowMetrics = createFlowMetrics(this.#config, registry, resolver, this.#ipcache, this.#log);
+    const flowMetrics = createFlowMetrics(
+      this.#config,
+      registry,
+      observer.resolver,
+      this.#ipcache,
+      this.#log,
+    );
     const uses = new RuleUses(
       join(this.#config.runDir, "rule-uses.json"),
       (id) => this.#policy.engine.rule(id),
@@ -390,6 +397,7 @@ export class Composition {
         ),
       )
       .add(uses);
+    addMetricsFile(lifecycle, this.#config.hubbleDynamicMetricsConfigPath, flowMetrics, this.#log);
     addHistory(lifecycle, this.#config, observer, registry, this.#log);
     lifecycle
       .add(

@@ -63,6 +63,11 @@ export const hubbleOptions = {
     commas: true,
     liveness: "restart",
   },
+  hubbleDynamicMetricsConfigPath: {
+    default: "",
+    doc: "YAML file of hubble_* metrics (metrics: name, contextOptions, includeFilters, excludeFilters) in place of hubbleMetrics; a change of it is taken up within seconds",
+    liveness: "restart",
+  },
   hubbleMetricsSeriesMax: {
     default: 4096,
     doc: "series of one hubble_* metric at most; the rest is counted together as other",

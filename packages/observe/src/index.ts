@@ -4,6 +4,7 @@ export { type FlowLogs, startFlowLogs } from "./export/lazy.ts";
 export * from "./grpc/lazy.ts";
 export { type History, type HistoryFigures, keepHistory, parseHistorySize } from "./history/lazy.ts";
 export { FlowMetrics, type FlowMetricsOptions } from "./metrics/flow-metrics.ts";
+export { followMetricsFile, type MetricsFile } from "./metrics/lazy.ts";
 export { type MetricSpecs, parseMetricSpecs } from "./metrics/spec.ts";
 export { Observer, type ObserverOptions } from "./observer.ts";
 export { flowNodeName, type NodePeerOptions, NodePeers } from "./peers.ts";

@@ -6,17 +6,18 @@ import type { Registry } from "prom-client";
 import type { AgentConfig } from "../options.ts";
 
 /**
- * The hubble_* metrics that the configuration asks for. Series of pods go when the pods leave the ipcache.
+ * The hubble_* metrics that the configuration asks for; with a file of them none until it is read. Series of pods go when the pods leave the ipcache.
  * @throws AxonError `observe.metric_invalid` naming the metric that is not understood
  */
 export function createFlowMetrics(
-  config: Pick<AgentConfig, "hubbleMetrics" | "hubbleMetricsSeriesMax">,
+  config: Pick<AgentConfig, "hubbleMetrics" | "hubbleMetricsSeriesMax" | "hubbleDynamicMetricsConfigPath">,
   registry: Registry,
   resolver: FlowResolver,
   ipcache: Pick<Ipcache, "changes">,
   log: Logger,
 ): FlowMetrics {
-  const { specs, later } = parseMetricSpecs(config.hubbleMetrics);
+  const isFile = config.hubbleDynamicMetricsConfigPath !== "";
+  const { specs, later } = parseMetricSpecs(isFile ? [] : config.hubbleMetrics);
   if (later.length > 0)
     log.warn(
       { metrics: later },

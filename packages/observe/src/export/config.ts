@@ -1,10 +1,10 @@
 import { isAbsolute, normalize } from "node:path";
 import { AxonError, errorText } from "@axoneme/base";
 import { compileFilter, type FlowFilter, formatTimestamp, parseTimestamp } from "@axoneme/flow";
-import { FlowFilterSchema, FlowSchema, fieldTree } from "@axoneme/proto";
-import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { FlowSchema, fieldTree } from "@axoneme/proto";
 import { load } from "js-yaml";
 import { compileExpression } from "../expression/cel.ts";
+import { readFilters } from "../read-filters.ts";
 import { otlpAddress } from "./otlp.ts";
 
 /** One log of flows: what goes into which file. */
@@ -156,18 +156,8 @@ function endOf(where: string, value: unknown): string | undefined {
   }
 }
 
-/** Through the schema, so that a filter misspelt is an error and not a filter that matches everything. */
 function filters(where: string, raw: Raw, key: string): FlowFilter[] {
-  const value = raw[key] ?? [];
-  if (!Array.isArray(value)) throw bad(where, `${key} is not a list of filters`);
-  return value.map((item: unknown, i) => {
-    try {
-      const filter = fromJson(FlowFilterSchema, item as JsonValue);
-      return toJson(FlowFilterSchema, filter, { useProtoFieldName: true }) as FlowFilter;
-    } catch (error) {
-      throw bad(where, `${key}[${i}]: ${errorText(error)}`, error);
-    }
-  });
+  return readFilters(raw[key], (why, cause) => bad(where, `${key}${why}`, cause));
 }
 
 function unique(logs: readonly FlowLogConfig[], key: "name" | "filePath"): void {

@@ -37,11 +37,7 @@ export const compileExpression: ExpressionCompiler = (expression) => {
   } else if (typeof first !== "boolean") {
     throw invalid(expression, "is no condition: its value is not true or false");
   }
-  return (flow) => {
-    const message = messages.get(flow) ?? messageOf(flow);
-    messages.set(flow, message);
-    return result(() => evaluate({ _flow: message })) === true;
-  };
+  return (flow) => result(() => evaluate({ _flow: messageFor(flow) })) === true;
 };
 
 function planned(expression: string): Evaluate {
@@ -88,6 +84,12 @@ function sizeOf(value: unknown): { nodes: number; loops: number } {
     nodes: nodes + (kind === undefined ? 0 : 1),
     loops: loops + (kind === "comprehensionExpr" ? 1 : 0),
   };
+}
+
+function messageFor(flow: Flow): ReturnType<typeof messageOf> {
+  const message = messages.get(flow) ?? messageOf(flow);
+  messages.set(flow, message);
+  return message;
 }
 
 function messageOf(flow: Flow) {

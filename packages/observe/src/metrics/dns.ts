@@ -47,6 +47,10 @@ class TextMetric {
   drop(pods: ReadonlySet<string>): void {
     this.#metric.drop(pods);
   }
+
+  dispose(): void {
+    this.#metric.dispose();
+  }
 }
 
 function factsOf(flow: Flow, side: "source" | "destination"): PeerFacts {
@@ -93,6 +97,11 @@ export class DnsMetrics {
       this.#responses.count([rcodeText(dns), qtypes, ips, ...query], flow);
       for (const type of dns.rrtypes ?? []) this.#types.count([type, qtypes, ...query], flow);
     }
+  }
+
+  /** They are not counted any more. */
+  dispose(): void {
+    for (const metric of [this.#queries, this.#responses, this.#types]) metric.dispose();
   }
 
   drop(pods: ReadonlySet<string>): void {

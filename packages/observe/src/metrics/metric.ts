@@ -75,6 +75,11 @@ export class ContextMetric {
     );
   }
 
+  /** The metric is not counted any more. */
+  dispose(): void {
+    this.#series.dispose();
+  }
+
   /** Removes the series of pods that are gone. */
   drop(pods: ReadonlySet<string>): void {
     const sources = this.source.drop(pods);

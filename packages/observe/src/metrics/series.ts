@@ -50,6 +50,11 @@ export class SeriesCounter {
     });
   }
 
+  /** The metric is not counted any more: scrapes do not show it. */
+  dispose(): void {
+    this.#options.registry.removeSingleMetric(this.#options.name);
+  }
+
   /** Series now, without "other". */
   get size(): number {
     return this.#size;

@@ -13,6 +13,7 @@ export class SideValuesOf {
   readonly #values: InternedValues;
   readonly #onPod: (pod: string) => void;
   /** By place in the peer table and direction: the number, and the version of the peer it was made for. */
+  #peers: PeerTable | undefined;
   #ids = new Int32Array(0);
   #versions = new Int32Array(0);
 
@@ -26,7 +27,8 @@ export class SideValuesOf {
 
   /** Number of the values for a peer; -1 when there are too many. */
   idOf(peers: PeerTable, place: number, direction: number): number {
-    if (this.#ids.length === 0) {
+    if (this.#peers !== peers) {
+      this.#peers = peers;
       this.#ids = new Int32Array(peers.places * directions);
       this.#versions = new Int32Array(peers.places * directions).fill(-1);
     }

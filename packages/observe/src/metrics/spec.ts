@@ -1,4 +1,5 @@
 import { AxonError } from "@axoneme/base";
+import type { FlowFilter, FlowMatcher } from "@axoneme/flow";
 
 /** Metrics that are counted. */
 export const metricNames = [
@@ -72,6 +73,15 @@ export interface MetricSpec {
    * `flows-to-world`: `port` adds a label, `any-drop` counts drops for any reason, `syn-only` the first packets of TCP.
    */
   readonly options: ReadonlySet<string>;
+  /** Which flows are counted; absent: all. */
+  readonly filter?: MetricFilter;
+}
+
+/** The flows that a metric counts: as in a request for flows. */
+export interface MetricFilter {
+  readonly include: readonly FlowFilter[];
+  readonly exclude: readonly FlowFilter[];
+  readonly matcher: FlowMatcher;
 }
 
 /** Metrics that are asked for, and those of the field that cannot be counted yet. */
