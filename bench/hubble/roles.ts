@@ -115,7 +115,7 @@ async function nodes([count = "0", prefix = ""]: readonly string[]): Promise<voi
     let us = Date.now() * 1000;
     while (!call.signal.aborted) {
       for (const model of models) out.add(stamped(model, us++));
-      await call.writeFramed(out.take());
+      await call.writeBatch(out);
       await new Promise((resolve) => setImmediate(resolve));
     }
   };

@@ -66,7 +66,7 @@ export async function serveCrowd(options: CrowdOptions): Promise<{ close(): Prom
     while (!call.signal.aborted) {
       const batch = new FrameBatch();
       for (let i = 0; i < perTurn; i++) batch.add(flows[next++ % templates] ?? new Uint8Array());
-      await call.writeFramed(batch.take());
+      await call.writeBatch(batch);
       await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
   };

@@ -447,7 +447,7 @@ export class Composition {
       addHubble(lifecycle, this.#config, {
         ...{ observer, resolver, version, metrics: flowMetrics, log: this.#log },
         ...{ nodeName: this.#nodeName, client: this.#client },
-        ...{ peers: this.#hubblePeers, events: this.#eventSources },
+        ...{ peers: this.#hubblePeers, events: this.#eventSources, registry },
       });
     addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
     return lifecycle;

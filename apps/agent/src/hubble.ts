@@ -12,6 +12,7 @@ import {
   type Observer,
   serveHubble,
 } from "@axoneme/observe";
+import type { Registry } from "prom-client";
 import type { EventSources } from "./agent-events.ts";
 import { hubbleTls } from "./hubble-tls.ts";
 import type { AgentConfig } from "./options.ts";
@@ -108,17 +109,20 @@ export interface HubbleParts {
   readonly client: KubeClient;
   readonly peers: NodePeers;
   readonly events: EventSources;
+  readonly registry: Registry;
 }
 
 /** Adds the flow API to an agent. */
 export function addHubble(lifecycle: Lifecycle, config: AgentConfig, parts: HubbleParts): void {
-  const { observer, resolver, version, metrics, log, nodeName, client, peers, events } = parts;
+  const { observer, resolver, version, metrics, log, nodeName, client, peers, events, registry } = parts;
   events.started();
   const agentEvents = events.events;
   agentEvents.readerLost.on((count) => metrics.countLoss("hubble_ring_buffer", count));
   const tls = (): TlsSource | undefined => hubbleTls(config, nodeName, client, log);
   const { clusterName } = config;
   lifecycle.add(
-    new HubbleModule(config, { observer, resolver, clusterName, version, peers, agentEvents, tls, log }),
+    new HubbleModule(config, {
+      ...{ observer, resolver, clusterName, version, peers, agentEvents, tls, log, registry },
+    }),
   );
 }

@@ -1,9 +1,8 @@
 import type { Relay, WatchedPeers } from "@axoneme/observe";
-import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
 
 /** The relay's numbers, read when asked for; by the field's name where it has one. */
-export function makeMetrics(relay: Relay, peers: WatchedPeers): Registry {
-  const registry = new Registry();
+export function registerMetrics(registry: Registry, relay: Relay, peers: WatchedPeers): void {
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: "hubble_relay_pool_peer_connection_status",
@@ -44,5 +43,4 @@ export function makeMetrics(relay: Relay, peers: WatchedPeers): Registry {
   counter("axoneme_relay_messages_total", "Messages of nodes passed on to readers", () => figures.messages);
   counter("axoneme_relay_bytes_total", "Bytes passed on to readers", () => figures.bytes);
   counter("axoneme_relay_stream_failures_total", "Streams of nodes that broke", () => figures.failures);
-  return registry;
 }

@@ -4,10 +4,11 @@ import type { TlsSource } from "@axoneme/grpc";
 import { inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
 import { type Relay, startRelay, type WatchedPeers, watchPeers } from "@axoneme/observe";
 import { hubbleSecrets } from "@axoneme/pki";
+import { Registry } from "prom-client";
 import { certificates } from "./certificates.ts";
 import { kubePeers } from "./kube-peers.ts";
 import { listen } from "./listener.ts";
-import { makeMetrics } from "./metrics.ts";
+import { registerMetrics } from "./metrics.ts";
 import type { RelayConfig } from "./options.ts";
 
 /** A relay as a program: where its nodes, certificates and listeners come from. */
@@ -32,6 +33,7 @@ export class RelayProcess {
     const { socketPath, metricsAddress, disableClientTls, nodeName, mergeWaitMs } = this.#config;
     const clientTls = disableClientTls ? undefined : this.#clientTls();
     const peers = await this.#peers();
+    const registry = new Registry();
     const relay = await startRelay({
       peers,
       clientTls,
@@ -39,11 +41,13 @@ export class RelayProcess {
       nodeName: nodeName || hostname(),
       log: this.#log,
       times: { liveMs: mergeWaitMs },
+      registry,
     });
     this.#stops.push(() => relay.stop());
     if (socketPath !== "") await relay.listenUnix(socketPath);
     if (metricsAddress !== "") {
-      const server = await listen(metricsAddress, relay, peers, makeMetrics(relay, peers));
+      registerMetrics(registry, relay, peers);
+      const server = await listen(metricsAddress, relay, peers, registry);
       this.#stops.push(() => void server.close());
     }
     await this.#listenTcp(relay);

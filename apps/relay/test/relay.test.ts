@@ -133,6 +133,9 @@ it("finds nodes by an agent, knows them by their certificates, and is known by i
   const page = async (path: string): Promise<string> =>
     (await fetch(`http://127.0.0.1:${metricsPort}${path}`)).text();
   expect(await page("/metrics")).toContain('hubble_relay_pool_peer_connection_status{status="READY"} 1');
+  expect(await page("/metrics")).toMatch(
+    /grpc_server_handled_total\{grpc_type="unary",grpc_service="observer.Observer",grpc_method="GetNodes",grpc_code="OK"\} 1/,
+  );
   expect(JSON.parse(await page("/healthz"))).toEqual({ connected: ["n1"], unavailable: {}, peers: "ok" });
 });
 

@@ -20,6 +20,12 @@ function writeHeader(bytes: Buffer, at: number, length: number): void {
 export class FrameBatch {
   #bytes = Buffer.allocUnsafeSlow(initialBytes);
   #at = 0;
+  #messages = 0;
+
+  /** Messages gathered. */
+  get messages(): number {
+    return this.#messages;
+  }
 
   /** Bytes gathered. */
   get length(): number {
@@ -36,6 +42,7 @@ export class FrameBatch {
     writeHeader(this.#bytes, this.#at, message.length);
     this.#bytes.set(message, this.#at + frameHeader);
     this.#at = end;
+    this.#messages++;
   }
 
   /** What was gathered; the batch is empty then. The memory is the caller's. */
@@ -44,6 +51,7 @@ export class FrameBatch {
     // Given away: whoever writes it to a stream may need it until the reader has taken it.
     this.#bytes = Buffer.allocUnsafeSlow(Math.max(initialBytes, this.#at));
     this.#at = 0;
+    this.#messages = 0;
     return bytes;
   }
 }

@@ -1,3 +1,4 @@
+export type { CallWatch, CallWatcher } from "./call-watch.ts";
 export {
   checkTls,
   TlsFileSource,

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import { FrameReader, framed } from "./frames.ts";
+import type { CallWatch } from "./call-watch.ts";
+import { type FrameBatch, FrameReader, framed } from "./frames.ts";
 import { encodeStatusMessage, GrpcError, grpcCode, parseTimeout } from "./status.ts";
 
 /** Bytes of a request at most: filters are small. */
@@ -12,11 +13,13 @@ export class ServerCall {
   readonly #stream: ServerHttp2Stream;
   readonly #gone = new AbortController();
   readonly #deadline: NodeJS.Timeout | undefined;
+  #watch: CallWatch | undefined;
   #metadata: OutgoingHttpHeaders = {};
   #late = false;
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders) {
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, watch?: CallWatch) {
     this.#stream = stream;
+    this.#watch = watch;
     this.signal = this.#gone.signal;
     const ms = parseTimeout(headers["grpc-timeout"] as string | undefined);
     this.#deadline =
@@ -56,18 +59,28 @@ export class ServerCall {
   /** All messages of a request, as they come. */
   async *requests(): AsyncGenerator<Uint8Array, void> {
     const reader = new FrameReader(requestLimit);
-    for await (const chunk of this.#stream as AsyncIterable<Buffer>) yield* reader.push(chunk);
+    for await (const chunk of this.#stream as AsyncIterable<Buffer>) {
+      const messages = reader.push(chunk);
+      this.#watch?.received(messages.length);
+      yield* messages;
+    }
     if (reader.isInside) throw new GrpcError(grpcCode.invalidArgument, "the request broke off");
   }
 
   /** Sends one message; resolves when more may follow. */
   write(message: Uint8Array): Promise<void> {
-    return this.writeFramed(framed(message));
+    return this.#write(framed(message), 1);
   }
 
-  /** Sends messages that are framed already (`FrameBatch`); resolves when more may follow, or nobody reads. */
-  writeFramed(frames: Uint8Array): Promise<void> {
+  /** Sends what a batch has gathered, and empties it; resolves when more may follow, or nobody reads. */
+  writeBatch(batch: FrameBatch): Promise<void> {
+    const { messages } = batch;
+    return this.#write(batch.take(), messages);
+  }
+
+  #write(frames: Uint8Array, messages: number): Promise<void> {
     this.begin();
+    this.#watch?.sent(messages);
     if (this.#stream.destroyed || this.#stream.write(frames)) return Promise.resolve();
     return this.#drained();
   }
@@ -75,8 +88,12 @@ export class ServerCall {
   /** Ends the call with a status. */
   end(status: number = grpcCode.ok, message = ""): void {
     clearTimeout(this.#deadline);
-    if (this.#stream.destroyed || this.#stream.closed) return;
     const told = this.#late ? grpcCode.deadlineExceeded : status;
+    // A handler that saw the caller go returns as if all were said.
+    const isCancelled = told === grpcCode.ok && this.signal.aborted;
+    this.#watch?.ended(isCancelled ? grpcCode.cancelled : told);
+    this.#watch = undefined;
+    if (this.#stream.destroyed || this.#stream.closed) return;
     const trailers: OutgoingHttpHeaders = { "grpc-status": String(told) };
     if (message !== "") trailers["grpc-message"] = encodeStatusMessage(message);
     if (!this.#stream.headersSent) {

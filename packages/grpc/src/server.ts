@@ -10,6 +10,7 @@ import {
 } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { AxonError, errorText, type Logger } from "@axoneme/base";
+import type { CallWatcher } from "./call-watch.ts";
 import type { TlsMaterial, TlsSource } from "./certificates.ts";
 import { type KeepAlive, keepAlive } from "./keepalive.ts";
 import { ServerCall } from "./server-call.ts";
@@ -28,6 +29,7 @@ export interface ServerOptions {
   readonly methods: Methods;
   readonly log: Logger;
   readonly keepAlive?: KeepAlive;
+  readonly watcher?: CallWatcher | undefined;
 }
 
 /** Readers that stopped answering are let go after the sum of these. */
@@ -43,6 +45,7 @@ export class RpcServer {
   readonly #methods: Methods;
   readonly #log: Logger;
   readonly #keepAlive: KeepAlive;
+  readonly #watcher: CallWatcher | undefined;
   readonly #listeners = new Set<Http2Server | Http2SecureServer>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #connections = new Set<Socket>();
@@ -50,7 +53,8 @@ export class RpcServer {
   readonly #offs: (() => void)[] = [];
   #refused = 0;
 
-  constructor({ methods, log, keepAlive: beat = patient }: ServerOptions) {
+  constructor({ methods, log, keepAlive: beat = patient, watcher }: ServerOptions) {
+    this.#watcher = watcher;
     this.#methods = methods;
     this.#log = log;
     this.#keepAlive = beat;
@@ -166,8 +170,8 @@ export class RpcServer {
       stream.respond({ ":status": 415 }, { endStream: true });
       return;
     }
-    const call = new ServerCall(stream, headers);
     const path = headers[":path"] ?? "";
+    const call = new ServerCall(stream, headers, this.#watcher?.(path));
     try {
       const handler = this.#methods.get(path);
       if (handler === undefined) throw new GrpcError(grpcCode.unimplemented, `nothing is served at ${path}`);

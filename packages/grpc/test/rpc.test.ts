@@ -42,7 +42,7 @@ const methods = new Map<string, Handler>([
       while (!call.signal.aborted && streamed < 20_000) {
         for (let i = 0; i < 50; i++) batch.add(message);
         streamed += 50;
-        await call.writeFramed(batch.take());
+        await call.writeBatch(batch);
       }
     },
   ],

@@ -37,6 +37,7 @@ import {
   setLogVerbosity,
   status,
 } from "@grpc/grpc-js";
+import { Registry } from "prom-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   type HubbleOptions,
@@ -74,10 +75,12 @@ const resolver: FlowResolver = {
 let dir: string;
 let observer: Observer;
 let changes: Emitter<PeerChange>;
+let registry: Registry;
 let server: HubbleServer;
 let client: Client;
 
 const options = (): HubbleOptions => ({
+  registry: register(),
   observer,
   resolver,
   clusterName: "default",
@@ -86,6 +89,12 @@ const options = (): HubbleOptions => ({
   socketPath: join(dir, "hubble.sock"),
   log: silentLogger,
 });
+
+/** A registry for each server. */
+function register(): Registry {
+  registry = new Registry();
+  return registry;
+}
 
 const connect = (
   address = `unix:${join(dir, "hubble.sock")}`,
@@ -365,6 +374,33 @@ describe("GetFlows", () => {
     expect((await failure({ field_mask: "nope" })).details).toContain('no field "nope"');
     expect(server.streams).toBe(0);
   });
+});
+
+it("counts calls, their messages and how they end, by the field's names", async () => {
+  const labels = (kind: string, service: string, method: string): string =>
+    `{grpc_type="${kind}",grpc_service="${service}",grpc_method="${method}"`;
+  const getFlows = labels("server_stream", "observer.Observer", "GetFlows");
+  const line = async (name: string): Promise<string | undefined> =>
+    (await registry.metrics()).split("\n").find((text) => text.startsWith(name));
+  expect(await line(`grpc_server_started_total${getFlows}`)).toMatch(/ 0$/);
+  add(...numbered(1, 700));
+  await ports();
+  await failure({ first: true, follow: true });
+  await unary("/observer.Observer/ServerStatus", ServerStatusResponseSchema);
+  const { stream } = follow({ follow: true });
+  await waitFor(async () => (await line(`grpc_server_started_total${getFlows}`))?.endsWith(" 3"), {
+    what: "the call",
+  });
+  expect(await line(`grpc_server_msg_received_total${getFlows}`)).toMatch(/ 2$| 3$/);
+  expect(await line(`grpc_server_msg_sent_total${getFlows}`)).toMatch(/ 700$/);
+  expect(await line(`grpc_server_handled_total${getFlows},grpc_code="OK"`)).toMatch(/ 1$/);
+  expect(await line(`grpc_server_handled_total${getFlows},grpc_code="InvalidArgument"`)).toMatch(/ 1$/);
+  const status = labels("unary", "observer.Observer", "ServerStatus");
+  expect(await line(`grpc_server_handled_total${status},grpc_code="OK"`)).toMatch(/ 1$/);
+  expect(await line(`grpc_server_handling_seconds_count${getFlows}`)).toMatch(/ 2$/);
+  stream.cancel();
+  const cancelled = `grpc_server_handled_total${getFlows},grpc_code="Canceled"`;
+  await waitFor(async () => (await line(cancelled))?.endsWith(" 1"), { what: "the end of the call" });
 });
 
 describe("the other methods", () => {

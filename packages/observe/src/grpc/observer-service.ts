@@ -88,7 +88,7 @@ export class ObserverService {
     const out = new FrameBatch();
     for await (const batch of batches) {
       for (const event of batch) out.add(this.#events.encode(event));
-      await call.writeFramed(out.take());
+      await call.writeBatch(out);
     }
   }
 
@@ -124,8 +124,8 @@ async function send(
   for (const response of batch) {
     out.add(encoder.encode(response));
     if (out.length < writeBytes) continue;
-    await call.writeFramed(out.take());
+    await call.writeBatch(out);
     if (call.signal.aborted) return;
   }
-  if (out.length > 0) await call.writeFramed(out.take());
+  if (out.length > 0) await call.writeBatch(out);
 }

@@ -1,6 +1,7 @@
 import type { Emitter, Logger } from "@axoneme/base";
 import type { FlowResolver } from "@axoneme/flow";
 import type { TlsSource } from "@axoneme/grpc";
+import type { Registry } from "prom-client";
 import type { AgentEvents } from "../agent-events.ts";
 import type { Observer } from "../observer.ts";
 
@@ -44,6 +45,8 @@ export interface HubbleOptions {
   /** UNIX socket, made with mode 0600; what was there is replaced. */
   readonly socketPath: string;
   readonly log: Logger;
+  /** Where grpc_server_* count calls. */
+  readonly registry?: Registry | undefined;
 }
 
 /** A running server. */

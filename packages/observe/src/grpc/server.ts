@@ -1,6 +1,7 @@
 import { AxonError, systemClock } from "@axoneme/base";
 import { RpcServer } from "@axoneme/grpc";
 import { Health, Observer, Peer, ServerReflection, ServerReflectionAlpha } from "@axoneme/proto";
+import { callMetrics } from "./call-metrics.ts";
 import { HealthService } from "./health.ts";
 import { SeenNamespaces } from "./namespaces.ts";
 import { ObserverService } from "./observer-service.ts";
@@ -29,6 +30,7 @@ export class GrpcServer implements HubbleServer {
     const reflection = new ReflectionService(services).handlers();
     this.#server = new RpcServer({
       log: options.log,
+      watcher: options.registry && callMetrics(options.registry, services),
       methods: new Map([
         ...recorderMethods,
         ...methodsOf(

@@ -122,9 +122,8 @@ export class RelayStream {
   }
 
   async #flush(messages: number): Promise<void> {
-    const bytes = this.#out.take();
-    this.#options.figures.forwarded(messages, bytes.length);
-    await this.#options.call.writeFramed(bytes);
+    this.#options.figures.forwarded(messages, this.#out.length);
+    await this.#options.call.writeBatch(this.#out);
   }
 
   async #finish(): Promise<void> {

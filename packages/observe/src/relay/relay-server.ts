@@ -1,6 +1,8 @@
 import type { Logger } from "@axoneme/base";
 import { RpcServer, type TlsSource } from "@axoneme/grpc";
 import { Health, Observer, ServerReflection, ServerReflectionAlpha } from "@axoneme/proto";
+import type { Registry } from "prom-client";
+import { callMetrics } from "../grpc/call-metrics.ts";
 import { HealthService } from "../grpc/health.ts";
 import type { PeerSource } from "../grpc/options.ts";
 import { ReflectionService } from "../grpc/reflection.ts";
@@ -19,6 +21,8 @@ export interface RelayOptions {
   readonly log: Logger;
   /** How long what is merged waits for what; only what differs from the usual. */
   readonly times?: Partial<MergeTimes>;
+  /** Where grpc_server_* count calls. */
+  readonly registry?: Registry | undefined;
 }
 
 /** How a relay fares. */
@@ -38,7 +42,7 @@ export class Relay {
   readonly #health = new HealthService(healthNames);
   readonly #off: () => void;
 
-  constructor({ peers, clientTls, version, nodeName, log, times }: RelayOptions) {
+  constructor({ peers, clientTls, version, nodeName, log, times, registry }: RelayOptions) {
     this.#pool = new PeerPool(peers, { tls: clientTls });
     const { figures } = this;
     const service = new RelayService({
@@ -48,14 +52,11 @@ export class Relay {
       figures,
       times: { ...mergeTimes, ...times },
     });
-    const reflection = new ReflectionService([
-      Observer,
-      Health,
-      ServerReflection,
-      ServerReflectionAlpha,
-    ]).handlers();
+    const services = [Observer, Health, ServerReflection, ServerReflectionAlpha];
+    const reflection = new ReflectionService(services).handlers();
     this.#server = new RpcServer({
       log,
+      watcher: registry && callMetrics(registry, services),
       methods: new Map([
         ...recorderMethods,
         ...methodsOf(
