@@ -247,6 +247,25 @@ describe("DNS names in policies", () => {
     expect(line.stdout).toContain("default/client");
   });
 
+  it("axon policy suggest lets a pod ask for what it asked for, and no more", async () => {
+    await enforce(
+      policy("suggested", mayAsk({ matchPattern: "*" }), toNames({ matchName: "api.example.com" })),
+    );
+    await client.ask("only-asked.example.net");
+    await client.reachesName("api.example.com");
+    await waitFor(
+      async () => {
+        const { stdout } = await the().axonRun(["policy", "suggest", "default/client", "--since", "2m"]);
+        return (
+          stdout.includes("- matchName: only-asked.example.net") &&
+          stdout.includes("toFQDNs:\n        - matchName: api.example.com") &&
+          !stdout.includes("matchPattern")
+        );
+      },
+      { timeoutMs: 10_000, everyMs: 200, what: "the suggestion to name what was asked for" },
+    );
+  });
+
   it("a thousand answers with other addresses each mint no identity each", async () => {
     await enforce(
       policy("rotating", mayAsk({ matchPattern: "*" }), toNames({ matchPattern: "*.cdn.example" })),

@@ -120,6 +120,10 @@ const evaluators: Record<string, (flow: Flow, proto: number) => readonly string[
     return [protocolOf(flow, proto), flow.verdict ?? "", `${ports?.destination_port ?? 0}`];
   },
   hubble_policy_verdicts_total: (flow) => {
+    if (flow.l7 !== undefined) {
+      const match = `l7/${flow.l7.dns === undefined ? "http" : "dns"}`;
+      return [(flow.traffic_direction ?? "").toLowerCase(), match, (flow.verdict ?? "").toLowerCase()];
+    }
     if (flow.event_type?.type !== 5 || flow.source?.identity === 1) return undefined;
     const match = ["none", "l3-only", "l3-l4", "l4-only", "all"][flow.policy_match_type ?? 0] ?? "";
     return [(flow.traffic_direction ?? "").toLowerCase(), match, (flow.verdict ?? "").toLowerCase()];

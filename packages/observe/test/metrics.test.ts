@@ -1,4 +1,4 @@
-import { emptyResolver } from "@axoneme/flow";
+import { emptyResolver, encodeLayer7, type Layer7Event, recordSize } from "@axoneme/flow";
 import { Registry } from "prom-client";
 import { expect, it } from "vitest";
 import { FlowMetrics, parseMetricSpecs } from "../src/index.ts";
@@ -50,6 +50,37 @@ it("counts flows by protocol, type, sub-type and verdict", async () => {
   add({ type: 4 });
   const text = await registry.getSingleMetricAsString("hubble_flows_processed_total");
   expect(text).toContain('subtype="to-endpoint",verdict="FORWARDED"} 4');
+});
+
+it("counts what is decided about messages of layer 7, of the host's too", async () => {
+  const { registry, metrics } = setUp();
+  const side = (port: number) => ({ ip: new Uint8Array(16), port, endpoint: 0, identity: 1 });
+  const message = (
+    outcome: Layer7Event["outcome"],
+    type: "REQUEST" | "RESPONSE",
+    what: object = { dns: {} },
+  ): Layer7Event => ({
+    ...{ timeNs: 1n, source: side(4000), destination: side(53), proto: 17, direction: "EGRESS", outcome },
+    detail: { type, ...what },
+  });
+  const events = [
+    message("allowed", "REQUEST"),
+    message("allowed", "RESPONSE"),
+    message("denied", "REQUEST"),
+    message("audit", "REQUEST"),
+    message("denied", "REQUEST", { http: { code: 403 } }),
+  ];
+  const records = new Uint8Array(events.length * recordSize);
+  const view = new DataView(records.buffer);
+  for (const [i, event] of events.entries()) encodeLayer7(event, i, view, i * recordSize);
+  metrics.count(records, events.length);
+  const name = "hubble_policy_verdicts_total";
+  expect(await series(registry, name)).toEqual([
+    `${name}{direction="egress",match="l7/dns",action="audit"} 1`,
+    `${name}{direction="egress",match="l7/dns",action="dropped"} 1`,
+    `${name}{direction="egress",match="l7/dns",action="forwarded"} 2`,
+    `${name}{direction="egress",match="l7/http",action="dropped"} 1`,
+  ]);
 });
 
 it("counts drops, verdicts, TCP flags, ICMP and ports", async () => {

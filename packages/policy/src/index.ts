@@ -65,6 +65,13 @@ export {
   type SideJudgement,
 } from "./sandbox.ts";
 export { type Requirement, type Selector, selectorText } from "./selector.ts";
-export { namespaceOf, type SuggestedPolicy, suggestPolicies, tellingLabels } from "./suggest.ts";
+export {
+  namespaceOf,
+  type SeenConnection,
+  type SuggestedPolicy,
+  type SuggestOptions,
+  suggestPolicies,
+  tellingLabels,
+} from "./suggest.ts";
 export { parseTierPolicy } from "./tierpolicy.ts";
 export { auditAnnotation } from "./trial.ts";

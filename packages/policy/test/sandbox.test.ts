@@ -194,6 +194,49 @@ describe("a suggestion", () => {
     });
   });
 
+  const dns = pod("kube-system", "dns", { "k8s:k8s-app": "kube-dns" });
+  const asks = (name: string, of = pod("shop", "cart")) => ({ ...tcp(of, dns, 53), proto: 17, asked: name });
+  const dnsRules = (policies: ReturnType<typeof suggestPolicies>) =>
+    policies.flatMap(({ spec }) =>
+      (spec["egress"] as { toPorts?: { rules?: { dns: object[] } }[] }[]).flatMap(({ toPorts = [] }) =>
+        toPorts.flatMap(({ rules }) => rules?.dns ?? []),
+      ),
+    );
+  const onlyCart = ({ labels }: SandboxSide) => labels["k8s:app"] === "cart";
+
+  test("lets a workload ask for the names it asked for, and for those that it reaches; no patterns unless wanted", () => {
+    const seen = [
+      asks("API.example.com."),
+      asks("cdn.example.com."),
+      asks("cart.shop.svc.cluster.local."),
+      asks("odd\\.name.example.com."),
+      asks("."),
+      asks("secret.example.com.", pod("shop", "web")),
+      tcp(pod("shop", "cart"), world("198.51.100.1", "www.example.com."), 443),
+      tcp(pod("shop", "cart"), world("198.51.100.1", "api.example.com."), 443),
+    ];
+    expect(dnsRules(suggestPolicies(seen, onlyCart))).toEqual([
+      { matchName: "api.example.com" },
+      { matchName: "cart.shop.svc.cluster.local" },
+      { matchName: "cdn.example.com" },
+      { matchName: "www.example.com" },
+    ]);
+    const [grouped] = suggestPolicies(seen, onlyCart, { patternsFrom: 3 });
+    expect(dnsRules(grouped ? [grouped] : [])).toEqual([
+      { matchPattern: "*.example.com" },
+      { matchName: "cart.shop.svc.cluster.local" },
+    ]);
+    expect(grouped?.spec["egress"]).toContainEqual({
+      toFQDNs: [{ matchPattern: "*.example.com" }],
+      toPorts: [{ ports: [{ port: "443", protocol: "TCP" }] }],
+    });
+  });
+
+  test("lets every name be asked for where it was not seen what was", () => {
+    const unseen = { ...tcp(pod("shop", "cart"), dns, 53), proto: 17 };
+    expect(dnsRules(suggestPolicies([unseen], onlyCart))).toEqual([{ matchPattern: "*" }]);
+  });
+
   const app = fc.constantFrom("a", "b", "c", "d");
   const namespace = fc.constantFrom("x", "y");
   const anyPod = fc.tuple(namespace, app).map(([ns, name]) => pod(ns, name));

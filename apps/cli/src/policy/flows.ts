@@ -1,7 +1,7 @@
 import type { Flow, FlowEndpoint } from "@axoneme/flow";
 import { parseLabelLines } from "@axoneme/identity";
 import { apiPath, type PolicyView } from "@axoneme/observe";
-import type { SandboxQuery, SandboxSide } from "@axoneme/policy";
+import type { SandboxSide, SeenConnection } from "@axoneme/policy";
 import type { AgentOptions } from "../agents.ts";
 import { findAgents } from "../agents.ts";
 import type { Context } from "../context.ts";
@@ -9,7 +9,7 @@ import { flowSource } from "../hubble/source.ts";
 import { ask } from "./places.ts";
 
 /** A connection that was seen, and how often. */
-export interface SeenFlow extends SandboxQuery {
+export interface SeenFlow extends SeenConnection {
   readonly from: string;
   readonly to: string;
   readonly protocol: string;
@@ -59,7 +59,14 @@ export function seenFlow(flow: Flow): SeenFlow | undefined {
     from: nameOf(flow.source, flow.IP?.source, flow.source_names),
     to: nameOf(flow.destination, flow.IP?.destination, flow.destination_names),
     wasForwarded: flow.verdict !== "DROPPED" && flow.verdict !== "ERROR",
+    ...askedOf(flow),
   };
+}
+
+/** What a DNS server was asked for, as the proxy saw it. */
+function askedOf({ l7 }: Flow): Pick<SeenFlow, "asked"> {
+  const name = l7?.type === "REQUEST" ? l7.dns?.query : undefined;
+  return name === undefined ? {} : { asked: name };
 }
 
 function l4Of({ l4 }: Flow): { proto: number; port: number; protocol: string } | undefined {
@@ -73,17 +80,23 @@ function l4Of({ l4 }: Flow): { proto: number; port: number; protocol: string } |
   return undefined;
 }
 
-/** Connections that were seen since a time, each once. */
-export async function seenSince(context: Context, options: AgentOptions, since: string): Promise<SeenFlow[]> {
-  const source = flowSource(context, { ...options, ...patience });
+/** Connections that were seen since a time, each once; with `byName` once for each name that was asked for. */
+export async function seenSince(
+  context: Context,
+  options: AgentOptions,
+  since: string,
+  byName = false,
+): Promise<SeenFlow[]> {
+  const flows = flowSource(context, { ...options, ...patience });
   const seen = new Map<string, SeenFlow>();
-  for await (const { flow } of source.flows({ since, number: mostFlows }, [], context.signal)) {
+  for await (const { flow } of flows.flows({ since, number: mostFlows }, [], context.signal)) {
     const one = flow && seenFlow(flow);
     if (!one) continue;
-    const key = JSON.stringify([one.source, one.destination, one.proto, one.port, one.wasForwarded]);
+    const { source, destination, proto, port, wasForwarded, asked } = one;
+    const key = JSON.stringify([source, destination, proto, port, wasForwarded, byName && asked]);
     seen.set(key, one);
   }
-  source.check();
+  flows.check();
   return [...seen.values()];
 }
 

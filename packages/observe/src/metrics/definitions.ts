@@ -40,6 +40,14 @@ const tcpFlagNames = ["SYN", "SYN-ACK", "FIN", "RST"];
 /** Host identity: its verdicts are not counted (as in the field). */
 const hostIdentity = 1;
 
+/** Stands for layer 7 among match types; its protocol is in the upper half, as in a subtype. */
+const layer7Match = 7;
+
+function matchText(match: number): string {
+  if ((match & 0xf) !== layer7Match) return matchTypeText(match);
+  return `l7/${layer7ProtocolOf(match).toLowerCase()}`;
+}
+
 const syn = 2;
 const ack = 16;
 const policyDenied = 133;
@@ -85,17 +93,19 @@ const definitions: Readonly<Record<Exclude<MetricName, "dns" | "flows-to-world">
   },
   policy: {
     metric: "hubble_policy_verdicts_total",
-    help: "Policy verdicts",
+    help: "Policy verdicts, those on messages of layer 7 too",
     labels: ["direction", "match", "action"],
     of: about.decision,
     base: (flow) => {
-      if (flow.sourceIdentity === hostIdentity) return -1;
-      return (flow.verdict << 4) | (flow.matchType << 1) | (flow.direction === direction.egress ? 1 : 0);
+      const isLayer7 = flow.part.kind === "event";
+      if (flow.sourceIdentity === hostIdentity && !isLayer7) return -1;
+      const match = isLayer7 ? (flow.subtype & 0xf0) | layer7Match : flow.matchType;
+      return (flow.verdict << 9) | (match << 1) | (flow.direction === direction.egress ? 1 : 0);
     },
     texts: (base) => [
       (base & 1) === 0 ? "ingress" : "egress",
-      matchTypeText((base >> 1) & 7),
-      (verdictNames[base >> 4] ?? "").toLowerCase(),
+      matchText((base >> 1) & 0xff),
+      (verdictNames[base >> 9] ?? "").toLowerCase(),
     ],
   },
   tcp: {

@@ -79,7 +79,8 @@ export class RawFlow {
     this.part = part;
     this.verdict = verdictNumber(part, this.subtype);
     const { proto } = this;
-    let bits: number = part.kind === "verdict" ? about.all | about.decision : about.all;
+    const isDecision = part.kind === "verdict" || part.type === eventType.l7;
+    let bits: number = isDecision ? about.all | about.decision : about.all;
     if (this.verdict === verdict.dropped) bits |= about.dropped;
     const { forwarded, redirected } = verdict;
     if (this.verdict === forwarded && proto === ipProtocol.tcp) bits |= about.tcp;
