@@ -17,6 +17,25 @@ export interface CrowdOptions {
 /** Different flows that are sent over and over. */
 const templates = 6000;
 const everyMs = 20;
+/** Flows that are kept for a reader that is behind. */
+const mostBehind = 65_536;
+
+export interface Crowd {
+  /** Flows that were sent so far, and those that were told as lost. */
+  told(): { readonly sent: number; readonly lost: number };
+  /** No flow any more from now on. */
+  rest(): void;
+  close(): Promise<void>;
+}
+
+function lostBytes(count: number): Uint8Array {
+  return toBinary(
+    GetFlowsResponseSchema,
+    create(GetFlowsResponseSchema, {
+      responseTypes: { case: "lostEvents", value: { numEventsLost: BigInt(count) } },
+    }),
+  );
+}
 
 function flowBytes(options: CrowdOptions, number: number): Uint8Array {
   const { namespaces, workloadsEach, podsEach } = options;
@@ -27,7 +46,13 @@ function flowBytes(options: CrowdOptions, number: number): Uint8Array {
     return {
       identity: 10_000 + workload,
       namespace,
-      labels: [`k8s:app=${name}`],
+      labels: [
+        `k8s:app=${name}`,
+        `k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=${namespace}`,
+        "k8s:io.cilium.k8s.policy.cluster=default",
+        "k8s:io.cilium.k8s.policy.serviceaccount=default",
+        `k8s:io.kubernetes.pod.namespace=${namespace}`,
+      ],
       podName: `${name}-${Math.floor(number / (namespaces * workloadsEach)) % podsEach}`,
       workloads: [{ name, kind: "Deployment" }],
     };
@@ -57,15 +82,23 @@ function flowBytes(options: CrowdOptions, number: number): Uint8Array {
 }
 
 /** A Hubble server with a cluster behind it that is only in its head: for what no machine of ours is large enough. */
-export async function serveCrowd(options: CrowdOptions): Promise<{ close(): Promise<void> }> {
+export async function serveCrowd(options: CrowdOptions): Promise<Crowd> {
   const flows = Array.from({ length: templates }, (_, number) => flowBytes(options, number));
-  const perTurn = Math.max(1, Math.round((options.rate * everyMs) / 1000));
-  let next = 0;
+  let [sent, lost] = [0, 0];
+  let isResting = false;
   const getFlows: Handler = async (call) => {
     await call.request();
+    const begin = performance.now();
+    let due = 0;
     while (!call.signal.aborted) {
       const batch = new FrameBatch();
-      for (let i = 0; i < perTurn; i++) batch.add(flows[next++ % templates] ?? new Uint8Array());
+      const now = isResting ? due : Math.floor(((performance.now() - begin) * options.rate) / 1000);
+      // As an agent does whose ring is overrun by a reader that is too slow: the oldest are lost, and it says so.
+      const over = Math.max(0, now - due - mostBehind);
+      if (over > 0) batch.add(lostBytes(over));
+      for (due += over; due < now; due++) batch.add(flows[due % templates] ?? new Uint8Array());
+      sent = due - lost - over;
+      lost += over;
       await call.writeBatch(batch);
       await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
@@ -86,5 +119,8 @@ export async function serveCrowd(options: CrowdOptions): Promise<{ close(): Prom
   ]);
   const server = new RpcServer({ methods, log: silentLogger });
   await server.listenUnix(options.path);
-  return { close: () => server.stop() };
+  const rest = (): void => {
+    isResting = true;
+  };
+  return { told: () => ({ sent, lost }), rest, close: () => server.stop() };
 }

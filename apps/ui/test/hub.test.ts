@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLogger } from "@axoneme/base";
+import { silentLogger, waitFor } from "@axoneme/base";
 import { type Handler, RpcServer } from "@axoneme/grpc";
 import { GetFlowsResponseSchema, Observer } from "@axoneme/proto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { serveCrowd } from "../../../test/support/crowd-server.ts";
 import { FlowHub } from "../src/server/hub.ts";
 import { everything } from "../src/shared/model.ts";
 import { queryOf } from "../src/shared/questions.ts";
@@ -70,4 +71,23 @@ test("labels that are none do not keep a flow from being asked about", () => {
   const row = flow("shop/web", "shop/cart");
   const odd = { ...row, source: { ...row.source, labels: ["k8s:app=web", "k8s:=x", "=y", ""] } };
   expect(queryOf(odd)?.source.labels).toEqual({ "k8s:app": "web" });
+});
+
+test("more than it can take is lost, and every flow is counted as one or the other", async () => {
+  const path = join(dir, "flood.sock");
+  const crowd = await serveCrowd({ path, namespaces: 2, workloadsEach: 5, podsEach: 2, rate: 5_000_000 });
+  const hub = new FlowHub([source("flood.sock")], silentLogger);
+  hub.start();
+  try {
+    await waitFor(() => crowd.told().lost > 0, { timeoutMs: 20_000, what: "a reader that falls behind" });
+    crowd.rest();
+    await waitFor(() => hub.health().counted === crowd.told().sent, {
+      timeoutMs: 20_000,
+      what: "the last of the flows",
+    });
+    expect(hub.health().sources[0]?.lost).toBe(crowd.told().lost);
+  } finally {
+    await hub.stop();
+    await crowd.close();
+  }
 });

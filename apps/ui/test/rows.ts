@@ -36,3 +36,17 @@ export function flow(from: string, to: string, change: Partial<FlowRow> = {}): F
     ...change,
   };
 }
+
+/** Messages that stand for rows, and the reader that knows them. */
+export function rowsAsMessages() {
+  const rows = new Map<Uint8Array, FlowRow>();
+  return {
+    of: (row: FlowRow): Uint8Array => {
+      const message = new Uint8Array();
+      rows.set(message, row);
+      return message;
+    },
+    row: (message: Uint8Array) => rows.get(message),
+    mayMatch: () => true,
+  };
+}

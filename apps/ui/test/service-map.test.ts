@@ -3,9 +3,10 @@ import { LiveView } from "../src/server/live.ts";
 import { RecentFlows } from "../src/server/recent.ts";
 import { ServiceMap } from "../src/server/service-map.ts";
 import { everything, matches, readFilter, writeFilter } from "../src/shared/model.ts";
-import { flow } from "./rows.ts";
+import { flow, rowsAsMessages } from "./rows.ts";
 
-const health = { sources: [], rate: 0 };
+const messages = rowsAsMessages();
+const health = { sources: [], rate: 0, counted: 0 };
 
 test("flows add up to edges, answers to none of their own", () => {
   const map = new ServiceMap(10);
@@ -45,7 +46,7 @@ test("rates come and go, and an edge that nobody uses leaves", () => {
 
 test("only what changed is sent again, and what went is named", () => {
   const map = new ServiceMap(2);
-  const view = new LiveView(map, new RecentFlows(10), everything);
+  const view = new LiveView(map, new RecentFlows(10, messages), everything);
   map.add(flow("a/a", "b/b"));
   map.add(flow("a/a", "c/c"));
   map.next();
@@ -74,8 +75,9 @@ test("the number of edges and of ports is bounded", () => {
 });
 
 test("a reader gets the newest flows that match, and how many it did not get", () => {
-  const recent = new RecentFlows(100);
-  for (let i = 0; i < 150; i++) recent.add(flow(i % 2 === 0 ? "a/a" : "b/b", "c/c", { id: String(i) }));
+  const recent = new RecentFlows(100, messages);
+  for (let i = 0; i < 150; i++)
+    recent.add(messages.of(flow(i % 2 === 0 ? "a/a" : "b/b", "c/c", { id: String(i) })));
   const { rows, skipped } = recent.since(0, { ...everything, namespace: "b" }, 10);
   expect(rows.map(({ id }) => id)).toEqual([
     "131",
@@ -91,8 +93,8 @@ test("a reader gets the newest flows that match, and how many it did not get", (
   ]);
   // 40 more are in the ring; 50 flows of either kind have left it.
   expect(skipped).toBe(90);
-  expect(recent.find("149")?.id).toBe("149");
-  expect(recent.find("1")).toBeUndefined();
+  const all = recent.since(120, everything, 20);
+  expect([all.rows.length, all.rows[0]?.id, all.skipped]).toEqual([20, "130", 10]);
 });
 
 test.each([
@@ -108,8 +110,18 @@ test.each([
   [{ group: "ns:shop" }, true],
   [{ group: "ns:bank" }, false],
   [{ protocol: "UDP" }, false],
+  [{ protocol: "TCP" }, true],
 ] as const)("%j matches: %s", (part, expected) => {
   expect(matches(flow("world", "shop/cart"), { ...everything, ...part })).toBe(expected);
+});
+
+test("what has no ports is found by its protocol, as the page writes it", () => {
+  const ping = flow("a/a", "b/b", { protocol: "ICMPv6" });
+  const filter = readFilter(new URLSearchParams("protocol=ICMPv6"));
+  expect(matches(ping, filter)).toBe(true);
+  const map = new ServiceMap(10);
+  map.add({ ...ping, destination: { ...ping.destination, port: 0 } });
+  expect(map.delta(filter, 0, new Set(), 10).edges).toHaveLength(1);
 });
 
 test("a filter survives the address, and nonsense does not get in", () => {

@@ -2,6 +2,7 @@ export { type FieldTree, fieldTree, JsonEncoder, type JsonEncoderOptions } from 
 export {
   DropReasonSchema,
   type Endpoint as FlowEndpoint,
+  EndpointSchema as FlowEndpointSchema,
   type Flow,
   FlowFilterSchema,
   FlowSchema,

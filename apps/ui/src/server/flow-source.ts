@@ -1,12 +1,6 @@
 import { backoff, delay, errorText, type Logger } from "@axoneme/base";
 import { type ClientOptions, Connection } from "@axoneme/grpc";
-import {
-  type Flow,
-  GetFlowsRequestSchema,
-  GetFlowsResponseSchema,
-  Observer,
-  ServerStatusResponseSchema,
-} from "@axoneme/proto";
+import { GetFlowsRequestSchema, Observer, ServerStatusResponseSchema } from "@axoneme/proto";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { SourceState } from "../shared/model.ts";
@@ -52,16 +46,17 @@ export interface Span {
 export class FlowSource {
   readonly name: string;
   readonly #options: ClientOptions;
-  readonly #onFlow: (flow: Flow) => void;
+  readonly #onMessage: (message: Uint8Array) => number;
   readonly #log: Logger;
   readonly #stop = new AbortController();
   #state: SourceState;
   #running: Promise<void> | undefined;
 
-  constructor(name: string, options: ClientOptions, onFlow: (flow: Flow) => void, log: Logger) {
+  /** @param onMessage gets each GetFlowsResponse; returns how many events it says were lost */
+  constructor(name: string, options: ClientOptions, onMessage: (message: Uint8Array) => number, log: Logger) {
     this.name = name;
     this.#options = options;
-    this.#onFlow = onFlow;
+    this.#onMessage = onMessage;
     this.#log = log;
     this.#state = {
       name,
@@ -89,7 +84,7 @@ export class FlowSource {
   }
 
   /** Flows of the past. @throws GrpcError */
-  async past({ since, until, limit }: Span, onFlow: (flow: Flow) => void): Promise<void> {
+  async past({ since, until, limit }: Span, onMessage: (message: Uint8Array) => void): Promise<void> {
     const request = create(GetFlowsRequestSchema, {
       number: BigInt(limit),
       since: timestampFromMs(since),
@@ -101,7 +96,7 @@ export class FlowSource {
       const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(30_000)]);
       const bytes = toBinary(GetFlowsRequestSchema, request);
       for await (const messages of connection.stream(paths.flows, bytes, signal)) {
-        for (const message of messages) this.#take(message, onFlow);
+        for (const message of messages) onMessage(message);
       }
     } finally {
       connection.close();
@@ -144,22 +139,15 @@ export class FlowSource {
       });
       const bytes = toBinary(GetFlowsRequestSchema, request);
       for await (const messages of connection.stream(paths.flows, bytes, signal)) {
-        for (const message of messages) this.#take(message, this.#onFlow);
+        let lost = 0;
+        for (const message of messages) lost += this.#onMessage(message);
+        if (lost > 0) this.#state = { ...this.#state, lost: this.#state.lost + lost };
       }
       over.abort();
       await watching;
     } finally {
       over.abort();
       connection.close();
-    }
-  }
-
-  #take(message: Uint8Array, onFlow: (flow: Flow) => void): void {
-    const { responseTypes } = fromBinary(GetFlowsResponseSchema, message);
-    if (responseTypes.case === "flow") onFlow(responseTypes.value);
-    else if (responseTypes.case === "lostEvents") {
-      const lost = this.#state.lost + Number(responseTypes.value.numEventsLost);
-      this.#state = { ...this.#state, lost };
     }
   }
 

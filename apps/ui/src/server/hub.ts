@@ -2,9 +2,10 @@ import type { Logger } from "@axoneme/base";
 import type { ClientOptions } from "@axoneme/grpc";
 import { everything, type Filter, type FlowRow, type Health, matches } from "../shared/model.ts";
 import { FlowSource, type Span } from "./flow-source.ts";
+import { Intake } from "./intake.ts";
 import { type LiveMessage, LiveView, mostEdges } from "./live.ts";
+import { MessageRows, rowOfMessage } from "./message-rows.ts";
 import { RecentFlows } from "./recent.ts";
-import { rowOf } from "./rows.ts";
 import { ServiceMap } from "./service-map.ts";
 
 const tickMs = 1000;
@@ -22,16 +23,18 @@ export interface Page {
 /** All flows of all sources, added up once and shown to any number of pages. */
 export class FlowHub {
   readonly #map = new ServiceMap(forgetAfter);
-  readonly #recent = new RecentFlows(recentRows);
+  readonly #intake = new Intake(this.#map);
+  readonly #recent = new RecentFlows(recentRows, new MessageRows());
   readonly #sources: FlowSource[];
   readonly #pages = new Map<Page, LiveView>();
   #timer: NodeJS.Timeout | undefined;
   #counted = 0;
   #rate = 0;
+  #last = { counted: 0, at: performance.now() };
 
   constructor(sources: readonly { readonly name: string; readonly options: ClientOptions }[], log: Logger) {
     this.#sources = sources.map(
-      ({ name, options }) => new FlowSource(name, options, (flow) => this.#take(rowOf(flow)), log),
+      ({ name, options }) => new FlowSource(name, options, (message) => this.#take(message), log),
     );
   }
 
@@ -46,7 +49,7 @@ export class FlowHub {
   }
 
   health(): Health {
-    return { sources: this.#sources.map(({ state }) => state), rate: this.#rate };
+    return { sources: this.#sources.map(({ state }) => state), rate: this.#rate, counted: this.#counted };
   }
 
   /** Shows a page what happens from now on; the first message comes at once. */
@@ -64,9 +67,9 @@ export class FlowHub {
     let skipped = 0;
     const asked = await Promise.allSettled(
       this.#sources.map((source) =>
-        source.past({ ...span, limit: Math.min(span.limit, mostPast) }, (flow) => {
-          const row = rowOf(flow);
-          if (!matches(row, filter)) return;
+        source.past({ ...span, limit: Math.min(span.limit, mostPast) }, (message) => {
+          const row = rowOfMessage(message);
+          if (row === undefined || !matches(row, filter)) return;
           map.add(row);
           rows.push(row);
         }),
@@ -87,15 +90,20 @@ export class FlowHub {
     };
   }
 
-  #take(row: FlowRow): void {
-    this.#counted++;
-    this.#recent.add(row);
-    this.#map.add(row);
+  #take(message: Uint8Array): number {
+    const { isFlow, lost } = this.#intake.take(message);
+    if (isFlow) {
+      this.#counted++;
+      this.#recent.add(message);
+    }
+    return lost;
   }
 
   #tick(): void {
-    this.#rate = Math.round((this.#counted * 1000) / tickMs);
-    this.#counted = 0;
+    const now = performance.now();
+    // A tick may come late; what it is of is not a second then.
+    this.#rate = Math.round(((this.#counted - this.#last.counted) * 1000) / (now - this.#last.at));
+    this.#last = { counted: this.#counted, at: now };
     this.#map.next();
     const health = this.health();
     for (const [page, view] of this.#pages) page.send(view.next(health));

@@ -19,7 +19,8 @@ const reservedKinds: Readonly<Record<string, GroupKind>> = {
   "reserved:kube-apiserver": "apiserver",
 };
 
-function verdictOf(verdict: FlowVerdict): Verdict {
+/** A verdict as the page groups it. */
+export function verdictOf(verdict: number): Verdict {
   if (verdict === FlowVerdict.DROPPED) return "dropped";
   if (verdict === FlowVerdict.AUDIT) return "audit";
   return verdict === FlowVerdict.ERROR ? "error" : "forwarded";
@@ -53,7 +54,8 @@ export function mapNode(id: string): MapNode {
   return { id, kind: reservedKinds[`reserved:${rest}`] ?? "other", namespace: "", name: rest };
 }
 
-function groupOf(endpoint: FlowEndpoint | undefined, names: readonly string[]): string {
+/** Which node of the map an endpoint belongs to; `names`: what DNS calls its address. */
+export function groupOf(endpoint: FlowEndpoint | undefined, names: readonly string[]): string {
   if (endpoint !== undefined && endpoint.podName !== "") {
     return `w:${endpoint.namespace}/${workloadOf(endpoint)}`;
   }

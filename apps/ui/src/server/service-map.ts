@@ -1,4 +1,4 @@
-import type { Filter, FlowRow, MapDelta, MapEdge, MapNode } from "../shared/model.ts";
+import type { Filter, FlowRow, MapDelta, MapEdge, MapNode, Verdict } from "../shared/model.ts";
 import { mapNode } from "./rows.ts";
 
 /** Ports of one edge that are told apart. */
@@ -62,15 +62,21 @@ export class ServiceMap {
   }
 
   /** Counts a flow. Answers are not counted: the request was. */
-  add(row: FlowRow): void {
-    if (row.isReply) return;
-    const id = `${row.source.group}>${row.destination.group}`;
-    const edge = this.#edges.get(id) ?? this.#create(id, row);
-    const slot = slots[row.verdict];
+  add({ isReply, source, destination, verdict, protocol, id }: FlowRow): void {
+    if (isReply) return;
+    const port = destination.port === 0 ? protocol : `${protocol}/${destination.port}`;
+    const edge = `${source.group}>${destination.group}`;
+    this.count(edge, mapNode(source.group), mapNode(destination.group), verdict, port, id);
+  }
+
+  /** Counts a flow of the edge `source>target`; `flow`: its identifier, of those that were dropped. No object for each: there are many. */
+  count(id: string, source: MapNode, target: MapNode, verdict: Verdict, port: string, flow: string): void {
+    const edge = this.#edges.get(id) ?? this.#create(id, source, target);
+    const slot = slots[verdict];
     edge.now[slot]++;
     edge.totals[slot]++;
-    if (slot === 1) edge.lastDrop = row.id;
-    countPort(edge, row, slot === 1);
+    if (slot === 1) edge.lastDrop = flow;
+    countPort(edge.ports, port, slot === 1);
     this.#use(edge);
   }
 
@@ -122,13 +128,13 @@ export class ServiceMap {
     return this.#sorted;
   }
 
-  #create(id: string, { source, destination }: FlowRow): Edge {
+  #create(id: string, source: MapNode, target: MapNode): Edge {
     const [oldest] = this.#edges.values();
     if (this.#edges.size >= edgesKept && oldest) this.#forget(oldest);
     const edge: Edge = {
       id,
-      source: mapNode(source.group),
-      target: mapNode(destination.group),
+      source,
+      target,
       now: [0, 0, 0],
       rates: [0, 0, 0],
       totals: [0, 0, 0],
@@ -172,13 +178,15 @@ function smooth(edge: Edge): boolean {
   return moved;
 }
 
-function countPort({ ports }: Edge, { protocol, destination }: FlowRow, isDrop: boolean): void {
-  const name = destination.port === 0 ? protocol : `${protocol}/${destination.port}`;
-  const key = ports.has(name) || ports.size < portsKept ? name : "other";
-  const count = ports.get(key) ?? { forwarded: 0, dropped: 0 };
+function countPort(ports: Map<string, PortCount>, name: string, isDrop: boolean): void {
+  let count = ports.get(name);
+  if (count === undefined) {
+    const key = ports.size < portsKept ? name : "other";
+    count = ports.get(key) ?? { forwarded: 0, dropped: 0 };
+    ports.set(key, count);
+  }
   if (isDrop) count.dropped++;
   else count.forwarded++;
-  ports.set(key, count);
 }
 
 const weight = ({ totals }: Edge): number => totals[0] + totals[1] * 1000 + totals[2] * 100;
@@ -211,7 +219,10 @@ function edgeMatches({ source, target, totals, ports }: Edge, filter: Filter): b
   )
     return false;
   if (filter.verdict !== "" && totals[slots[filter.verdict]] === 0) return false;
-  if (filter.protocol !== "" && ![...ports.keys()].some((name) => name.startsWith(filter.protocol)))
+  if (
+    filter.protocol !== "" &&
+    ![...ports.keys()].some((name) => name.toUpperCase().startsWith(filter.protocol))
+  )
     return false;
   if (filter.port !== "" && ![...ports.keys()].some((name) => name.endsWith(`/${filter.port}`))) return false;
   if (filter.group !== "" && !isGroup(source, filter.group) && !isGroup(target, filter.group)) return false;

@@ -106,12 +106,15 @@ export interface Health {
   readonly sources: readonly SourceState[];
   /** Flows a second that the server takes in. */
   readonly rate: number;
+  /** Flows since it was started. */
+  readonly counted: number;
 }
 
 /** What is looked at. The page keeps it in its address. */
 export interface Filter {
   readonly namespace: string;
   readonly verdict: "" | Verdict;
+  /** In capital letters. */
   readonly protocol: string;
   /** Destination port, as text. */
   readonly port: string;
@@ -149,7 +152,7 @@ export function writeFilter(filter: Filter): URLSearchParams {
 export function matches(row: FlowRow, filter: Filter): boolean {
   const { source, destination } = row;
   if (filter.verdict !== "" && row.verdict !== filter.verdict) return false;
-  if (filter.protocol !== "" && row.protocol !== filter.protocol) return false;
+  if (filter.protocol !== "" && row.protocol.toUpperCase() !== filter.protocol) return false;
   if (filter.port !== "" && String(destination.port) !== filter.port && String(source.port) !== filter.port)
     return false;
   if (
