@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 /**
- * Writes what is delivered beside the programs from its sources in deploy/source: Grafana's dashboards and Prometheus'
- * alerting rules. `--check` writes nothing and fails when a file is not as generated.
+ * Writes what is delivered beside the programs from its sources in deploy/source: the Helm chart and the static
+ * manifests, Grafana's dashboards and Prometheus' alerting rules. `--check` writes nothing and fails when a file is not as generated.
  */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { dump } from "js-yaml";
 import { writeGenerated } from "./generated.mjs";
 import { importTs } from "./import-ts.mjs";
@@ -20,7 +22,7 @@ function ruleFile(alerts) {
   return head + dump({ groups: [{ name: "axoneme", rules }] }, { lineWidth: 120 });
 }
 
-async function files() {
+async function watching() {
   const { dashboards } = await importTs("deploy/source/dashboards.ts");
   const { dashboardJson } = await importTs("deploy/source/panels.ts");
   const { alerts } = await importTs("deploy/source/alerts.ts");
@@ -31,4 +33,16 @@ async function files() {
   return [...boards, ["deploy/prometheus/alerts.yaml", ruleFile(alerts)]];
 }
 
-writeGenerated(Object.fromEntries(await files()), { name: "deploy", mend: "make docs" });
+/** The chart, and what it renders to when nobody says anything. */
+async function installing() {
+  const { chartFiles, manifestFiles } = await importTs("deploy/source/kubernetes/files.ts");
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../package.json"), "utf8"));
+  const under = (folder, files) => Object.entries(files).map(([name, text]) => [`${folder}/${name}`, text]);
+  return [
+    ...under("deploy/helm/axoneme", chartFiles(version)),
+    ...under("deploy/manifests", manifestFiles(version)),
+  ];
+}
+
+const all = [...(await watching()), ...(await installing())];
+writeGenerated(Object.fromEntries(all), { name: "deploy", mend: "make docs" });

@@ -43,7 +43,7 @@ import { agentFigures } from "./metrics/figures.ts";
 import { createFlowMetrics } from "./metrics/flow-metrics.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { registerState } from "./metrics/registry.ts";
-import { metricsServer } from "./metrics/server.ts";
+import { healthServer, metricsServer } from "./metrics/server.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
 import { identityBefore, NodeClasses } from "./node/node-identities.ts";
 import { Peers } from "./node/peers.ts";
@@ -441,6 +441,10 @@ export class Composition {
       observer,
       metrics: flowMetrics,
     });
+    const { agentHealthPort } = this.#config;
+    const canServe = () => this.#endpoints.status();
+    if (agentHealthPort !== 0)
+      lifecycle.add(healthServer(agentHealthPort, routes, canServe, this.#meters, this.#log));
     if (this.#config.metricsAddress !== "")
       lifecycle.add(metricsServer(this.#config.metricsAddress, routes, this.#meters, this.#log));
     if (this.#config.enableHubble)

@@ -1,5 +1,6 @@
 /** The agent's process: reads its configuration, starts, and stops on a signal. */
 import { createLogger, runProgram, stopOnSignal } from "@axoneme/app";
+import { prepareBpffs } from "@axoneme/datapath";
 import { inCluster, KubeClient, loadKubeconfig } from "@axoneme/kube";
 import { Agent } from "./agent.ts";
 import { removeCni } from "./cni/files.ts";
@@ -7,6 +8,7 @@ import { version } from "./composition.ts";
 import { Configuration } from "./config/configuration.ts";
 import { shrinkHeap } from "./heap.ts";
 import { Meters } from "./metrics/meters.ts";
+import { removeNode } from "./node/remove.ts";
 import { agentOptions } from "./options.ts";
 
 /** Pods that waited for the start are served first. */
@@ -21,6 +23,14 @@ runProgram({
     "remove-cni": {
       about: "takes the CNI configuration and the plugin off this node (cniConfDir, cniBinDir), and ends",
       run: ({ cniConfDir, cniBinDir }) => removeCni({ confDir: cniConfDir, binDir: cniBinDir }),
+    },
+    "prepare-node": {
+      about: "mounts a bpffs where there is none, for an agent in a container that cannot, and ends",
+      run: ({ bpffs }) => prepareBpffs(bpffs),
+    },
+    "remove-node": {
+      about: "takes everything of ours off this node: CNI, programs and maps, devices, files; and ends",
+      run: removeNode,
     },
   },
   async start(config, sources) {

@@ -177,6 +177,13 @@ export const agentOptions = {
     key: "prometheus-serve-addr",
     liveness: "restart",
   },
+  agentHealthPort: {
+    default: 0,
+    doc: "port of /healthz and /readyz on 127.0.0.1, for probes; 0: none",
+    liveness: "restart",
+    min: 0,
+    max: 65535,
+  },
   ...hubbleOptions,
   logLevel: { default: "info", doc: "least severe line logged", liveness: "live", oneOf: logLevels },
 } as const satisfies OptionSet;

@@ -42,6 +42,8 @@ export const certificateTimes: CertificateTimes = {
 
 export interface HubbleCertificateOptions {
   readonly namespace: string;
+  /** Of the CA's key; default: as the others. */
+  readonly caNamespace?: string;
   readonly clusterName: string;
   readonly times?: CertificateTimes;
 }
@@ -129,7 +131,7 @@ export class HubbleCertificates implements Module {
     if (present === undefined) {
       if (stored !== undefined && !stored.isOurs) {
         throw new Error(
-          `Secret ${this.#options.namespace}/${hubbleSecrets.ca} has no usable ca.crt and ca.key`,
+          `Secret ${this.#namespaceOf(hubbleSecrets.ca)}/${hubbleSecrets.ca} has no usable ca.crt and ca.key`,
         );
       }
       const made: Authority = { active: await this.#newCa() };
@@ -236,7 +238,7 @@ export class HubbleCertificates implements Module {
   }
 
   async #find(name: string): Promise<{ data: SecretText; isOurs: boolean; version: string } | undefined> {
-    const { namespace } = this.#options;
+    const namespace = this.#namespaceOf(name);
     const secret = await this.#secrets().find(name, { namespace, signal: this.#around.signal });
     if (secret === undefined) return undefined;
     const { labels = {}, resourceVersion = "" }: ObjectMeta = secret.metadata ?? {};
@@ -255,7 +257,7 @@ export class HubbleCertificates implements Module {
     const encoded = Object.fromEntries(
       Object.entries(data).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
     );
-    const metadata = { name, namespace: this.#options.namespace, labels: { ...ownLabel, ...labels } };
+    const metadata = { name, namespace: this.#namespaceOf(name), labels: { ...ownLabel, ...labels } };
     const secret = { metadata, type, data: encoded };
     const options = { signal: this.#around.signal };
     if (version === undefined) await this.#secrets().create(secret, options);
@@ -264,6 +266,12 @@ export class HubbleCertificates implements Module {
         { ...secret, metadata: { ...metadata, resourceVersion: version } },
         options,
       );
+  }
+
+  /** Who reads certificates need not be able to read the key that signs them. */
+  #namespaceOf(secret: string): string {
+    const { namespace, caNamespace = namespace } = this.#options;
+    return secret === hubbleSecrets.ca ? caNamespace : namespace;
   }
 
   #secrets() {

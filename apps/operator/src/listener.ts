@@ -3,7 +3,7 @@ import { AxonError } from "@axoneme/base";
 import type { Registry } from "prom-client";
 import type { Operator } from "./operator.ts";
 
-/** Serves /healthz and /metrics on `address` ("host:port", "[::1]:port"). Throws `operator.listen`. */
+/** Serves /healthz and /metrics on `address` ("host:port", "[::1]:port", ":port": all addresses). Throws `operator.listen`. */
 export async function listen(address: string, operator: Operator, metrics: Registry): Promise<Server> {
   const colon = address.lastIndexOf(":");
   const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
@@ -16,7 +16,7 @@ export async function listen(address: string, operator: Operator, metrics: Regis
     server.once("error", (cause) =>
       reject(new AxonError("operator.listen", `cannot listen on ${address}: ${cause.message}`, { cause })),
     );
-    server.listen({ host: host || "127.0.0.1", port: Number(address.slice(colon + 1)) }, resolve);
+    server.listen({ ...(host === "" ? {} : { host }), port: Number(address.slice(colon + 1)) }, resolve);
   });
   return server;
 }

@@ -11,7 +11,7 @@ export const operatorOptions = {
   logLevel: { default: "info", doc: "least level that is logged", liveness: "restart", oneOf: logLevels },
   listen: {
     default: "",
-    doc: "address of /healthz and /metrics, as in 127.0.0.1:9963; empty: none",
+    doc: "host:port of /healthz and /metrics, as 127.0.0.1:9963; :9963 on all addresses; empty: none",
     key: "operator-prometheus-serve-addr",
     liveness: "restart",
   },
@@ -84,6 +84,36 @@ export const operatorOptions = {
   hubbleCertificatesNamespace: {
     default: "kube-system",
     doc: "namespace of the Secrets with these certificates",
+    liveness: "restart",
+  },
+  hubbleCaNamespace: {
+    default: "kube-system",
+    doc: "namespace of the Secret with the CA's key, that signs them: readers of certificates need not see it",
+    liveness: "restart",
+  },
+  removeNodeTaints: {
+    default: true,
+    doc: "take the taint of a node whose agent is not ready away, once it is",
+    liveness: "restart",
+  },
+  agentNotReadyTaintKey: {
+    default: "node.cilium.io/agent-not-ready",
+    doc: "key of this taint",
+    liveness: "restart",
+  },
+  setNodeNetworkStatus: {
+    default: true,
+    doc: "say in a Node's condition NetworkUnavailable that its network is there, once its agent is ready",
+    liveness: "restart",
+  },
+  agentPodNamespace: {
+    default: "kube-system",
+    doc: "namespace of the agents' pods, whose readiness this is about",
+    liveness: "restart",
+  },
+  agentPodSelector: {
+    default: "k8s-app=axoneme",
+    doc: "labels of the agents' pods",
     liveness: "restart",
   },
   identityGcIntervalS: {

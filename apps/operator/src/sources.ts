@@ -11,6 +11,16 @@ import {
   resources,
 } from "@axoneme/kube";
 
+/** What is known of a Node. */
+export interface NodeRow {
+  name: string;
+  uid: string;
+  /** Keys of its taints. */
+  taints: readonly string[];
+  /** Status of its condition NetworkUnavailable; "" when there is none. */
+  networkUnavailable: string;
+}
+
 /** What the collectors need to know of a CiliumEndpoint. */
 export interface EndpointRow {
   name: string;
@@ -36,24 +46,27 @@ export const heartbeatAnnotation = "io.cilium.heartbeat";
 /** Copies of the collections the operator works on, trimmed to what it reads. */
 export class Sources implements Module {
   readonly name = "sources";
-  readonly nodes: ListWatch<Node, string>;
+  readonly nodes: ListWatch<Node, NodeRow>;
   readonly ciliumNodes: ListWatch<CiliumNode>;
   readonly endpoints: ListWatch<CiliumEndpoint, EndpointRow>;
   readonly identities: ListWatch<CiliumIdentity, IdentityRow>;
+  /** Name of a Node that came or changed. */
+  readonly onNode = new Emitter<string>();
   /** Name of a CiliumNode that came, changed or went. */
   readonly onCiliumNode = new Emitter<string>();
   /** Identity that a CiliumEndpoint names, or named until now. */
   readonly onIdentityUse = new Emitter<string>();
 
   constructor(client: KubeClient, log: Logger) {
-    this.nodes = new ListWatch(client, resources.nodes, { log, trim: (node) => node.metadata?.uid ?? "" });
+    this.nodes = new ListWatch(client, resources.nodes, { log, trim: nodeRow });
     this.ciliumNodes = new ListWatch(client, resources.ciliumnodes, { log });
     this.endpoints = new ListWatch(client, resources.ciliumendpoints, { log, trim: endpointRow });
     this.identities = new ListWatch(client, resources.ciliumidentities, { log, trim: identityRow });
   }
 
   async start(health: HealthReporter): Promise<void> {
-    this.nodes.start();
+    const seen = ({ name }: NodeRow): void => this.onNode.emit(name);
+    this.nodes.start({ onAdd: seen, onUpdate: seen });
     this.identities.start();
     const tell = (node: CiliumNode): void => this.onCiliumNode.emit(node.metadata?.name ?? "");
     this.ciliumNodes.start({ onAdd: tell, onUpdate: tell, onDelete: tell });
@@ -79,6 +92,16 @@ export class Sources implements Module {
   #all(): Pick<ListWatch<Node>, "synced" | "stale" | "stop">[] {
     return [this.nodes, this.ciliumNodes, this.endpoints, this.identities];
   }
+}
+
+function nodeRow({ metadata, spec, status }: Node): NodeRow {
+  const condition = status?.conditions?.find(({ type }) => type === "NetworkUnavailable");
+  return {
+    name: metadata?.name ?? "",
+    uid: metadata?.uid ?? "",
+    taints: spec?.taints?.map(({ key }) => key) ?? [],
+    networkUnavailable: condition?.status ?? "",
+  };
 }
 
 function endpointRow(endpoint: CiliumEndpoint): EndpointRow {

@@ -9,6 +9,7 @@ import { IdentityGc } from "./identitygc.ts";
 import { LoadBalancerPools } from "./lbipam.ts";
 import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
 import { NodeGc } from "./nodegc.ts";
+import { NodeReadiness } from "./nodereadiness.ts";
 import type { OperatorConfig } from "./options.ts";
 import { Sources } from "./sources.ts";
 import { Sweeper } from "./sweeper.ts";
@@ -50,6 +51,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
+    ...(config.removeNodeTaints || config.setNodeNetworkStatus ? [new NodeReadiness(around, config)] : []),
     new Validity(around),
     ...(config.hubbleCertificates ? [new HubbleCertificates(around, certificateOptions(config))] : []),
     ...(loadBalancerPools === undefined ? [] : [loadBalancerPools]),
@@ -59,5 +61,6 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
 }
 
 function certificateOptions(config: OperatorConfig) {
-  return { namespace: config.hubbleCertificatesNamespace, clusterName: config.clusterName };
+  const { hubbleCertificatesNamespace: namespace, hubbleCaNamespace: caNamespace, clusterName } = config;
+  return { namespace, caNamespace, clusterName };
 }

@@ -32,7 +32,7 @@ export async function listen(
     server.once("error", (cause) =>
       reject(new AxonError("relay.listen", `cannot listen on ${address}`, { cause })),
     );
-    server.listen({ host: host || "127.0.0.1", port: Number(address.slice(colon + 1)) }, resolve);
+    server.listen({ ...(host === "" ? {} : { host }), port: Number(address.slice(colon + 1)) }, resolve);
   });
   return server;
 }

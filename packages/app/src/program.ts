@@ -24,7 +24,7 @@ export interface Program<S extends OptionSet> {
 export interface Action<S extends OptionSet> {
   /** For `--help`. */
   readonly about: string;
-  readonly run: (config: Values<S>) => void;
+  readonly run: (config: Values<S>) => void | Promise<void>;
 }
 
 /** What `--help` prints. */
@@ -120,7 +120,7 @@ export function runProgram<S extends OptionSet>(program: Program<S>): void {
     const sources = new ConfigSources(options, places);
     const { values } = sources.read();
     const instead = action === undefined ? undefined : actions[action];
-    if (instead !== undefined) instead.run(values);
+    if (instead !== undefined) await instead.run(values);
     else await program.start(values, sources);
   };
   run().catch((error: unknown) => {

@@ -1,7 +1,7 @@
 export { Attachments, type Hook, hooks } from "./attachments.ts";
 export { type AddressPair, connectedPairs, pairKey } from "./connections.ts";
 export { GrowingMap, type GrowingShape } from "./growing-map.ts";
-export { Kernel, type NodeConfig } from "./kernel.ts";
+export { Kernel, type NodeConfig, prepareBpffs } from "./kernel.ts";
 export { type DatapathMaps, openMaps } from "./maps.ts";
 export { type DatapathCounter, readMetrics } from "./metrics.ts";
 export { readNatStats, readNatStatsByCpu } from "./nat-stats.ts";

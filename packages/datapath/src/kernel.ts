@@ -54,7 +54,7 @@ export class Kernel {
 
   /** @throws BpfError, VerifierError, IncompatibleMapError naming the object, program or map. */
   static open(options: ProgramOptions, log: Logger): Kernel {
-    mountBpffs(bpffsRoot(options.bpffs));
+    prepareBpffs(options.bpffs);
     return new Kernel(options, log);
   }
 
@@ -160,6 +160,11 @@ export class Kernel {
     const next = ((this.#config?.epoch ?? 0) + 1) >>> 0;
     return next === 0 ? 1 : next;
   }
+}
+
+/** Mounts a bpffs for a node's folder unless one is there. Throws `bpf.mount`. */
+export function prepareBpffs(dir: string): void {
+  mountBpffs(bpffsRoot(dir));
 }
 
 /** The mount point above a node's folder: `/sys/fs/bpf` for anything below it. */

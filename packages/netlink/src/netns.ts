@@ -72,13 +72,16 @@ export function withNetns<T>(netns: NetnsRef, use: (nsFd: number) => T): T {
   }
 }
 
+/** Where /proc/sys can be written: containers see it read-only and are given `net` of it elsewhere. */
+const procSys = process.env["AXON_PROC_SYS"] || "/proc/sys";
+
 /** The file of a key: "net.ipv4.ip_forward", or with slashes where a name holds dots ("net/ipv4/conf/eth0.1/rp_filter"). */
 export function sysctlFile(key: string): string {
   const path = key.includes("/") ? key : key.replaceAll(".", "/");
   const isPlain = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
   if (!isPlain)
     throw new NetlinkError({ op: "find", object: `sysctl ${key}`, kind: "sysctl" }, constants.errno.EINVAL);
-  return `/proc/sys/${path}`;
+  return `${procSys}/${path}`;
 }
 
 type Settings = Readonly<Record<string, string | number>>;

@@ -13,7 +13,8 @@ import { Registry } from "./resources/registry.ts";
 import { Router } from "./routes/router.ts";
 import { Authority, type KeyPair } from "./security/certificates.ts";
 import { kubeconfigText } from "./security/kubeconfig.ts";
-import { Tokens, type User } from "./security/users.ts";
+import { type Access, Rbac } from "./security/rbac.ts";
+import { serviceAccountGroups, Tokens, type User } from "./security/users.ts";
 import { lockState } from "./storage/lock.ts";
 import { Persistence } from "./storage/persistence.ts";
 import { Store } from "./storage/store.ts";
@@ -33,6 +34,10 @@ export interface ApiServerOptions {
   /** Where pods and nodes reach the server: the endpoints of the `kubernetes` service. Default: the first listen address. */
   advertise?: readonly { address: string; port: number }[];
   logger?: Logger;
+  /** Let the RBAC objects that are stored decide who may do what; default: whoever is known may do everything. */
+  rbac?: boolean;
+  /** Told what those ask for who may not do everything, with {@link rbac}. */
+  asked?: (access: Access) => void;
   /** Flush every write to the disk: survives power loss too. Default false. */
   fsync?: boolean;
   /** Journal size that triggers a snapshot. Default 32 MiB. */
@@ -55,6 +60,8 @@ const usualSans = [
 /** The groups of users that a kubeconfig is made for. */
 function groupsOf(user: string): string[] {
   if (user.startsWith("system:node:")) return ["system:nodes"];
+  const [, account] = /^system:serviceaccount:([^:]+):/.exec(user) ?? [];
+  if (account !== undefined) return serviceAccountGroups(account);
   return user.startsWith("system:") ? [] : ["system:masters"];
 }
 
@@ -111,7 +118,8 @@ export class ApiServer {
     const cluster = openCluster(options);
     undo.push(() => cluster.store.close());
     const pair = await authority.server(sansOf(options, cluster));
-    const router = new Router(cluster, tokens);
+    const rbac = options.rbac === true ? new Rbac(cluster, options.asked) : undefined;
+    const router = new Router(cluster, tokens, rbac);
     const sockets = new Set<Socket>();
     const servers: Server[] = [];
     undo.push(() => {
@@ -136,7 +144,7 @@ export class ApiServer {
   }
 
   /**
-   * A kubeconfig with a client certificate of `user` (`admin`, or `system:node:<name>`) for a server address
+   * A kubeconfig with a client certificate of `user` (`admin`, `system:node:<name>` or a service account) for a server address
    * (`172.30.0.1:6443` or a whole URL); default: this server's own URL.
    */
   async kubeconfig(forAddress?: string, user = "admin"): Promise<string> {

@@ -5,6 +5,7 @@ import { Discovery } from "../discovery.ts";
 import { ApiError, internal, methodNotAllowed, noSuchResource, unauthorized } from "../errors.ts";
 import { OpenApi, openApiV2 } from "../openapi.ts";
 import { requireObject } from "../operations/write.ts";
+import type { Rbac } from "../security/rbac.ts";
 import { authenticate, type Tokens, type User } from "../security/users.ts";
 import { type Exchange, sendError, sendJson } from "./exchange.ts";
 import { proxyUpgrade, refusal } from "./kubelet.ts";
@@ -33,11 +34,14 @@ const anonymous: User = { name: "system:anonymous", groups: ["system:unauthentic
 export class Router {
   readonly #cluster: Cluster;
   readonly #tokens: Tokens;
+  readonly #rbac: Rbac | undefined;
   readonly #discovery: Discovery;
   readonly #openApi: OpenApi;
   readonly #resources: ResourceRoutes;
 
-  constructor(cluster: Cluster, tokens: Tokens) {
+  /** @param rbac who may do what; undefined: whoever is known may do everything. */
+  constructor(cluster: Cluster, tokens: Tokens, rbac?: Rbac) {
+    this.#rbac = rbac;
     this.#cluster = cluster;
     this.#tokens = tokens;
     this.#discovery = new Discovery(cluster.registry);
@@ -82,6 +86,7 @@ export class Router {
     const info = parsePath(path, exchange.query);
     if (info === undefined) throw noSuchResource();
     if (isReview(info)) return review(exchange, info, this.#tokens);
+    this.#rbac?.check(user, exchange.request, info, exchange.query);
     if (info.resource === "serviceaccounts" && info.subresource === "token") {
       if (exchange.request.method !== "POST") throw methodNotAllowed();
       const resource = this.#cluster.registry.find("", "v1", "serviceaccounts");

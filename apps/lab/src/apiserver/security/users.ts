@@ -38,11 +38,16 @@ export class Tokens {
   }
 }
 
+/** The groups of the service accounts of a namespace. */
+export function serviceAccountGroups(namespace: string): string[] {
+  return ["system:serviceaccounts", `system:serviceaccounts:${namespace}`, "system:authenticated"];
+}
+
 /** The user of a service account, with the groups Kubernetes gives it. */
 export function serviceAccountUser(namespace: string, name: string): User {
   return {
     name: `system:serviceaccount:${namespace}:${name}`,
-    groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`, "system:authenticated"],
+    groups: serviceAccountGroups(namespace),
   };
 }
 
