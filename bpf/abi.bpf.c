@@ -25,6 +25,9 @@ struct abi_types {
 	struct ax_skip_key skip_key;
 	struct ax_netns netns;
 	struct ax_sock sock;
+	struct ax_process process;
+	struct ax_process_id process_id;
+	struct ax_process_seq process_seq;
 	struct ax_sock_rev_key sock_rev_key;
 	struct ax_sock_rev sock_rev;
 	struct ax_flow_key flow_key;
@@ -54,6 +57,7 @@ struct abi_types {
 	enum ax_svc_algorithm e_svc_algorithm;
 	enum ax_svc_forwarding e_svc_forwarding;
 	enum ax_backend_flags e_backend_flags;
+	enum ax_process_flags e_process_flags;
 	enum ax_flow_kind e_flow_kind;
 	enum ax_flow_flags e_flow_flags;
 	enum ax_ct_flags e_ct_flags;

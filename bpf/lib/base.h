@@ -99,6 +99,7 @@ struct ax_note {
 	__u8 reason;
 	__u8 flags;
 	__u8 pad[2];
+	__u32 dst_process;
 };
 
 /* Where the flow of a Service goes: see edge.h. */

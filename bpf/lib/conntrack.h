@@ -154,6 +154,8 @@ AX_INLINE void ct_trace(struct __sk_buff *skb, struct ax_pkt *p, struct ax_ct *c
 	n.dst_identity = to->identity;
 	n.src_ep = from->ep_id;
 	n.dst_ep = to->ep_id;
+	n.dst_process = to->process;
+	from->process = owner_of(skb) ?: from->process;
 	emit(skb, p, &n);
 }
 

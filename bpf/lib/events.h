@@ -3,6 +3,7 @@
 #ifndef AXON_LIB_EVENTS_H
 #define AXON_LIB_EVENTS_H
 
+#include "owner.h"
 #include "parse.h"
 
 /* Readers poll; each time the backlog has grown by this much they are woken. Bytes. A wake-up costs some
@@ -73,6 +74,8 @@ AX_INLINE void event_fill(struct ax_event *e, const struct ax_pkt *p, const stru
 	e->orig_daddr = n->orig_daddr;
 	e->orig_dport = n->orig_dport;
 	e->cpu = bpf_get_smp_processor_id();
+	e->src_process = 0;
+	e->dst_process = n->dst_process;
 }
 
 AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
@@ -85,6 +88,7 @@ AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
 	if (!e)
 		return 0;
 	event_fill(e, p, n, skb->len, skb->ifindex);
+	e->src_process = owner_of(skb);
 	if (bpf_skb_load_bytes(skb, 0, e->dmac, 6) || bpf_skb_load_bytes(skb, 6, e->smac, 6)) {
 		__builtin_memset(e->dmac, 0, 6);
 		__builtin_memset(e->smac, 0, 6);

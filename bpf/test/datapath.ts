@@ -197,6 +197,8 @@ export class Datapath {
           "ax_sock",
           "ax_nat_pools",
           "ax_nat_stats",
+          "ax_owner",
+          "ax_process_seq",
         ].includes(map.name) &&
         !this.#growing.has(map.name)
       )

@@ -35,6 +35,7 @@ const side = {
   tcpFlags: 0,
   nexthopPort: 0,
   proxyRules: 0,
+  process: 0,
 };
 
 function run(ctx: Partial<GcCtx> = {}): GcCtx {

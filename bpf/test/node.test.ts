@@ -39,6 +39,7 @@ const blankSide = {
   tcpFlags: 0xff,
   nexthopPort: 0,
   proxyRules: 0,
+  process: 0,
 };
 
 function nowS(): number {

@@ -68,6 +68,7 @@ describe.each(families)("overlay, $name", (f) => {
       tcpFlags: Tcp.SYN | Tcp.ACK,
       nexthopPort: 0,
       proxyRules: 0,
+      process: 0,
     };
     const podSide = { ...side, ifindex: dev.b, epId: 2, path: CtPath.PEER };
     const remote = { ...side, ifindex: dev.tunnel, epId: 0, path: CtPath.TUNNEL };

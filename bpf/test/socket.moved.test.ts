@@ -1,10 +1,20 @@
-import { DropReason, EventType, SvcFlags } from "@axoneme/abi";
-import { netnsCookie } from "@axoneme/netlink";
+import { spawn, spawnSync } from "node:child_process";
+import { ConfigFlags, DropReason, decodeProcess, type Event, EventType, SvcFlags } from "@axoneme/abi";
+import { waitFor } from "@axoneme/base";
+import { builtFile, launch, netnsCookie } from "@axoneme/netlink";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { Datapath, key32 } from "./datapath.ts";
+import { Datapath, decoded, key32 } from "./datapath.ts";
 import { LiveCluster, type Node, type Pod, probe, serve } from "./live.ts";
-import { Proto } from "./packet.ts";
-import { type FamilyCase, families, putPod, ServedCgroup, type Socket, Sockets } from "./sockets.ts";
+import { Proto, Tcp } from "./packet.ts";
+import {
+  attachOwner,
+  type FamilyCase,
+  families,
+  putPod,
+  ServedCgroup,
+  type Socket,
+  Sockets,
+} from "./sockets.ts";
 
 /** Sockets and packets of one pod: what the socket layer began, the pod's programs go on with. */
 const PORT = 8080;
@@ -21,6 +31,7 @@ describe.each([
   let socketDp: Datapath;
   let cgroup: ServedCgroup;
   let sockets: Sockets;
+  let owned: ReturnType<typeof attachOwner> | undefined;
   const stops: (() => void)[] = [];
 
   beforeAll(async () => {
@@ -149,6 +160,132 @@ describe.each([
       await socket.must("connect", direct, PORT);
       remove(f, 500);
       expect(await socket.ask()).toEqual({ by: "b", from: `${direct} ${PORT}` });
+    });
+  });
+
+  describe("the process that owns a socket", () => {
+    const OWNED = 8081;
+    const probeFile = builtFile("bin/axon-probe");
+    let owner: Datapath;
+    let server: ReturnType<typeof spawn>;
+    let flags = 0;
+
+    /** A program in a pod's namespace, below the cgroup. */
+    const inPod = (pod: Pod, command: string[]) =>
+      launch({ netns: pod.netns, cgroups: [cgroup.path], parentDeathSignal: "KILL" }, command);
+    const finish = (pod: Pod, command: string[]) => {
+      const { file, args } = inPod(pod, command);
+      return spawnSync(file, args, { timeout: 5000, encoding: "utf8" });
+    };
+    /** The row of a number as text. */
+    const row = (id: number) => {
+      const bytes = owner.map("ax_processes").get(key32(id));
+      if (bytes === undefined) return undefined;
+      const { pid, path, pathLen, args, argsLen } = decoded(decodeProcess, bytes);
+      const words = (all: Uint8Array, length: number) => Buffer.from(all.subarray(0, length)).toString();
+      return {
+        pid,
+        path: words(path, pathLen).split("\0").slice(0, -1).reverse().join("/"),
+        args: words(args, argsLen).split("\0").slice(0, -1),
+      };
+    };
+    /** Records of packets between the client and the server's port. */
+    const records = (port = OWNED): Event[] =>
+      node.dp.events().filter(({ sport, dport }) => sport === port || dport === port);
+
+    beforeAll(async () => {
+      ({ flags } = node.dp.config);
+      const config = node.dp.config;
+      owner = new Datapath("owner", node.pinDir);
+      node.dp.configure({ ...config, flags: flags | ConfigFlags.PROCESSES });
+      owned = attachOwner(owner, cgroup);
+      const [b] = backends as [Pod];
+      putPod(socketDp, netnsCookie(b.netns), b.addresses.v4, b.addresses.v6);
+      const { file, args } = inPod(b, [probeFile, "serve", String(OWNED), "--name", "owned"]);
+      server = spawn(file, args, { stdio: "ignore" });
+      const answers = async () =>
+        (await probe(b.netns, "tcp", "127.0.0.1", String(OWNED), "--timeout", "200")).code === 0;
+      await waitFor(answers, { what: "the server to answer" });
+    });
+    afterAll(() => {
+      server?.kill("SIGKILL");
+      owned?.close();
+      node.dp.configure({ flags });
+      owner?.close();
+    });
+
+    test.each([
+      ["TCP", "tcp", families[0]],
+      ["TCP over IPv6", "tcp", families[1]],
+      ["UDP", "udp", families[0]],
+      ["UDP over IPv6", "udp", families[1]],
+    ] as const)(
+      "%s: the client in its first packet, both once the server has answered",
+      async (_, kind, f) => {
+        const [b] = backends as [Pod];
+        const socket = await sockets.open(`${kind}${f.kind}`);
+        await socket.must("connect", ipOf(f, b), OWNED);
+        expect(await socket.ask()).toMatchObject({ by: "owned" });
+        await socket.close();
+        const seen = records();
+        const [first, ...rest] = seen;
+        expect(row(first?.srcProcess ?? 0)).toMatchObject({
+          pid: sockets.pid,
+          path: expect.stringMatching(/sockets$/),
+        });
+        expect(first?.dstProcess).toBe(0);
+        const answer = rest.find(({ sport }) => sport === OWNED);
+        expect(answer).toMatchObject({ dstProcess: first?.srcProcess });
+        expect(row(answer?.srcProcess ?? 0)).toEqual({
+          pid: server.pid,
+          path: expect.stringMatching(/axon-probe$/),
+          args: [probeFile, "serve", String(OWNED), "--name", "owned"],
+        });
+        if (kind !== "tcp") return;
+        const last = () =>
+          rest.concat(records()).find((r) => r.dport === OWNED && (r.tcpFlags & Tcp.FIN) !== 0);
+        expect(last()).toMatchObject({ srcProcess: first?.srcProcess, dstProcess: answer?.srcProcess });
+      },
+    );
+
+    test("a program that is gone by now is named, with what it was called with", () => {
+      const [b] = backends as [Pod];
+      const command = [probeFile, "udp", b.addresses.v4, String(OWNED), "--timeout", "1000"];
+      const { pid, status } = finish(client, command);
+      expect(status).toBe(0);
+      expect(row(records()[0]?.srcProcess ?? 0)).toEqual({
+        pid,
+        path: expect.stringMatching(/axon-probe$/),
+        args: command,
+      });
+    });
+
+    test("what a process becomes by exec has a number of its own; a child uses its parent's", () => {
+      const [b] = backends as [Pod];
+      const to = `${b.addresses.v4}/${OWNED}`;
+      const script = `exec 3<>/dev/udp/${to}; (echo child >&3); exec ${probeFile} udp ${to.replace("/", " ")}`;
+      const { pid } = finish(client, ["bash", "-c", script]);
+      const sent = records().filter(({ dport }) => dport === OWNED);
+      const rows = sent.map(({ srcProcess }) => row(srcProcess));
+      expect(rows.map((one) => [one?.pid, one?.path.split("/").at(-1)])).toEqual([
+        [pid, "bash"],
+        [pid, "axon-probe"],
+      ]);
+    });
+
+    test("neither of the node's own programs, nor switched off", async () => {
+      const before = owner.map("ax_processes").dump().count;
+      const own = launch({ cgroups: [cgroup.path] }, [probeFile, "udp", "127.0.0.1", "9"]);
+      const { status } = spawnSync(own.file, own.args, { timeout: 5000 });
+      expect(status).not.toBe(null);
+      expect(owner.map("ax_processes").dump().count).toBe(before);
+      node.dp.configure({ flags });
+      const [b] = backends as [Pod];
+      finish(client, [probeFile, "udp", b.addresses.v4, String(OWNED), "--timeout", "1000"]);
+      const seen = records();
+      expect(seen.length).toBeGreaterThan(0);
+      expect(seen.every(({ srcProcess, dstProcess }) => srcProcess === 0 && dstProcess === 0)).toBe(true);
+      node.dp.configure({ flags: flags | ConfigFlags.PROCESSES });
     });
   });
 

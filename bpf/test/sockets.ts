@@ -25,6 +25,11 @@ function tool(): string {
   return TOOL;
 }
 
+/** As `Attachments.attachOwners`. */
+export function attachOwner(dp: Datapath, cgroup: ServedCgroup): Link {
+  return Link.attachCgroup(dp.object.program("sock_owner"), cgroup.path, AttachType.CGROUP_INET_SOCK_CREATE);
+}
+
 const HOOKS = {
   connect4: AttachType.CGROUP_INET4_CONNECT,
   connect6: AttachType.CGROUP_INET6_CONNECT,
@@ -66,6 +71,7 @@ export class ServedCgroup {
 
 /** One process with sockets, in a namespace and a cgroup; see native/sockets.c. */
 export class Sockets {
+  readonly pid: number;
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   #next = 0;
@@ -74,6 +80,7 @@ export class Sockets {
     const { file, args } = launch({ netns, cgroups: [cgroup], parentDeathSignal: "KILL" }, [tool()]);
     const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
     this.#child = child;
+    this.pid = child.pid ?? -1;
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
 

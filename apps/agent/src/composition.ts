@@ -60,6 +60,7 @@ import {
   writeNonMasquerade,
 } from "./node/setup.ts";
 import type { AgentConfig } from "./options.ts";
+import { Processes } from "./processes/processes.ts";
 import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
 import { createResolver } from "./resolver.ts";
 import { createRoutes } from "./routes.ts";
@@ -337,7 +338,8 @@ export class Composition {
       loadBalancing: this.#loadBalancing,
     });
     registerState(registry, this.#kernel, lifecycle.health, figures);
-    const resolver = this.#createResolver();
+    const processes = new Processes(this.#kernel, this.#config.hubbleProcesses, this.#paths.cgroup);
+    const resolver = this.#createResolver(processes);
     const observer = this.#createObserver(resolver);
     const flowMetrics = createFlowMetrics(
       this.#config,
@@ -396,7 +398,8 @@ export class Composition {
           this.#log,
         ),
       )
-      .add(uses);
+      .add(uses)
+      .add(processes);
     addMetricsFile(lifecycle, this.#config.hubbleDynamicMetricsConfigPath, flowMetrics, this.#log);
     addHistory(lifecycle, this.#config, observer, registry, this.#log);
     lifecycle
@@ -533,8 +536,6 @@ export class Composition {
     await this.#loadBalancing.addresses.start();
   }
 
-  // ---- watches ----------------------------------------------------------------------------------------------------
-
   #watchCluster(): void {
     const watches = this.#watches;
     watches.add(ciliumIdentities, this.#allocator.handlers());
@@ -614,14 +615,12 @@ export class Composition {
     });
   }
 
-  // ---- observation ------------------------------------------------------------------------------------------------
-
   #createObserver(resolver: FlowResolver): Observer {
     const store = new RawStore({ capacity: this.#config.flowBufferCapacity });
     return new Observer({ store, resolver, version, redaction: redactionOf(this.#config) });
   }
 
-  #createResolver(): FlowResolver {
+  #createResolver(processes: Processes): FlowResolver {
     const names = new Map<number, string>([[this.#device.index, this.#device.name]]);
     return createResolver({
       nodeName: this.#nodeName,
@@ -637,6 +636,7 @@ export class Composition {
       ruleById: (id) => flowRule(this.#policy, id),
       interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
       namesOf: (ip, endpoint) => this.#dns.namesOf(ip, endpoint),
+      processById: (id, timeNs) => processes.get(id, timeNs),
     });
   }
 }

@@ -57,6 +57,12 @@ export const hubbleOptions = {
     doc: "when redacting: API keys of Kafka are taken out",
     liveness: "restart",
   },
+  hubbleProcesses: {
+    default: "names",
+    doc: "flows name the process that owns a local pod's socket: off, by names (binary, pid, container), or with the arguments too, which may hold secrets",
+    liveness: "restart",
+    oneOf: ["off", "names", "arguments"] as const,
+  },
   hubbleMetrics: {
     default: ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "dns"] as readonly string[],
     doc: "hubble_* metrics, each name[:option;...], as flow:sourceContext=workload-name|reserved-identity;labelsContext=source_namespace",

@@ -35,6 +35,7 @@ export interface ResolverSources {
   readonly ruleById: (id: number) => RuleInfo | undefined;
   readonly interfaceName: (ifindex: number) => string | undefined;
   readonly namesOf: NonNullable<FlowResolver["namesOf"]>;
+  readonly processById: NonNullable<FlowResolver["processById"]>;
 }
 
 /** Under which a port that is served on all of the node's addresses is found. */
@@ -68,6 +69,7 @@ export function createResolver(sources: ResolverSources): FlowResolver {
     ruleById: sources.ruleById,
     interfaceName: sources.interfaceName,
     namesOf: sources.namesOf,
+    processById: sources.processById,
   };
 }
 

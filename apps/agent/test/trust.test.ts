@@ -113,6 +113,7 @@ test("the number of a CIDR that means another one by now has the other's labels 
     ruleById: () => undefined,
     interfaceName: () => undefined,
     namesOf: () => undefined,
+    processById: () => undefined,
   });
   const { id } = localIdentities.acquire(cidr("192.0.2.1"));
   expect(resolver.identityById(id)?.labels.join()).toContain("192.0.2.1");

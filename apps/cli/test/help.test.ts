@@ -98,7 +98,7 @@ COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.l
     expect(complete("axon end")).toEqual(["endpoint"]);
     expect(complete("axon endpoint ")).toEqual(expect.arrayContaining(["list", "get", "--help"]));
     expect(complete("axon ep l")).toEqual(["list"]);
-    expect(complete("axon hubble observe --to-p")).toEqual(["--to-pod", "--to-port"]);
+    expect(complete("axon hubble observe --to-p")).toEqual(["--to-pod", "--to-port", "--to-process"]);
     expect(complete("axon status -o ")).toEqual(["table", "json", "yaml"]);
     expect(complete("axon bpf ct list --l")).toEqual(expect.arrayContaining(["--lab", "--limit"]));
     expect(complete("axon status --lab x -")).toContain("--verbose");

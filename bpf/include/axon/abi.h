@@ -53,6 +53,7 @@ enum ax_config_flags {
 	AX_CFG_DSR_IPIP = 1 << 7,      /* packets of direct server return are wrapped in IPIP / IP6IP6 */
 	AX_CFG_XDP = 1 << 8,           /* the native device has the XDP balancer too */
 	AX_CFG_XDP_REDIRECT = 1 << 9,  /* what it sends leaves by redirect to the same device, not by XDP_TX */
+	AX_CFG_PROCESSES = 1 << 10,    /* records name the processes that own pods' sockets */
 };
 
 struct ax_config {
@@ -277,6 +278,53 @@ struct ax_sock {
 	__u16 pad;
 };
 
+/* ---- processes that own sockets of pods -------------------------------------- */
+/*
+ * A number names one program image of one process: a process that calls exec gets another with its next socket. Numbers
+ * count up and are not used again; 0: not known. Socket storage (ax_owner) carries the number of who made the socket,
+ * to accepted sockets too.
+ */
+#define AX_PROCESS_COMM 16
+#define AX_PROCESS_PATH 160
+#define AX_PROCESS_ARGS 256
+#define AX_PROCESS_CGROUP 96
+
+enum ax_process_flags {
+	AX_PROC_PATH_CUT = 1 << 0,     /* path has not all components */
+	AX_PROC_MOUNTED = 1 << 1,      /* path begins at a mount below the process's root */
+	AX_PROC_ARGS_CUT = 1 << 2,
+};
+
+/* ax_processes: hash, number -> the process, written at its first socket. User space removes the rows of dead ones */
+struct ax_process {
+	__u64 noted_ns;        /* CLOCK_MONOTONIC; 0: the row is being written */
+	__u64 start_ns;        /* CLOCK_BOOTTIME at which the process was forked */
+	__u64 netns;           /* cookie */
+	__u32 pid;             /* in the host's namespace */
+	__u32 uid;
+	__u32 flags;           /* enum ax_process_flags */
+	__u32 path_len;        /* bytes of path, args, cgroup in use */
+	__u32 args_len;
+	__u32 cgroup_len;
+	__u8 comm[AX_PROCESS_COMM];
+	__u8 path[AX_PROCESS_PATH];   /* of the executable: names, the last one first, each ends in NUL */
+	__u8 args[AX_PROCESS_ARGS];   /* as the process shows them, each ends in NUL */
+	__u8 cgroup[AX_PROCESS_CGROUP]; /* name of its cgroup: the container, NUL at its end */
+};
+
+/* ax_process_ids: LRU hash, pid -> the number that its present image has */
+struct ax_process_id {
+	__u64 start_ns;
+	__u32 exec_id;
+	__u32 id;
+};
+
+/* ax_process_seq: array of one row */
+struct ax_process_seq {
+	__u32 last;            /* the number given last */
+	__u32 unnoted;         /* processes that found no room in ax_processes */
+};
+
 /* ax_sock_rev: LRU hash, socket-level reverse translation of unconnected UDP (recvmsg) */
 struct ax_sock_rev_key {
 	__u64 cookie;
@@ -379,6 +427,7 @@ struct ax_ct_side {
 	__u8 tcp_flags;       /* OR of the TCP flags this side sent */
 	__be16 nexthop_port;  /* AX_PATH_PROXY */
 	__u16 proxy_rules;    /* AX_PATH_PROXY: proxy_port of the policy row */
+	__u32 process;        /* that owns this side's socket, a local pod's; 0: not known (yet) */
 };
 
 struct ax_ct {
@@ -549,6 +598,8 @@ struct ax_event {
 	__u16 cpu;
 	__u8 smac[6];
 	__u8 dmac[6];
+	__u32 src_process;   /* that own the sockets of local pods; 0 = not known */
+	__u32 dst_process;
 };
 
 /* drop reasons: numbers of the field's flow.DropReason */

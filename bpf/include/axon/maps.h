@@ -41,6 +41,9 @@ AX_MAP(ax_nat, BPF_MAP_TYPE_HASH, struct ax_nat_key, struct ax_nat, 131072, BPF_
 AX_MAP(ax_nat_stats, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_nat_stat, 1, 0);
 AX_MAP(ax_frags, BPF_MAP_TYPE_LRU_HASH, struct ax_frag_key, struct ax_frag_ports, 8192, 0);
 AX_MAP(ax_metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct ax_metric, 1024, 0);
+AX_MAP(ax_processes, BPF_MAP_TYPE_HASH, __u32, struct ax_process, 32768, BPF_F_NO_PREALLOC);
+AX_MAP(ax_process_ids, BPF_MAP_TYPE_LRU_HASH, __u32, struct ax_process_id, 16384, 0);
+AX_MAP(ax_process_seq, BPF_MAP_TYPE_ARRAY, __u32, struct ax_process_seq, 1, 0);
 
 /*
  * Maps that grow while they are in use: an array of one element, whose hash or array user space replaces
@@ -95,6 +98,15 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ax_sock SEC(".maps");
+
+/* Accepted sockets get the number of the one that listens. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__type(key, int);
+	__type(value, __u32);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ax_owner SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -29,6 +29,7 @@ export const ConfigFlags = {
   DSR_IPIP: 128,
   XDP: 256,
   XDP_REDIRECT: 512,
+  PROCESSES: 1024,
 } as const;
 export type ConfigFlags = (typeof ConfigFlags)[keyof typeof ConfigFlags];
 
@@ -163,6 +164,14 @@ export const PolicyVerdict = {
   AUDIT: 3,
 } as const;
 export type PolicyVerdict = (typeof PolicyVerdict)[keyof typeof PolicyVerdict];
+
+/** enum ax_process_flags. */
+export const ProcessFlags = {
+  PATH_CUT: 1,
+  MOUNTED: 2,
+  ARGS_CUT: 4,
+} as const;
+export type ProcessFlags = (typeof ProcessFlags)[keyof typeof ProcessFlags];
 
 /** enum ax_identity. */
 export const ReservedIdentity = {
@@ -409,7 +418,7 @@ export function decodeConfig(view: DataView, off: number): Config {
   };
 }
 
-/** struct ax_ct, 116 bytes. */
+/** struct ax_ct, 124 bytes. */
 export interface Ct {
   epoch: number;
   expiresS: number;
@@ -420,7 +429,7 @@ export interface Ct {
   side: [CtSide, CtSide];
 }
 
-export const ctSize = 116;
+export const ctSize = 124;
 
 export function encodeCt(v: Ct, view: DataView, off: number): void {
   view.setUint32(off, v.epoch, true);
@@ -431,7 +440,7 @@ export function encodeCt(v: Ct, view: DataView, off: number): void {
   view.setUint16(off + 32, v.frontendPort, false);
   view.setUint16(off + 34, 0, true);
   encodeCtSide(v.side[0], view, off + 36);
-  encodeCtSide(v.side[1], view, off + 76);
+  encodeCtSide(v.side[1], view, off + 80);
 }
 
 export function decodeCt(view: DataView, off: number): Ct {
@@ -442,7 +451,7 @@ export function decodeCt(view: DataView, off: number): Ct {
     createdS: view.getUint32(off + 12, true),
     frontend: bytesIn(view, off + 16, 16),
     frontendPort: view.getUint16(off + 32, false),
-    side: [decodeCtSide(view, off + 36), decodeCtSide(view, off + 76)],
+    side: [decodeCtSide(view, off + 36), decodeCtSide(view, off + 80)],
   };
 }
 
@@ -477,7 +486,7 @@ export function decodeCtKey(view: DataView, off: number): CtKey {
   };
 }
 
-/** struct ax_ct_side, 40 bytes. */
+/** struct ax_ct_side, 44 bytes. */
 export interface CtSide {
   ifindex: number;
   identity: number;
@@ -489,9 +498,10 @@ export interface CtSide {
   tcpFlags: number;
   nexthopPort: number;
   proxyRules: number;
+  process: number;
 }
 
-export const ctSideSize = 40;
+export const ctSideSize = 44;
 
 export function encodeCtSide(v: CtSide, view: DataView, off: number): void {
   view.setUint32(off, v.ifindex, true);
@@ -504,6 +514,7 @@ export function encodeCtSide(v: CtSide, view: DataView, off: number): void {
   view.setUint8(off + 35, v.tcpFlags);
   view.setUint16(off + 36, v.nexthopPort, false);
   view.setUint16(off + 38, v.proxyRules, true);
+  view.setUint32(off + 40, v.process, true);
 }
 
 export function decodeCtSide(view: DataView, off: number): CtSide {
@@ -518,6 +529,7 @@ export function decodeCtSide(view: DataView, off: number): CtSide {
     tcpFlags: view.getUint8(off + 35),
     nexthopPort: view.getUint16(off + 36, false),
     proxyRules: view.getUint16(off + 38, true),
+    process: view.getUint32(off + 40, true),
   };
 }
 
@@ -557,7 +569,7 @@ export function decodeEndpoint(view: DataView, off: number): Endpoint {
   };
 }
 
-/** struct ax_event, 112 bytes. */
+/** struct ax_event, 120 bytes. */
 export interface Event {
   timeNs: bigint;
   type: number;
@@ -585,9 +597,11 @@ export interface Event {
   cpu: number;
   smac: Uint8Array;
   dmac: Uint8Array;
+  srcProcess: number;
+  dstProcess: number;
 }
 
-export const eventSize = 112;
+export const eventSize = 120;
 
 export function encodeEvent(v: Event, view: DataView, off: number): void {
   view.setBigUint64(off, v.timeNs, true);
@@ -616,6 +630,8 @@ export function encodeEvent(v: Event, view: DataView, off: number): void {
   view.setUint16(off + 98, v.cpu, true);
   putBytes(view, off + 100, v.smac, 6);
   putBytes(view, off + 106, v.dmac, 6);
+  view.setUint32(off + 112, v.srcProcess, true);
+  view.setUint32(off + 116, v.dstProcess, true);
 }
 
 export function decodeEvent(view: DataView, off: number): Event {
@@ -646,6 +662,8 @@ export function decodeEvent(view: DataView, off: number): Event {
     cpu: view.getUint16(off + 98, true),
     smac: bytesIn(view, off + 100, 6),
     dmac: bytesIn(view, off + 106, 6),
+    srcProcess: view.getUint32(off + 112, true),
+    dstProcess: view.getUint32(off + 116, true),
   };
 }
 
@@ -1078,6 +1096,102 @@ export function decodePolicyRow(view: DataView, off: number): PolicyRow {
   };
 }
 
+/** struct ax_process, 576 bytes. */
+export interface Process {
+  notedNs: bigint;
+  startNs: bigint;
+  netns: bigint;
+  pid: number;
+  uid: number;
+  flags: number;
+  pathLen: number;
+  argsLen: number;
+  cgroupLen: number;
+  comm: Uint8Array;
+  path: Uint8Array;
+  args: Uint8Array;
+  cgroup: Uint8Array;
+}
+
+export const processSize = 576;
+
+export function encodeProcess(v: Process, view: DataView, off: number): void {
+  view.setBigUint64(off, v.notedNs, true);
+  view.setBigUint64(off + 8, v.startNs, true);
+  view.setBigUint64(off + 16, v.netns, true);
+  view.setUint32(off + 24, v.pid, true);
+  view.setUint32(off + 28, v.uid, true);
+  view.setUint32(off + 32, v.flags, true);
+  view.setUint32(off + 36, v.pathLen, true);
+  view.setUint32(off + 40, v.argsLen, true);
+  view.setUint32(off + 44, v.cgroupLen, true);
+  putBytes(view, off + 48, v.comm, 16);
+  putBytes(view, off + 64, v.path, 160);
+  putBytes(view, off + 224, v.args, 256);
+  putBytes(view, off + 480, v.cgroup, 96);
+}
+
+export function decodeProcess(view: DataView, off: number): Process {
+  return {
+    notedNs: view.getBigUint64(off, true),
+    startNs: view.getBigUint64(off + 8, true),
+    netns: view.getBigUint64(off + 16, true),
+    pid: view.getUint32(off + 24, true),
+    uid: view.getUint32(off + 28, true),
+    flags: view.getUint32(off + 32, true),
+    pathLen: view.getUint32(off + 36, true),
+    argsLen: view.getUint32(off + 40, true),
+    cgroupLen: view.getUint32(off + 44, true),
+    comm: bytesIn(view, off + 48, 16),
+    path: bytesIn(view, off + 64, 160),
+    args: bytesIn(view, off + 224, 256),
+    cgroup: bytesIn(view, off + 480, 96),
+  };
+}
+
+/** struct ax_process_id, 16 bytes. */
+export interface ProcessId {
+  startNs: bigint;
+  execId: number;
+  id: number;
+}
+
+export const processIdSize = 16;
+
+export function encodeProcessId(v: ProcessId, view: DataView, off: number): void {
+  view.setBigUint64(off, v.startNs, true);
+  view.setUint32(off + 8, v.execId, true);
+  view.setUint32(off + 12, v.id, true);
+}
+
+export function decodeProcessId(view: DataView, off: number): ProcessId {
+  return {
+    startNs: view.getBigUint64(off, true),
+    execId: view.getUint32(off + 8, true),
+    id: view.getUint32(off + 12, true),
+  };
+}
+
+/** struct ax_process_seq, 8 bytes. */
+export interface ProcessSeq {
+  last: number;
+  unnoted: number;
+}
+
+export const processSeqSize = 8;
+
+export function encodeProcessSeq(v: ProcessSeq, view: DataView, off: number): void {
+  view.setUint32(off, v.last, true);
+  view.setUint32(off + 4, v.unnoted, true);
+}
+
+export function decodeProcessSeq(view: DataView, off: number): ProcessSeq {
+  return {
+    last: view.getUint32(off, true),
+    unnoted: view.getUint32(off + 4, true),
+  };
+}
+
 /** struct ax_proxy_pod_key, 8 bytes. */
 export interface ProxyPodKey {
   epId: number;
@@ -1334,7 +1448,7 @@ export const maps = {
   ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
   ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
   ax_config: { type: 2, keySize: 4, valueSize: 132, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
-  ax_ct: { type: 1, keySize: 40, valueSize: 116, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
+  ax_ct: { type: 1, keySize: 40, valueSize: 124, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
   ax_deny: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_endpoints: { type: 1, keySize: 16, valueSize: 32, maxEntries: 16384, flags: 0, key: "Addr", value: "Endpoint" },
   ax_events: { type: 27, keySize: 0, valueSize: 0, maxEntries: 8388608, flags: 0, key: "", value: "" },
@@ -1348,8 +1462,12 @@ export const maps = {
   ax_nat_stats: { type: 6, keySize: 4, valueSize: 64, maxEntries: 1, flags: 0, key: "u32", value: "NatStat" },
   ax_netns: { type: 1, keySize: 8, valueSize: 32, maxEntries: 16384, flags: 1, key: "u64", value: "Netns" },
   ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
+  ax_owner: { type: 24, keySize: 4, valueSize: 4, maxEntries: 0, flags: 513, key: "i32", value: "u32" },
   ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
   ax_policy_heads: { type: 1, keySize: 4, valueSize: 16, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
+  ax_process_ids: { type: 9, keySize: 4, valueSize: 16, maxEntries: 16384, flags: 0, key: "u32", value: "ProcessId" },
+  ax_process_seq: { type: 2, keySize: 4, valueSize: 8, maxEntries: 1, flags: 0, key: "u32", value: "ProcessSeq" },
+  ax_processes: { type: 1, keySize: 4, valueSize: 576, maxEntries: 32768, flags: 1, key: "u32", value: "Process" },
   ax_proxy_pods: { type: 1, keySize: 8, valueSize: 16, maxEntries: 131072, flags: 1, key: "ProxyPodKey", value: "Addr" },
   ax_services: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
   ax_slots: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
@@ -1367,11 +1485,11 @@ export const layouts = {
   AffinityKey: { c: "ax_affinity_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
   Backend: { c: "ax_backend", size: 28, fields: { addr: [0, 16], port: [16, 2], proto: [18, 1], state: [19, 1], service_id: [20, 4], flags: [24, 1], pad: [25, 3] } },
   Config: { c: "ax_config", size: 132, fields: { epoch: [0, 4], flags: [4, 4], device_ifindex: [8, 4], tunnel_ifindex: [12, 4], node_ip4: [16, 16], node_ip6: [32, 16], nat_port_min: [48, 2], nat_port_max: [50, 2], mtu: [52, 2], aggregation: [54, 1], pad: [55, 1], report_interval_s: [56, 4], ct_timeout_tcp_s: [60, 4], ct_timeout_tcp_syn_s: [64, 4], ct_timeout_tcp_fin_s: [68, 4], ct_timeout_any_s: [72, 4], ct_timeout_svc_s: [76, 4], tunnel_port: [80, 2], nat_cpus: [82, 2], hash_seed: [84, 4], device_mac: [88, 6], proxy_port: [94, 2], proxy_ip4: [96, 16], proxy_ip6: [112, 16], host_policy_id: [128, 4] } },
-  Ct: { c: "ax_ct", size: 116, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], created_s: [12, 4], frontend: [16, 16], frontend_port: [32, 2], pad: [34, 2], side: [36, 80] } },
+  Ct: { c: "ax_ct", size: 124, fields: { epoch: [0, 4], expires_s: [4, 4], flags: [8, 4], created_s: [12, 4], frontend: [16, 16], frontend_port: [32, 2], pad: [34, 2], side: [36, 88] } },
   CtKey: { c: "ax_ct_key", size: 40, fields: { a: [0, 16], b: [16, 16], aport: [32, 2], bport: [34, 2], proto: [36, 1], pad: [37, 3] } },
-  CtSide: { c: "ax_ct_side", size: 40, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], nexthop_port: [36, 2], proxy_rules: [38, 2] } },
+  CtSide: { c: "ax_ct_side", size: 44, fields: { ifindex: [0, 4], identity: [4, 4], rule_id: [8, 4], last_report_s: [12, 4], nexthop: [16, 16], ep_id: [32, 2], path: [34, 1], tcp_flags: [35, 1], nexthop_port: [36, 2], proxy_rules: [38, 2], process: [40, 4] } },
   Endpoint: { c: "ax_endpoint", size: 32, fields: { ifindex: [0, 4], identity: [4, 4], policy_id: [8, 4], id: [12, 2], flags: [14, 2], mac: [16, 6], host_mac: [22, 6], pad: [28, 4] } },
-  Event: { c: "ax_event", size: 112, fields: { time_ns: [0, 8], type: [8, 1], subtype: [9, 1], reason: [10, 1], flags: [11, 1], proto: [12, 1], tcp_flags: [13, 1], icmp_type: [14, 1], icmp_code: [15, 1], len: [16, 4], ifindex: [20, 4], src_identity: [24, 4], dst_identity: [28, 4], src_ep: [32, 2], dst_ep: [34, 2], sport: [36, 2], dport: [38, 2], saddr: [40, 16], daddr: [56, 16], rule_egress: [72, 4], rule_ingress: [76, 4], orig_daddr: [80, 16], orig_dport: [96, 2], cpu: [98, 2], smac: [100, 6], dmac: [106, 6] } },
+  Event: { c: "ax_event", size: 120, fields: { time_ns: [0, 8], type: [8, 1], subtype: [9, 1], reason: [10, 1], flags: [11, 1], proto: [12, 1], tcp_flags: [13, 1], icmp_type: [14, 1], icmp_code: [15, 1], len: [16, 4], ifindex: [20, 4], src_identity: [24, 4], dst_identity: [28, 4], src_ep: [32, 2], dst_ep: [34, 2], sport: [36, 2], dport: [38, 2], saddr: [40, 16], daddr: [56, 16], rule_egress: [72, 4], rule_ingress: [76, 4], orig_daddr: [80, 16], orig_dport: [96, 2], cpu: [98, 2], smac: [100, 6], dmac: [106, 6], src_process: [112, 4], dst_process: [116, 4] } },
   FlowKey: { c: "ax_flow_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], pad: [37, 3] } },
   FragKey: { c: "ax_frag_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], id: [32, 4], proto: [36, 1], pad: [37, 3] } },
   FragPorts: { c: "ax_frag_ports", size: 4, fields: { sport: [0, 2], dport: [2, 2] } },
@@ -1388,6 +1506,9 @@ export const layouts = {
   PolicyHead: { c: "ax_policy_head", size: 16, fields: { shapes_exact: [0, 4], shapes_any: [4, 4], default_rule: [8, 4], default_verdict: [12, 1], pad: [13, 3] } },
   PolicyKey: { c: "ax_policy_key", size: 12, fields: { policy_id: [0, 4], identity: [4, 4], port: [8, 2], proto: [10, 1], shape: [11, 1] } },
   PolicyRow: { c: "ax_policy_row", size: 12, fields: { precedence: [0, 4], rule_id: [4, 4], proxy_port: [8, 2], verdict: [10, 1], pad: [11, 1] } },
+  Process: { c: "ax_process", size: 576, fields: { noted_ns: [0, 8], start_ns: [8, 8], netns: [16, 8], pid: [24, 4], uid: [28, 4], flags: [32, 4], path_len: [36, 4], args_len: [40, 4], cgroup_len: [44, 4], comm: [48, 16], path: [64, 160], args: [224, 256], cgroup: [480, 96] } },
+  ProcessId: { c: "ax_process_id", size: 16, fields: { start_ns: [0, 8], exec_id: [8, 4], id: [12, 4] } },
+  ProcessSeq: { c: "ax_process_seq", size: 8, fields: { last: [0, 4], unnoted: [4, 4] } },
   ProxyPodKey: { c: "ax_proxy_pod_key", size: 8, fields: { ep_id: [0, 4], family: [4, 4] } },
   SkipKey: { c: "ax_skip_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
   Sock: { c: "ax_sock", size: 48, fields: { frontend: [0, 16], backend: [16, 16], frontend_port: [32, 2], backend_port: [34, 2], backend_id: [36, 4], service_id: [40, 4], proto: [44, 1], scope: [45, 1], pad: [46, 2] } },

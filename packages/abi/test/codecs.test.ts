@@ -96,7 +96,7 @@ describe("constants", () => {
     expect([abi.ReservedIdentity.HOST, abi.ReservedIdentity.WORLD]).toEqual([1, 2]);
     expect([abi.Dir.INGRESS, abi.Dir.EGRESS]).toEqual([0, 1]);
     expect(abi.EventType).toEqual({ DROP: 1, TRACE: 4, POLICY_VERDICT: 5, TRACE_SOCK: 7 });
-    expect(abi.eventSize).toBe(112);
+    expect(abi.eventSize).toBe(120);
   });
 
   it("describe the maps", () => {

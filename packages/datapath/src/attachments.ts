@@ -48,6 +48,8 @@ const socketHooks = {
   sock_getpeername6: AttachType.CGROUP_INET6_GETPEERNAME,
 } as const;
 
+const ownerHooks = { sock_owner: AttachType.CGROUP_INET_SOCK_CREATE } as const;
+
 /**
  * Programs at their places, which stay when the agent goes and are replaced in one step by the next: links pinned as
  * `<links>/<label>_<program>` on the node's own devices and on a cgroup, filters on the devices of pods.
@@ -130,7 +132,26 @@ export class Attachments {
 
   /** Attaches the socket programs to a cgroup: every process below it is served. */
   attachSockets(cgroup: string): void {
-    for (const [program, type] of Object.entries(socketHooks)) {
+    this.#placeIn(cgroup, socketHooks);
+  }
+
+  /** Whether this kernel has taken the program that says which process owns a socket. */
+  get knowsOwners(): boolean {
+    return this.#programs.has("sock_owner");
+  }
+
+  /** Attaches the program that says which process owns a socket to a cgroup. */
+  attachOwners(cgroup: string): void {
+    this.#placeIn(cgroup, ownerHooks);
+  }
+
+  /** Takes it off. Sockets that are there keep their owners. */
+  detachOwners(): void {
+    this.detach("cgroup", [{ program: "sock_owner" }]);
+  }
+
+  #placeIn(cgroup: string, wanted: Readonly<Record<string, number>>): void {
+    for (const [program, type] of Object.entries(wanted)) {
       this.#place(
         "cgroup",
         program,

@@ -28,6 +28,9 @@ export interface DatapathMaps {
   readonly connections: BpfMap;
   readonly nat: TypedMap<abi.NatKey, abi.Nat>;
   readonly frags: TypedMap<abi.FragKey, abi.FragPorts>;
+  /** Processes that own sockets of pods, by number. */
+  readonly processes: TypedMap<number, abi.Process>;
+  readonly processSeq: TypedMap<number, abi.ProcessSeq>;
   readonly natStats: BpfMap;
   readonly metrics: BpfMap;
   readonly events: BpfMap;
@@ -152,6 +155,16 @@ export function openMaps(dir: string): {
       open("ax_frags"),
       codec(abi.fragKeySize, abi.encodeFragKey, abi.decodeFragKey),
       codec(abi.fragPortsSize, abi.encodeFragPorts, abi.decodeFragPorts),
+    ),
+    processes: new TypedMap(
+      open("ax_processes"),
+      u32,
+      codec(abi.processSize, abi.encodeProcess, abi.decodeProcess),
+    ),
+    processSeq: new TypedMap(
+      open("ax_process_seq"),
+      u32,
+      codec(abi.processSeqSize, abi.encodeProcessSeq, abi.decodeProcessSeq),
     ),
     natStats: open("ax_nat_stats"),
     metrics: open("ax_metrics"),

@@ -7,6 +7,9 @@ import { BpfObject, type ObjectConfig, Program } from "@axoneme/bpf";
 /** The objects the agent loads, each built from `bpf/<name>.bpf.c`. */
 export const objectNames = ["pod", "node", "overlay", "xdp", "socket", "gc"] as const;
 
+/** Without these a node does its work all the same: a kernel that does not take one goes without. */
+const optionalObjects: readonly string[] = ["owner"];
+
 /** Where programs come from and go to. */
 export interface ProgramOptions {
   /** Folder of the compiled objects. */
@@ -50,6 +53,10 @@ export function loadPrograms(options: ProgramOptions, log: Logger): LoadedProgra
       programs.set(program.name, program);
     }
   }
+  for (const program of loadOptional(options, log)) {
+    program.pin(join(dir, program.name));
+    programs.set(program.name, program);
+  }
   // A folder is the only mark a bpffs can hold besides pins; it says that all of this build's programs are there.
   mkdirSync(join(dir, "complete"), { recursive: true });
   return { build, fresh: true, programs };
@@ -80,9 +87,20 @@ function loadObject(name: string, options: ProgramOptions, log: Logger): Iterabl
   return loaded.programs.values();
 }
 
+function loadOptional(options: ProgramOptions, log: Logger): Program[] {
+  return optionalObjects.flatMap((name) => {
+    try {
+      return [...loadObject(name, options, log)];
+    } catch (error) {
+      log.warn({ err: error, object: name }, "this kernel does not take the object: the node goes without");
+      return [];
+    }
+  });
+}
+
 function buildOf(options: ProgramOptions): string {
   const hash = createHash("sha256").update(JSON.stringify(options.maxEntries));
-  for (const name of objectNames) {
+  for (const name of [...objectNames, ...optionalObjects]) {
     const path = join(options.objectDir, `${name}.bpf.o`);
     try {
       hash.update(readFileSync(path));

@@ -36,6 +36,7 @@ function toFlow(event: RawEvent, part: Part, resolver: FlowResolver, uuid: strin
   setLayers(flow, event);
   flow.source = endpointOf(resolver, event.saddr, event.srcEp, event.srcIdentity);
   flow.destination = endpointOf(resolver, event.daddr, event.dstEp, event.dstIdentity);
+  setProcesses(flow, event, resolver);
   flow.Type = event.type === eventType.traceSock ? "SOCK" : "L3_L4";
   flow.node_name = resolver.nodeName;
   if (resolver.nodeLabels !== undefined && resolver.nodeLabels.length > 0)
@@ -109,6 +110,15 @@ function icmp({ icmpType, icmpCode }: RawEvent): FlowIcmp {
   if (icmpType !== 0) icmp.type = icmpType;
   if (icmpCode !== 0) icmp.code = icmpCode;
   return icmp;
+}
+
+function setProcesses(flow: Flow, event: RawEvent, resolver: FlowResolver): void {
+  if (resolver.processById === undefined) return;
+  const source = event.srcProcess === 0 ? undefined : resolver.processById(event.srcProcess, event.timeNs);
+  if (source !== undefined && flow.source !== undefined) flow.source.process = source;
+  const destination =
+    event.dstProcess === 0 ? undefined : resolver.processById(event.dstProcess, event.timeNs);
+  if (destination !== undefined && flow.destination !== undefined) flow.destination.process = destination;
 }
 
 /** The names of an address are those the other side's endpoint has learnt. */

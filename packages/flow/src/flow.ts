@@ -18,6 +18,20 @@ export interface FlowWorkload {
   kind?: string;
 }
 
+/** The program behind a socket; ours, not of the field's Flow. */
+export interface FlowProcess {
+  /** Path of the executable as its container sees it; begins with "..." when the kernel's row had no room for all. */
+  binary?: string;
+  /** In the node's namespace of processes. */
+  pid?: number;
+  /** As the process shows them, joined by spaces; only where they are switched on. */
+  arguments?: string;
+  /** Id of the container, or what its cgroup is called. */
+  container?: string;
+  start_time?: Timestamp;
+  uid?: number;
+}
+
 export interface FlowEndpoint {
   /** Local endpoint id; absent for a peer on another node. */
   ID?: number;
@@ -28,6 +42,8 @@ export interface FlowEndpoint {
   labels?: readonly string[];
   pod_name?: string;
   workloads?: readonly FlowWorkload[];
+  /** That owns the socket, of a pod of the node that saw the flow. */
+  process?: FlowProcess;
 }
 
 export interface FlowIp {
@@ -228,6 +244,8 @@ export interface FlowFilter {
   source_service?: readonly string[];
   source_workload?: readonly FlowWorkload[];
   source_cluster_name?: readonly string[];
+  /** Binaries: a name, or a path; * is a wildcard. Ours. */
+  source_process?: readonly string[];
   destination_ip?: readonly string[];
   destination_pod?: readonly string[];
   destination_fqdn?: readonly string[];
@@ -235,6 +253,7 @@ export interface FlowFilter {
   destination_service?: readonly string[];
   destination_workload?: readonly FlowWorkload[];
   destination_cluster_name?: readonly string[];
+  destination_process?: readonly string[];
   traffic_direction?: readonly (TrafficDirection | "TRAFFIC_DIRECTION_UNKNOWN")[];
   verdict?: readonly (Verdict | "VERDICT_UNKNOWN")[];
   drop_reason_desc?: readonly string[];

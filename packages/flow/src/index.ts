@@ -44,6 +44,7 @@ export {
   type Paint,
   type PrintOptions,
   policyNames,
+  processText,
   type TimeFormat,
   timeFormats,
   timeText,

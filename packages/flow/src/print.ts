@@ -16,6 +16,8 @@ export interface PrintOptions {
   readonly numeric?: boolean;
   /** Append the names of the policies that decided (default true). */
   readonly policyNames?: boolean;
+  /** Append the processes that own the sockets (default false). */
+  readonly processes?: boolean;
   readonly paint?: Paint;
   /** Default StampMilli. */
   readonly timeFormat?: TimeFormat;
@@ -176,6 +178,21 @@ function policySuffix(flow: Flow, options: PrintOptions): string {
   return names.length === 0 ? "" : ` by ${(options.paint ?? plain)("policy", names.join(", "))}`;
 }
 
+/** `curl[4711] -> nginx[815]`: what is known of the processes of both sides, by the last name of their path. */
+export function processText({ source, destination }: Flow): string {
+  const of = ({ process }: FlowEndpoint = {}): string =>
+    process === undefined
+      ? ""
+      : `${process.binary?.slice(process.binary.lastIndexOf("/") + 1) ?? "?"}[${process.pid ?? 0}]`;
+  const [from, to] = [of(source), of(destination)];
+  return from === "" && to === "" ? "" : `${from || "?"} -> ${to || "?"}`;
+}
+
+function processSuffix(flow: Flow, options: PrintOptions): string {
+  const text = options.processes === true ? processText(flow) : "";
+  return text === "" ? "" : ` process ${text}`;
+}
+
 function lostText(response: GetFlowsResponse): string {
   const status = response.node_status;
   if (status !== undefined) {
@@ -201,7 +218,7 @@ export function formatCompact(response: GetFlowsResponse, options: PrintOptions 
   words.push(paintedVerdict(flow, options.paint ?? plain));
   const summary = flow.Summary ?? summaryOf(flow);
   if (summary !== "") words.push(`(${summary})`);
-  return `${time}${node}: ${words.filter((word) => word !== "").join(" ")}${policySuffix(flow, options)}`;
+  return `${time}${node}: ${words.filter((word) => word !== "").join(" ")}${policySuffix(flow, options)}${processSuffix(flow, options)}`;
 }
 
 /** Columns of the table and of `dict`, NODE first among them when asked for. */
@@ -209,6 +226,7 @@ export function flowColumns(options: PrintOptions = {}): string[] {
   const columns = ["TIMESTAMP", "SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY"];
   if (options.nodeName === true) columns.splice(1, 0, "NODE");
   if (options.policyNames !== false) columns.push("POLICY");
+  if (options.processes === true) columns.push("PROCESS");
   return columns;
 }
 
@@ -228,6 +246,7 @@ export function flowCells(response: GetFlowsResponse, options: PrintOptions = {}
     cells.push(typeText(flow), paintedVerdict(flow, options.paint ?? plain), flow.Summary ?? summaryOf(flow));
   }
   if (options.policyNames !== false) cells.push(flow === undefined ? "" : policyNames(flow).join(", "));
+  if (options.processes === true) cells.push(flow === undefined ? "" : processText(flow));
   return cells;
 }
 

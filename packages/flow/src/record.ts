@@ -37,6 +37,8 @@ export const at = {
   cpu: fields.cpu[0],
   smac: fields.smac[0],
   dmac: fields.dmac[0],
+  srcProcess: fields.src_process[0],
+  dstProcess: fields.dst_process[0],
 } as const;
 
 /** A record in a buffer: the bytes, and where the record begins. */

@@ -1,5 +1,5 @@
 import type { Ip } from "@axoneme/base";
-import type { FlowLayer7, FlowPolicy, FlowWorkload } from "./flow.ts";
+import type { FlowLayer7, FlowPolicy, FlowProcess, FlowWorkload } from "./flow.ts";
 
 /** What is known of a pod (or node) behind an address or a local endpoint id. */
 export interface PeerInfo {
@@ -54,6 +54,8 @@ export interface FlowResolver {
   layer7?(number: number): FlowLayer7 | undefined;
   /** DNS names under which the endpoint has learnt the address. */
   namesOf?(ip: Ip, endpoint: number): readonly string[] | undefined;
+  /** The process of that number, if it may have sent or received something at that wall time. The answer is shared. */
+  processById?(id: number, timeNs: bigint): FlowProcess | undefined;
 }
 
 /** A resolver that knows nothing: flows show addresses and numbers only. */

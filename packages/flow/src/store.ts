@@ -7,7 +7,7 @@ import { TimeIndex } from "./time-index.ts";
 const lossFlushNs = 1_000_000_000n;
 
 export interface RawStoreOptions {
-  /** Records kept; rounded up to a power of two. Memory: 112 bytes each. */
+  /** Records kept; rounded up to a power of two. Memory: 120 bytes each. */
   capacity: number;
 }
 

@@ -38,6 +38,8 @@ const zeros: Event = {
   cpu: 0,
   smac: new Uint8Array(6),
   dmac: new Uint8Array(6),
+  srcProcess: 0,
+  dstProcess: 0,
 };
 
 /** The bytes of a record as the kernel writes them. */

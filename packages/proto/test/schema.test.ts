@@ -68,14 +68,35 @@ const ours = typed([
   ...Observer.file.dependencies.filter(({ name }) => name.startsWith("relay")),
 ]);
 
+/** What is ours, under numbers that the field does not use: its highest are 21007, and 100000 and more. */
+const additions: Readonly<Record<string, readonly string[]>> = {
+  "flow.Endpoint": ["51001 process flow.Process"],
+  "flow.FlowFilter": ["51001 source_process repeated string", "51002 destination_process repeated string"],
+  "flow.Process": [
+    "1 binary string",
+    "2 pid uint32",
+    "3 arguments string",
+    "4 container string",
+    "5 start_time google.protobuf.Timestamp",
+    "6 uid uint32",
+  ],
+};
+
+it("what is ours is known too", () => {
+  for (const [name, rows] of Object.entries(additions))
+    expect(ours.get(name), name).toEqual(expect.arrayContaining([...rows]));
+});
+
 it("the schema holds the types that existing tools speak, and no others", () => {
-  expect([...ours.keys()].sort()).toEqual(Object.keys(facts).sort());
+  const theirs = [...ours.keys()].filter((name) => name in facts || !(name in additions));
+  expect(theirs.sort()).toEqual(Object.keys(facts).sort());
 });
 
 it.each(Object.entries(facts))("%s has the known names, numbers and types", (name, rows) => {
   const isMessage = rows.some((row) => /^\d+ \S+ \S/.test(row));
   const known = isMessage ? rows.map((row) => absolute(row, name)) : rows;
-  expect([...(ours.get(name) ?? [])].sort()).toEqual([...known].sort());
+  const shown = (ours.get(name) ?? []).filter((row) => !additions[name]?.includes(row));
+  expect([...shown].sort()).toEqual([...known].sort());
 });
 
 const files = (dir: string): string[] =>

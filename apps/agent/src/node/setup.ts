@@ -164,7 +164,8 @@ function nodeConfig(
     (config.enableIPv6Masquerade && device.v6 ? ConfigFlags.MASQUERADE6 : 0) |
     (config.policyAuditMode ? ConfigFlags.POLICY_AUDIT : 0) |
     (outsideKinds.some((kind) => services.kinds.has(kind)) ? ConfigFlags.SERVICES : 0) |
-    (config.dsrDispatch === "ipip" ? ConfigFlags.DSR_IPIP : 0);
+    (config.dsrDispatch === "ipip" ? ConfigFlags.DSR_IPIP : 0) |
+    (config.hubbleProcesses === "off" ? 0 : ConfigFlags.PROCESSES);
   return {
     flags,
     deviceIfindex: device.index,

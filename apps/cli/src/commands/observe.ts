@@ -64,6 +64,7 @@ function flowsCommand(context: Context, name: string): Command {
     )
     .option("--print-policy-names", "show the policies that decided (on by itself)")
     .option("--no-policy-names", "without the names of the policies that decided")
+    .option("--print-processes", "show the processes that own the sockets of local pods")
     .option("--no-ip-translation", "addresses instead of the names of pods and Services")
     .option("--numeric", "the same")
     .addOption(new Option("--time-format <format>", "how times look").choices(timeFormats))
@@ -81,6 +82,7 @@ function flowsCommand(context: Context, name: string): Command {
         ["axon hubble observe -f --verdict dropped", "what is dropped, as it happens"],
         ["axon hubble observe --to-pod default/web --port 80", "who talks to the web pods on port 80"],
         ["axon hubble observe --since 5m -t policy-verdict", "decisions of the last five minutes"],
+        ["axon hubble observe --from-process curl --print-processes", "what curl did, in whichever pod"],
         ["axon hubble observe --not --namespace kube-system", "everything but kube-system"],
         ["axon hubble observe --last 5 -o json", "for scripts: one JSON object a line"],
         ["axon hubble observe --server tls://relay:4245 --tls-ca-cert-files ca.crt", "of another cluster"],

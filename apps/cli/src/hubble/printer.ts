@@ -19,6 +19,7 @@ export interface FormatOptions {
   ipTranslation: boolean;
   numeric?: boolean;
   policyNames: boolean;
+  printProcesses?: boolean;
   timeFormat?: TimeFormat;
   color?: "auto" | "always" | "never";
   silentErrors?: boolean;
@@ -33,13 +34,15 @@ export class FlowPrinter {
   #first = true;
 
   constructor(context: Context, options: FormatOptions, isSeveral: boolean) {
-    const { output, printNodeName, ipTranslation, numeric, policyNames, timeFormat } = options;
+    const { output, printNodeName, ipTranslation, numeric, policyNames, printProcesses, timeFormat } =
+      options;
     this.#context = context;
     this.#options = options;
     this.#print = {
       nodeName: printNodeName === true || (isSeveral && output.startsWith("tab")),
       numeric: !ipTranslation || numeric === true,
       policyNames,
+      processes: printProcesses === true,
       paint: paintOf(context, options.color),
       ...(timeFormat === undefined ? {} : { timeFormat }),
     };

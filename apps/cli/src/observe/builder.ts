@@ -14,7 +14,8 @@ export type Selector =
   | "port"
   | "identity"
   | "workload"
-  | "cluster_name";
+  | "cluster_name"
+  | "process";
 
 type Values = unknown[];
 

@@ -48,6 +48,12 @@ const selectors: readonly SelectorFlag[] = [
   },
   { selector: "fqdn", flag: "fqdn", value: "name", says: "DNS name (* is a wildcard)" },
   { selector: "cluster_name", flag: "cluster", value: "cluster", says: "cluster" },
+  {
+    selector: "process",
+    flag: "process",
+    value: "binary",
+    says: "process (curl, /usr/bin/*)",
+  },
 ];
 
 const sideWords: Record<Side, string> = { any: "with this", from: "from this", to: "to this" };

@@ -50,7 +50,11 @@ function globOf(field: string, text: string, pattern: string): (name: string) =>
  * only, so that a hostile pattern costs pattern x text steps, never more.
  */
 function globMatches(pattern: string, text: string): boolean {
-  if (!/^[-.0-9a-zA-Z_]*$/.test(text)) return false;
+  return /^[-.0-9a-zA-Z_]*$/.test(text) && starMatches(pattern, text);
+}
+
+/** The same with `*` for any run of any characters. */
+function starMatches(pattern: string, text: string): boolean {
   let p = 0;
   let star = -1;
   let resume = 0;
@@ -70,6 +74,16 @@ function globMatches(pattern: string, text: string): boolean {
   }
   while (pattern[p] === "*") p++;
   return p === pattern.length;
+}
+
+/**
+ * Binaries: `curl` is the last name of the path, `/usr/bin/*` all of it; `*` stands for any run of characters.
+ * @throws AxonError `flow.filter_invalid` for an empty text
+ */
+export function compileBinary(field: string, text: string): (path: string) => boolean {
+  if (text === "") throw invalid(field, text, "must be the name or the path of a binary");
+  if (text.includes("/")) return (path) => starMatches(text, path);
+  return (path) => starMatches(text, path.slice(path.lastIndexOf("/") + 1));
 }
 
 /**

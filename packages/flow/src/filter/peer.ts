@@ -3,7 +3,7 @@ import type { Flow, FlowFilter, FlowWorkload } from "../flow.ts";
 import { at } from "../record.ts";
 import { anyOf, type Clause } from "./clause.ts";
 import { addressClause, portClause } from "./packet.ts";
-import { compileFqdn, compileNamespacedName, invalid } from "./pattern.ts";
+import { compileBinary, compileFqdn, compileNamespacedName, invalid } from "./pattern.ts";
 import { compileSelector } from "./selector.ts";
 
 type Side = "source" | "destination";
@@ -19,6 +19,19 @@ function identityClause(values: readonly number[], side: Side): Clause {
       return identity === 0 || wanted.has(identity);
     },
   };
+}
+
+/** Few records have a process: the others need not be looked at further. */
+function processClause(field: string, values: readonly string[], side: Side): Clause {
+  const offset = side === "source" ? at.srcProcess : at.dstProcess;
+  const clause = anyOf(values, (value) => {
+    const test = compileBinary(field, value);
+    return (flow) => {
+      const binary = flow[side]?.process?.binary;
+      return binary !== undefined && test(binary);
+    };
+  });
+  return { ...clause, raw: (view, _, o) => view.getUint32(o + offset, true) !== 0 };
 }
 
 function workloadTest(field: string, wanted: FlowWorkload, side: Side): (flow: Flow) => boolean {
@@ -74,6 +87,7 @@ export function peerClauses(filter: FlowFilter, side: Side): Clause[] {
   add(`${side}_workload`, (values) =>
     anyOf(values, (value) => workloadTest(`${side}_workload`, value, side)),
   );
+  add(`${side}_process`, (values) => processClause(`${side}_process`, values, side));
   add(`${side}_cluster_name`, (values) => {
     const wanted = new Set(values);
     return { match: (flow) => wanted.has(flow[side]?.cluster_name ?? "") };

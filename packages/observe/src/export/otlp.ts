@@ -177,10 +177,14 @@ function attributesOf(flow: Flow): KeyValue[] {
     ["source.port", ports?.source_port],
     ["source.k8s.namespace.name", flow.source?.namespace],
     ["source.k8s.pod.name", flow.source?.pod_name],
+    ["source.process.executable.path", flow.source?.process?.binary],
+    ["source.process.pid", flow.source?.process?.pid],
     ["destination.address", flow.IP?.destination],
     ["destination.port", ports?.destination_port],
     ["destination.k8s.namespace.name", flow.destination?.namespace],
     ["destination.k8s.pod.name", flow.destination?.pod_name],
+    ["destination.process.executable.path", flow.destination?.process?.binary],
+    ["destination.process.pid", flow.destination?.process?.pid],
   ];
   return all.flatMap(([key, value]) =>
     value === undefined || value === "" ? [] : [{ key, value: anyValue(value) }],
