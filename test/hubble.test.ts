@@ -1,12 +1,13 @@
 /** Flows of all nodes through the relay, with the certificates that the operator makes; what agents did. */
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { waitFor } from "@axoneme/base";
+import type { Flow, FlowFilter, FlowProcess } from "@axoneme/flow";
 import { resources } from "@axoneme/kube";
 import { isClean, labDown, leftovers } from "@axoneme/lab";
 import { type HubbleClient, openHubble } from "@axoneme/observe";
 import { hubbleSecrets, issue, nodeSecret, nodeServerName } from "@axoneme/pki";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { run } from "./support/command.ts";
+import { built, type Outcome, run } from "./support/command.ts";
 import { labName, port, TestLab, type TestPod } from "./support/lab.ts";
 
 const name = labName("it-hubble");
@@ -112,6 +113,58 @@ describe("the relay of a lab", () => {
       timeoutMs: 30_000,
       what: "node2 to be back",
     });
+  });
+
+  it("flows name the programs at both ends: one that is gone by now, and one that is older than its agent", async () => {
+    const script = `
+      require("net").connect(${port}, "${server.v6}").on("connect", function () { this.end(); }).on("error", () => {});
+      const udp = require("dgram").createSocket("udp4");
+      udp.send("hello", ${port}, "${server.v4}");
+      udp.on("message", () => udp.close());`;
+    const client1 = `${client.cgroup}/process-test`;
+    mkdirSync(client1, { recursive: true });
+    const inPod = (...command: string[]): Promise<Outcome> =>
+      run(built("axon-exec"), ["--netns", client.netns, "--cgroup", client1, "--", ...command]);
+    const since = new Date().toISOString();
+    expect(await inPod(process.execPath, "-e", script)).toMatchObject({ code: 0 });
+    await inPod("curl", "-sg", "-m", "2", `http://[${server.v6}]:${port}/secret`);
+    const names = async (side: "source" | "destination", filter: FlowFilter) => {
+      const found: (FlowProcess & { flow: Flow })[] = [];
+      for await (const { flow } of relay.flows({ since, whitelist: [filter] }, AbortSignal.timeout(5000)))
+        if (flow?.[side]?.process !== undefined) found.push({ flow, ...flow[side].process });
+      return found;
+    };
+    const node = `${process.execPath.split("/").at(-1)}`;
+    for (const protocol of ["tcp", "udp"]) {
+      const asked = { protocol: [protocol], destination_port: [port] };
+      const [first] = await waitFor(async () => {
+        const found = await names("source", { ...asked, source_process: [node] });
+        return found.length > 0 ? found : undefined;
+      });
+      expect(first).toMatchObject({ binary: process.execPath, container: "process-test" });
+      expect(first).not.toHaveProperty("arguments");
+      expect(Math.abs(Date.parse(first?.start_time ?? "") - Date.parse(since))).toBeLessThan(5000);
+      expect(first?.flow).toMatchObject({ node_name: "node1", source: { pod_name: "client" } });
+      const answered = { protocol: [protocol], source_port: [port] };
+      const [answer] = await names("source", { ...answered, source_process: ["axon-probe"] });
+      expect(answer).toMatchObject({ container: "main", flow: { node_name: "node2" } });
+      const [heard] = await names("destination", { ...answered, destination_process: [node] });
+      expect(heard).toMatchObject({ pid: first?.pid, flow: { node_name: "node1" } });
+    }
+    const [curl] = await names("source", { source_process: ["/usr/bin/curl"] });
+    expect(curl).toMatchObject({ binary: "/usr/bin/curl", flow: { destination: { pod_name: "server" } } });
+    const table = await lab.axonRun([
+      "hubble",
+      "observe",
+      "--process",
+      "curl",
+      "--since",
+      since,
+      "--print-processes",
+    ]);
+    expect(table.stdout).toContain(` process curl[${curl?.pid}] -> `);
+    const { stdout } = await lab.axonRun(["status", "--verbose"]);
+    expect(stdout).toMatch(/node1 +processes +ok .*with sockets in pods/);
   });
 
   it("the relay comes back after it was killed", async () => {

@@ -1,10 +1,15 @@
 import { parseIp } from "@axoneme/base";
 import { describe, expect, it } from "vitest";
-import { emptyResolver, type FlowResolver, toFlows } from "../src/index.ts";
+import { emptyResolver, type FlowProcess, type FlowResolver, toFlows } from "../src/index.ts";
 import { recordRef, type TestRecord } from "./record.ts";
 
 const at = 1_795_262_400_123_456_789n; // 2026-11-21T12:00:00.123456789Z
 const policy = { name: "web", namespace: "default", kind: "NetworkPolicy" };
+
+const processes: Readonly<Record<number, FlowProcess>> = {
+  7: { binary: "/usr/bin/curl", pid: 4711, container: "c1", start_time: "2026-11-21T11:59:00Z" },
+  8: { binary: "/usr/sbin/nginx", pid: 815, arguments: "-g daemon off;", uid: 101 },
+};
 
 /** client (endpoint 10, identity 1000) and web (endpoint 20, identity 2000), both local; a Service in front of web. */
 const resolver: FlowResolver = {
@@ -42,6 +47,7 @@ const resolver: FlowResolver = {
           ? { policies: [{ ...policy, name: "no-telnet" }], l3: false, l4: "port" }
           : undefined,
   interfaceName: (ifindex) => (ifindex === 7 ? "lxc0a" : undefined),
+  processById: (id, timeNs) => (timeNs === at ? processes[id] : undefined),
 };
 
 const syn: TestRecord = {
@@ -105,6 +111,23 @@ describe("records become flows", () => {
         is_reply: false,
       },
     ]);
+  });
+
+  it("processes of both sides, of each where it is known, and of no other time", () => {
+    const record = { ...syn, type: 4, subtype: 0, reason: 1 };
+    const sides = (more: Partial<TestRecord>) =>
+      expand({ ...record, ...more }).map(({ source, destination }) => [
+        source?.process,
+        destination?.process,
+      ]);
+    expect(sides({ srcProcess: 7, dstProcess: 8 })).toEqual([[processes[7], processes[8]]]);
+    expect(sides({ srcProcess: 7 })).toEqual([[processes[7], undefined]]);
+    expect(sides({ dstProcess: 9 })).toEqual([[undefined, undefined]]);
+    expect(sides({ srcProcess: 7, timeNs: 1n })).toEqual([[undefined, undefined]]);
+    const policied = { ...syn, type: 5, subtype: 0, flags: 3, ruleEgress: 1, ruleIngress: 1, srcProcess: 7 };
+    expect(expand(policied).map((flow) => flow.source?.process?.binary)).toEqual(
+      Array(3).fill("/usr/bin/curl"),
+    );
   });
 
   it("a reply seen at its destination belongs to an egress connection", () => {

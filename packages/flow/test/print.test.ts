@@ -34,6 +34,17 @@ describe("flows as people read them", () => {
     expect(line({ is_reply: true })).toContain("default/web:80 (ID:2000) <- default/client:40000 (ID:1000)");
   });
 
+  it("processes, when asked for", () => {
+    const flow: Partial<Flow> = {
+      source: { ...base.source, process: { binary: "/usr/bin/curl", pid: 4711 } },
+    };
+    expect(line(flow)).not.toContain("curl");
+    expect(line(flow, { processes: true })).toMatch(/ process curl\[4711\] -> \?$/);
+    expect(line({}, { processes: true })).toBe(line({}));
+    const dict = formatDict({ flow: { ...base, ...flow }, time }, { processes: true });
+    expect(dict).toContain("PROCESS: curl[4711] -> ?");
+  });
+
   it("a verdict with its policy", () => {
     const flow: Partial<Flow> = {
       event_type: { type: 5 },

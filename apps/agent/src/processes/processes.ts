@@ -72,8 +72,8 @@ export class Processes implements Module {
       this.#report();
       this.#beat = setInterval(() => this.#tend(), beatMs).unref();
     } else {
-      health.degraded(
-        "this kernel does not take the program that knows a socket's owner: flows name no processes",
+      health.ok(
+        "off: this kernel does not take the program that knows a socket's owner: flows name no processes",
       );
     }
   }
