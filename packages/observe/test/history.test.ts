@@ -200,9 +200,13 @@ describe("names", () => {
       namesOf: (_, endpoint) => (endpoint === 5 && pod !== undefined ? ["db.example.org"] : undefined),
       ruleById: (id) => (id === 9 ? { policies: [{ name: rule }] } : undefined),
       interfaceName: () => "eth0",
+      processById: (id) => (id === 7 && pod !== undefined ? { binary: "/bin/shop", pid: 4711 } : undefined),
     };
     const { observer, history, add } = await setUp(16, { resolver });
-    const record = { type: 5, flags: 1, srcEp: 5, srcIdentity: 1234, ruleEgress: 9, dport: 8000 };
+    const record = {
+      ...{ type: 5, flags: 1, srcEp: 5, srcIdentity: 1234, ruleEgress: 9, dport: 8000 },
+      srcProcess: 7,
+    };
     observer.ingest(batchOf([{ ...record, ms: 1000 }]), 1);
     const [live] = await collect(observer.getFlows({}));
     await history.flush();
@@ -214,7 +218,13 @@ describe("names", () => {
     const [past] = await collect(observer.getFlows({ first: true, number: 1 }));
     expect(past).toEqual(live);
     expect(past?.flow).toMatchObject({
-      source: { pod_name: "shop-1", namespace: "shop", labels, identity: 1234 },
+      source: {
+        pod_name: "shop-1",
+        namespace: "shop",
+        process: { binary: "/bin/shop" },
+        labels,
+        identity: 1234,
+      },
       destination_service: { name: "front" },
       destination_names: ["db.example.org"],
       egress_allowed_by: [{ name: "allow-shop" }],

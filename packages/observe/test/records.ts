@@ -20,6 +20,7 @@ export interface TestRecord {
   icmpType?: number;
   ruleEgress?: number;
   ruleIngress?: number;
+  srcProcess?: number;
   /** Milliseconds of CLOCK_MONOTONIC. */
   ms?: number;
 }
@@ -43,6 +44,7 @@ export function batchOf(records: readonly TestRecord[]): Uint8Array {
     view.setUint16(o + at.dstEp, record.dstEp ?? 0, true);
     view.setUint32(o + at.srcIdentity, record.srcIdentity ?? 0, true);
     view.setUint32(o + at.dstIdentity, record.dstIdentity ?? 0, true);
+    view.setUint32(o + at.srcProcess, record.srcProcess ?? 0, true);
     view.setUint8(o + at.icmpType, record.icmpType ?? 0);
     view.setUint32(o + at.ruleEgress, record.ruleEgress ?? 0, true);
     view.setUint32(o + at.ruleIngress, record.ruleIngress ?? 0, true);

@@ -16,6 +16,7 @@ export const nameKey: { readonly [K in keyof Questions]: (...args: Parameters<Qu
   interfaceName: (ifindex) => `d${ifindex}`,
   layer7: (number) => `l${number}`,
   namesOf: (ip, endpoint) => `n${toHex(ip)}.${endpoint}`,
+  processById: (id) => `p${id}`,
 };
 
 /**
@@ -35,6 +36,7 @@ export function resolverOf(
     interfaceName: (...args) => ask("interfaceName", args),
     layer7: (...args) => ask("layer7", args),
     namesOf: (...args) => ask("namesOf", args),
+    processById: (...args) => ask("processById", args),
   };
 }
 

@@ -81,6 +81,8 @@ export class NameRecorder {
     if (this.#isNew(4, ingress)) this.#asking.ruleById(ingress);
     const device = view.getUint32(o + at.ifindex, true);
     if (device !== 0 && this.#isNew(5, device)) this.#asking.interfaceName(device);
+    this.#process(view.getUint32(o + at.srcProcess, true), view, o);
+    this.#process(view.getUint32(o + at.dstProcess, true), view, o);
     if (type === eventType.l7) this.#asking.layer7(view.getUint32(o + at.len, true));
   }
 
@@ -96,6 +98,10 @@ export class NameRecorder {
   #service(view: DataView, bytes: Uint8Array, ip: number, port: number, proto: number): void {
     if (port !== 0 && this.#isNew(3, port, proto, view, ip))
       this.#asking.serviceByAddr(bytes.subarray(ip, ip + 16), port, proto);
+  }
+
+  #process(id: number, view: DataView, o: number): void {
+    if (id !== 0 && this.#isNew(6, id)) this.#asking.processById(id, view.getBigUint64(o + at.timeNs, true));
   }
 
   /** Whether a question was not asked in this epoch; by two hashes of 32 bits with a secret of this process. */
