@@ -40,6 +40,10 @@ export interface LabConfig {
   /** `{{config}}` is replaced; null: no relay. */
   relayCommand: readonly string[] | null;
   cni: CniTemplate;
+  /** Kubeconfig of an API server to use in place of one of the lab's own, and of its controllers where it has any. */
+  kubeconfig?: string;
+  /** Nodes whose pods somebody else runs: the lab keeps them alive only. */
+  foreignNodes?: readonly string[];
   /** Image name to root file system. */
   images: Readonly<Record<string, string>>;
   node: { graceMs: number; evictAfterMs: number };

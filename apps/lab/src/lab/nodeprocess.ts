@@ -31,6 +31,7 @@ export async function runNode(lab: string, name: string, log: Logger): Promise<v
     log: childLogger(log, { node: name }),
     launch: launchLine,
     graceMs: config.node.graceMs,
+    runsPods: config.foreignNodes?.includes(name) !== true,
   });
   const told = untilTold();
   await runner.start();

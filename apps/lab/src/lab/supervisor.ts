@@ -1,11 +1,12 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AxonError, childLogger, errorText, type Logger, systemClock } from "@axoneme/base";
-import { KubeClient, loadKubeconfig } from "@axoneme/kube";
+import { KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
 import { builtFile } from "@axoneme/netlink";
 import { ControllerManager } from "../controllers/manager.ts";
 import { buildNetwork, wireNamespace } from "../network/build.ts";
 import { type NetworkPlan, type NodePlan, planNetwork } from "../network/plan.ts";
+import { type AttachedServer, attachServer } from "./attached.ts";
 import { createCgroup, joinCgroup } from "./cgroup.ts";
 import { hostRoots, type LabConfig, readConfig, substitute } from "./config.ts";
 import { launchLine } from "./launch.ts";
@@ -22,6 +23,7 @@ class Supervisor {
   readonly #plan: NetworkPlan;
   readonly #log: Logger;
   #server: RunningApiServer | undefined;
+  #attached: AttachedServer | undefined;
   #client: KubeClient | undefined;
   #controllers: ControllerManager | undefined;
   #services: Service[] = [];
@@ -59,6 +61,7 @@ class Supervisor {
     await this.#controllers?.stop();
     await this.#client?.close();
     await this.#server?.stop();
+    await this.#attached?.stop();
   }
 
   #lastStep = "";
@@ -88,13 +91,18 @@ class Supervisor {
   }
 
   async #startServer(): Promise<void> {
-    this.#server = await startApiServer({
+    const { kubeconfig } = this.#config;
+    const common = {
       paths: this.#paths,
       plan: this.#plan,
       netns: this.#paths.netns(wireNamespace),
-      userPort: formerPort(this.#paths.kubeconfig),
       log: childLogger(this.#log, { module: "apiserver" }),
-    });
+    };
+    if (kubeconfig !== undefined) this.#attached = await attachServer({ ...common, kubeconfig });
+    else {
+      const userPort = formerPort(this.#paths.kubeconfig);
+      this.#server = await startApiServer({ ...common, userPort });
+    }
     this.#client = new KubeClient(loadKubeconfig({ path: this.#paths.kubeconfig }));
     await this.#client.version();
   }
@@ -106,6 +114,7 @@ class Supervisor {
   }
 
   async #startControllers(): Promise<void> {
+    if (this.#attached !== undefined && (await hasControllers(this.#needClient()))) return;
     const { graceMs, evictAfterMs } = this.#config.node;
     this.#controllers = new ControllerManager({
       client: this.#needClient(),
@@ -243,6 +252,13 @@ class Supervisor {
       });
     }
   }
+}
+
+/** Whether somebody does the work of kube-controller-manager: the lease it keeps is younger than a minute. */
+async function hasControllers(client: KubeClient): Promise<boolean> {
+  const name = "kube-controller-manager";
+  const lease = await client.resource(resources.leases).find(name, { namespace: "kube-system" });
+  return Date.now() - Date.parse(String(lease?.spec?.renewTime ?? 0)) < 60_000;
 }
 
 /** The port of a former kubeconfig, 0 (any) when there is none. */

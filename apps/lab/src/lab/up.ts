@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { AxonError, delay, errorText } from "@axoneme/base";
 import { KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
 import { builtFile } from "@axoneme/netlink";
@@ -48,6 +48,10 @@ export interface LabUpOptions {
   /** Default: our plugin, which asks the node's agent. */
   cni?: CniTemplate;
   images?: Readonly<Record<string, string>>;
+  /** An API server that runs elsewhere, reached from this machine, in place of one of the lab's own. */
+  kubeconfig?: string;
+  /** Nodes whose pods the caller runs. */
+  foreignNodes?: readonly string[];
   /** How long a silent node counts as alive, and its pods stay (default 40 s and 300 s). */
   nodeGraceMs?: number;
   evictAfterMs?: number;
@@ -178,6 +182,8 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
         ? nodeCommand("relay.mjs", ["--config", "{{config}}"])
         : (relayCommand ?? null),
     cni: options.cni ?? axonCni(),
+    ...(options.kubeconfig === undefined ? {} : { kubeconfig: resolve(options.kubeconfig) }),
+    ...(options.foreignNodes === undefined ? {} : { foreignNodes: options.foreignNodes }),
     images: options.images ?? {},
     node: { graceMs: options.nodeGraceMs ?? 40_000, evictAfterMs: options.evictAfterMs ?? 300_000 },
   };

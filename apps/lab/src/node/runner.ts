@@ -30,6 +30,8 @@ export interface NodeRunnerOptions {
   parallel?: number;
   /** How long the cluster holds a silent node for alive (default 40 s): it is heard from four times as often. */
   graceMs?: number;
+  /** Whether the pods of the node are this runner's business (default), or somebody else's. */
+  runsPods?: boolean;
 }
 
 const defaultGraceMs = 40_000;
@@ -97,6 +99,7 @@ export class NodeRunner {
     const leaseEveryMs = Math.min(longestLeaseMs, (this.#options.graceMs ?? defaultGraceMs) / 4);
     this.#repeat(leaseEveryMs, () => this.#signOfLife());
     this.#watchNetwork();
+    if (this.#options.runsPods === false) return;
     this.#repeat(gcEveryMs, () => this.#collectGarbage());
     this.#watch.start({
       onAdd: (pod) => this.#seen(pod),
