@@ -96,6 +96,8 @@ export const agent: Node = {
       spec: {
         serviceAccountName: names.agent,
         hostNetwork: true,
+        // which of the processes that flows name still run
+        hostPID: true,
         dnsPolicy: "Default",
         ...placement(),
         imagePullSecrets: value("imagePullSecrets"),
