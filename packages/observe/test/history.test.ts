@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -30,6 +39,8 @@ import { batchOf, collect, type TestRecord } from "./records.ts";
 const startMs = Date.parse("2026-11-20T12:00:00Z");
 const log = silentLogger;
 const limitBytes = 1 << 30;
+/** A disk shared with others takes its time. */
+const slow = { timeout: 60_000 };
 
 let dir: string;
 beforeEach(() => {
@@ -83,7 +94,7 @@ const files = (): string[] => readdirSync(dir).sort();
 const newest = (): string => join(dir, files().at(-1) ?? "");
 
 describe("history and ring together", () => {
-  it("answer as one ring without bounds would: flows, their order and their UUIDs", async () => {
+  it("answer as one ring without bounds would: flows, their order and their UUIDs", slow, async () => {
     const filter = fc.constantFrom(
       [],
       [{ destination_port: ["7", "70", "170"] }],
@@ -138,7 +149,7 @@ describe("history and ring together", () => {
           await history.stop();
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   });
 
@@ -284,36 +295,40 @@ it("secrets of messages are in no flow, and in no file of the history", async ()
 });
 
 describe("what goes wrong", () => {
-  it("an agent killed at any byte of a write leaves the frames before it, and the next one goes on", async () => {
-    const first = await setUp(64);
-    await first.add(...numbered(1, 100));
-    const torn = newest();
-    const whole = readFileSync(torn);
-    const ends = [
-      headLength(whole),
-      ...framesOf(torn).map((frame) => frame.offset + frameBytes(frame, recordSize)),
-    ];
-    await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 0, max: whole.length }), async (length) => {
-        for (const name of files()) rmSync(join(dir, name));
-        writeFileSync(torn, whole.subarray(0, length));
-        const { observer, history, add } = await setUp(16, { seed: 1 });
-        const before = await ports(observer, {});
-        expect(before).toEqual(range(1, before.length));
-        const end = ends.findLast((offset) => offset <= length);
-        const lost =
-          end === undefined ? { tornBytes: 0, unreadable: 1 } : { tornBytes: length - end, unreadable: 0 };
-        expect(history.figures).toMatchObject(lost);
-        await add(...numbered(201, 240));
-        expect(await ports(observer, {})).toEqual([...before, ...range(201, 240)]);
-        await history.stop();
-      }),
-      { numRuns: 60 },
-    );
-    await first.history.stop().catch(() => undefined);
-  });
+  it(
+    "an agent killed at any byte of a write leaves the frames before it, and the next one goes on",
+    slow,
+    async () => {
+      const first = await setUp(64);
+      await first.add(...numbered(1, 100));
+      const torn = newest();
+      const whole = readFileSync(torn);
+      const ends = [
+        headLength(whole),
+        ...framesOf(torn).map((frame) => frame.offset + frameBytes(frame, recordSize)),
+      ];
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 0, max: whole.length }), async (length) => {
+          for (const name of files()) rmSync(join(dir, name));
+          writeFileSync(torn, whole.subarray(0, length));
+          const { observer, history, add } = await setUp(16, { seed: 1 });
+          const before = await ports(observer, {});
+          expect(before).toEqual(range(1, before.length));
+          const end = ends.findLast((offset) => offset <= length);
+          const lost =
+            end === undefined ? { tornBytes: 0, unreadable: 1 } : { tornBytes: length - end, unreadable: 0 };
+          expect(history.figures).toMatchObject(lost);
+          await add(...numbered(201, 240));
+          expect(await ports(observer, {})).toEqual([...before, ...range(201, 240)]);
+          await history.stop();
+        }),
+        { numRuns: 40 },
+      );
+      await first.history.stop().catch(() => undefined);
+    },
+  );
 
-  it("a changed byte costs the records around it and nothing else", async () => {
+  it("a changed byte costs the records around it and nothing else", slow, async () => {
     const first = await setUp(64);
     await first.add(...numbered(1, 100));
     await first.history.stop();
@@ -336,7 +351,7 @@ describe("what goes wrong", () => {
           await history.stop();
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
   });
 
@@ -402,6 +417,69 @@ describe("what goes wrong", () => {
     await history.stop();
     expect(statSync(newest().replace("notes.txt", files()[0] ?? "")).mode & 0o777).toBe(0o600);
     expect(files()).toContain("notes.txt");
+  });
+});
+
+describe("readers that misbehave", () => {
+  const openFiles = (): string[] =>
+    readdirSync("/proc/self/fd").flatMap((fd) => {
+      try {
+        return [readlinkSync(`/proc/self/fd/${fd}`)].filter((path) => path.startsWith(dir));
+      } catch {
+        return []; // the one that was listing them
+      }
+    });
+
+  it("one that vanishes in the past leaves no file open", async () => {
+    const { observer, history, add } = await setUp(16, { segmentBytes: 4000 });
+    await add(...numbered(1, 200));
+    await history.stop();
+    for (const request of [{}, { number: 150 }, { since: at(3) }] as GetFlowsRequest[]) {
+      for await (const response of observer.getFlows(request)) {
+        expect(portOf(response)).toBeLessThan(60);
+        expect(openFiles()).toHaveLength(1);
+        break;
+      }
+      expect(openFiles()).toEqual([]);
+      const stop = new AbortController();
+      for await (const _ of observer.getFlows(request, stop.signal)) stop.abort();
+      expect(openFiles()).toEqual([]);
+    }
+  });
+
+  it("one that is slow is told what went meanwhile: on disk, and in the ring", async () => {
+    const { observer, history, add } = await setUp(16, { segmentBytes: 4000, limitBytes: 20_000 });
+    await add(...numbered(1, 100));
+    let got = 0;
+    let lost = 0;
+    let latest = 0;
+    for await (const { flow, lost_events: gone } of observer.getFlows({})) {
+      lost += Number(gone?.num_events_lost ?? 0);
+      if (flow === undefined) continue;
+      const port = flow.l4?.UDP?.destination_port ?? 0;
+      expect(port).toBeGreaterThan(latest);
+      latest = port;
+      // All of what was there goes while it looks at the first.
+      if (got++ === 0) await add(...numbered(101, 600));
+    }
+    expect(latest).toBe(600);
+    expect(got + lost).toBe(600);
+    expect(lost).toBeGreaterThan(300);
+    await history.stop();
+  });
+
+  it("many at once read the same", async () => {
+    const { observer, history, add } = await setUp(16, { segmentBytes: 4000 });
+    await add(...numbered(1, 300));
+    const requests: GetFlowsRequest[] = [{}, { number: 250 }, { since: at(100) }, { first: true, number: 9 }];
+    const alone = await Promise.all(requests.map(async (request) => ports(observer, request)));
+    expect(alone.map((seen) => [seen[0], seen.at(-1), seen.length])).toEqual([
+      [1, 300, 300],
+      [51, 300, 250],
+      [100, 300, 201],
+      [1, 9, 9],
+    ]);
+    await history.stop();
   });
 });
 
