@@ -7,6 +7,7 @@ import {
   type Flow,
   type FlowEndpoint,
   type FlowFilter,
+  type FlowProcess,
   type FlowWorkload,
 } from "@axoneme/flow";
 import { FlowFilterSchema, GetFlowsRequestSchema } from "@axoneme/proto";
@@ -111,6 +112,16 @@ const workload = (side: "source" | "destination"): Rule<FlowWorkload> => ({
     ),
 });
 
+const binary = (side: "source" | "destination"): Rule<string> => ({
+  values: ["curl", "/usr/bin/*", "cu*", "/opt/server"],
+  holds: (value, flow) => {
+    const path = flow[side]?.process?.binary;
+    if (path === undefined) return false;
+    if (value === "/usr/bin/*") return path.startsWith("/usr/bin/");
+    return value === "/opt/server" ? path === value : path.endsWith("/curl");
+  },
+});
+
 const port = (side: "source_port" | "destination_port"): Rule<string> => ({
   values: ["80", "53", "40000"],
   holds: (value, flow) => `${(flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP)?.[side] ?? 0}` === value,
@@ -150,6 +161,8 @@ const rules: { readonly [K in Field]: Rule<Values<K>> } = {
   destination_service: named((flow) => flow.destination_service),
   source_workload: workload("source"),
   destination_workload: workload("destination"),
+  source_process: binary("source"),
+  destination_process: binary("destination"),
   source_cluster_name: is(["blue", "green"], ({ source }) => source?.cluster_name),
   destination_cluster_name: is(["blue", "green"], ({ destination }) => destination?.cluster_name),
   traffic_direction: is(
@@ -252,6 +265,7 @@ const endpoint = maybe<FlowEndpoint>({
     [{ name: "web", kind: "Deployment" }],
     [{ name: "db", kind: "StatefulSet" }],
   ),
+  process: one<FlowProcess>({ binary: "/usr/bin/curl", pid: 7 }, { binary: "/opt/server" }, {}),
 });
 const service = maybe({ namespace: one("default", "shop"), name: one("web", "db") });
 const names = fc.subarray(["api.example.com", "www.example.com", "example.org"]);
