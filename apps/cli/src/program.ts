@@ -4,6 +4,7 @@ import { completionCommand } from "./commands/completion.ts";
 import { endpointCommand } from "./commands/endpoint.ts";
 import { fqdnCommand } from "./commands/fqdn.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
+import { installCommand, uninstallCommand, upgradeCommand } from "./commands/install.ts";
 import { labCommand } from "./commands/lab.ts";
 import { lbCommand } from "./commands/lb.ts";
 import { identityCommand, ipCommand } from "./commands/lists.ts";
@@ -57,6 +58,10 @@ export function buildProgram(context: Context): Command {
         ipCommand(context),
         bpfCommand(context),
       ],
+    ],
+    [
+      "In a Kubernetes cluster:",
+      [installCommand(context), upgradeCommand(context), uninstallCommand(context)],
     ],
     ["A cluster to try it on:", [labCommand(context)]],
     ["This program:", [versionCommand(context), completionCommand(context, () => program)]],

@@ -4,6 +4,6 @@ export { Health, type HealthReporter, type HealthState, type ModuleHealth } from
 export { Lifecycle, type Module } from "./lifecycle.ts";
 export { createLogger, logLevels, type ProblemListener, type StructuredLogger } from "./logging.ts";
 export type { Liveness, Option, OptionSet, Values } from "./option.ts";
-export { configKey, namesByKey } from "./option-keys.ts";
+export { configKey, namesByKey, nearest } from "./option-keys.ts";
 export { textOfValue, valueFromText } from "./option-text.ts";
 export { type Program, programHelp, readCommandLine, runProgram, stopOnSignal } from "./program.ts";
