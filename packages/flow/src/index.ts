@@ -7,7 +7,12 @@ export {
 } from "./drop-reason.ts";
 export { endpointOf } from "./endpoint.ts";
 export { matchTypeOf, toFlows } from "./expand.ts";
-export { compileFilter, type ExpressionCompiler, type FlowMatcher } from "./filter/compile.ts";
+export {
+  compileFilter,
+  type ExpressionCompiler,
+  type FilterEngines,
+  type FlowMatcher,
+} from "./filter/compile.ts";
 export { compileSelector } from "./filter/selector.ts";
 export type * from "./flow.ts";
 export { icmpText } from "./icmp.ts";

@@ -1,6 +1,7 @@
 import { compileFilter, type Flow } from "@axoneme/flow";
 import { describe, expect, it } from "vitest";
 import { compileExpression } from "../src/expression/cel.ts";
+import { filterEngines } from "../src/expression/engines.ts";
 
 const flow: Flow = {
   ...{ time: "2026-11-20T12:00:00.5Z", uuid: "1", verdict: "DROPPED", drop_reason_desc: "POLICY_DENIED" },
@@ -47,7 +48,7 @@ describe("refused, by name and cause:", () => {
 
   it("more than eight in a filter, and any where there is no evaluator", () => {
     const many = [{ experimental: { cel_expression: Array.from({ length: 9 }, () => "true") } }];
-    expect(() => compileFilter(many, [], compileExpression)).toThrow(/8 are the most/);
+    expect(() => compileFilter(many, [], filterEngines)).toThrow(/8 are the most/);
     expect(() => compileFilter([{ experimental: { cel_expression: ["true"] } }])).toThrow(
       /not evaluated here/,
     );
@@ -56,7 +57,7 @@ describe("refused, by name and cause:", () => {
 
 it("one of a filter's expressions must hold, and its other fields", () => {
   const of = (cel_expression: string[], verdict: "DROPPED" | "FORWARDED") =>
-    compileFilter([{ verdict: [verdict], experimental: { cel_expression } }], [], compileExpression).matches(
+    compileFilter([{ verdict: [verdict], experimental: { cel_expression } }], [], filterEngines).matches(
       flow,
     );
   expect(of(["false", "true"], "DROPPED")).toBe(true);
@@ -71,5 +72,18 @@ it("a hostile pattern and a large flow take a bounded time", () => {
     "_flow.source.labels.all(a, _flow.source.labels.exists(b, b.matches('^(k8s:)?((a+)+)+$') || b == a + 'x'))";
   const started = performance.now();
   expect(compileExpression(slow)(large)).toBe(false);
+  expect(performance.now() - started).toBeLessThan(2000);
+});
+
+it("regular expressions are the field's, and take a bounded time", () => {
+  const of = (pattern: string, query: string): boolean =>
+    compileFilter([{ dns_query: [pattern] }], [], filterEngines).matches({ ...flow, l7: { dns: { query } } });
+  expect(of("^api[.](example|test)", "api.example.com.")).toBe(true);
+  expect(of("(?i)EXAMPLE", "api.example.com.")).toBe(true);
+  expect(of("^example", "api.example.com.")).toBe(false);
+  expect(() => of("(?=a)b", "ab")).toThrow(/dns_query/);
+  expect(() => of("(", "ab")).toThrow(/dns_query/);
+  const started = performance.now();
+  expect(of("^(a+)+$", `${"a".repeat(250)}.`)).toBe(false);
   expect(performance.now() - started).toBeLessThan(2000);
 });

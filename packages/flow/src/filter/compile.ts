@@ -4,7 +4,7 @@ import { anyOf, type Clause, type RawTest } from "./clause.ts";
 import { dropReasonClause, eventTypeClause, verdictClause } from "./event.ts";
 import { layer7Clauses } from "./layer7.ts";
 import { addressClause, ipVersionClause, protocolClause, tcpFlagsClause } from "./packet.ts";
-import { compileNodeName, invalid } from "./pattern.ts";
+import { compileNodeName, invalid, type RegexCompiler } from "./pattern.ts";
 import { peerClauses } from "./peer.ts";
 import { compileSelector } from "./selector.ts";
 
@@ -25,6 +25,13 @@ export interface FlowMatcher {
  * @throws AxonError `flow.filter_invalid`
  */
 export type ExpressionCompiler = (expression: string) => (flow: Flow) => boolean;
+
+/** What a filter may need that is too large to be always there. */
+export interface FilterEngines {
+  readonly expression?: ExpressionCompiler;
+  /** Of regular expressions, in a time that grows with the text only; absent: JavaScript's own, for filters of one's own. */
+  readonly regex?: RegexCompiler;
+}
 
 /** Expressions of one filter at most. */
 const maxExpressions = 8;
@@ -76,7 +83,7 @@ function replyClause(values: readonly boolean[]): Clause {
   };
 }
 
-function clausesOf(filter: FlowFilter, compiler: ExpressionCompiler | undefined): Clause[] {
+function clausesOf(filter: FlowFilter, engines: FilterEngines): Clause[] {
   const clauses: Clause[] = [];
   const add = <K extends Exclude<keyof FlowFilter, "experimental">>(
     field: K,
@@ -118,7 +125,7 @@ function clausesOf(filter: FlowFilter, compiler: ExpressionCompiler | undefined)
       return (flow) => test(flow.node_labels ?? []);
     }),
   );
-  clauses.push(...layer7Clauses(filter), ...expressionClauses(filter, compiler));
+  clauses.push(...layer7Clauses(filter, engines.regex), ...expressionClauses(filter, engines.expression));
   return clauses;
 }
 
@@ -127,8 +134,8 @@ interface CompiledFilter {
   raws: readonly RawTest[];
 }
 
-function compileOne(filter: FlowFilter, compiler: ExpressionCompiler | undefined): CompiledFilter {
-  const clauses = clausesOf(filter, compiler);
+function compileOne(filter: FlowFilter, engines: FilterEngines): CompiledFilter {
+  const clauses = clausesOf(filter, engines);
   return {
     match: (flow) => clauses.every((clause) => clause.match(flow)),
     raws: clauses.flatMap((clause) => (clause.raw === undefined ? [] : [clause.raw])),
@@ -142,10 +149,10 @@ function compileOne(filter: FlowFilter, compiler: ExpressionCompiler | undefined
 export function compileFilter(
   white: readonly FlowFilter[] = [],
   black: readonly FlowFilter[] = [],
-  compiler?: ExpressionCompiler,
+  engines: FilterEngines = {},
 ): FlowMatcher {
-  const allow = white.map((filter) => compileOne(filter, compiler));
-  const deny = black.map((filter) => compileOne(filter, compiler));
+  const allow = white.map((filter) => compileOne(filter, engines));
+  const deny = black.map((filter) => compileOne(filter, engines));
   return {
     isCostly: [...white, ...black].some(({ experimental }) => experimental?.cel_expression?.length),
     matchesAll: allow.length === 0 && deny.length === 0,

@@ -4,7 +4,7 @@ import type { FlowFilter } from "../flow.ts";
 import { eventType } from "../names.ts";
 import { at } from "../record.ts";
 import { anyOf, type Clause, type RawTest } from "./clause.ts";
-import { compileRegex, compileStatus } from "./pattern.ts";
+import { compileRegex, compileStatus, type RegexCompiler } from "./pattern.ts";
 
 const httpFields = ["http_status_code", "http_method", "http_path", "http_url", "http_header"] as const;
 
@@ -24,7 +24,7 @@ function checkEventType(filter: FlowFilter): void {
 const isLayer7: RawTest = (view, _, o) => view.getUint8(o + at.type) === eventType.l7;
 
 /** All clauses of the layer-7 fields that are set. */
-export function layer7Clauses(filter: FlowFilter): Clause[] {
+export function layer7Clauses(filter: FlowFilter, regex?: RegexCompiler): Clause[] {
   checkEventType(filter);
   const clauses: Clause[] = [];
   const add = <K extends Exclude<keyof FlowFilter, "experimental">>(
@@ -46,13 +46,13 @@ export function layer7Clauses(filter: FlowFilter): Clause[] {
   });
   add("http_path", (values) =>
     anyOf(values, (value) => {
-      const test = compileRegex("http_path", value);
+      const test = compileRegex("http_path", value, regex);
       return (flow) => flow.l7?.http !== undefined && test(pathOf(flow.l7.http.url));
     }),
   );
   add("http_url", (values) =>
     anyOf(values, (value) => {
-      const test = compileRegex("http_url", value);
+      const test = compileRegex("http_url", value, regex);
       return (flow) => flow.l7?.http !== undefined && test(flow.l7.http.url ?? "");
     }),
   );
@@ -67,7 +67,7 @@ export function layer7Clauses(filter: FlowFilter): Clause[] {
   );
   add("dns_query", (values) =>
     anyOf(values, (value) => {
-      const test = compileRegex("dns_query", value);
+      const test = compileRegex("dns_query", value, regex);
       return (flow) => flow.l7?.dns !== undefined && test(flow.l7.dns.query ?? "");
     }),
   );

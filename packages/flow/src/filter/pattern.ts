@@ -114,14 +114,25 @@ export function compileStatus(field: string, text: string): (code: number) => bo
   throw invalid(field, text, "must be like 200, 40+ or 5+");
 }
 
+/** Compiles a regular expression; throws when it is none. */
+export type RegexCompiler = (text: string) => (value: string) => boolean;
+
+const builtIn: RegexCompiler = (text) => {
+  const expression = new RegExp(text);
+  return (value) => expression.test(value);
+};
+
 /**
  * A regular expression of a user.
  * @throws AxonError `flow.filter_invalid`
  */
-export function compileRegex(field: string, text: string): (value: string) => boolean {
+export function compileRegex(
+  field: string,
+  text: string,
+  compile: RegexCompiler = builtIn,
+): (value: string) => boolean {
   try {
-    const expression = new RegExp(text);
-    return (value) => expression.test(value);
+    return compile(text);
   } catch (error) {
     throw new AxonError("flow.filter_invalid", `filter ${field} "${text}": is not a regular expression`, {
       cause: error,

@@ -3,7 +3,7 @@ import { AxonError, errorText } from "@axoneme/base";
 import { compileFilter, type FlowFilter, formatTimestamp, parseTimestamp } from "@axoneme/flow";
 import { FlowSchema, fieldTree } from "@axoneme/proto";
 import { load } from "js-yaml";
-import { compileExpression } from "../expression/cel.ts";
+import { filterEngines } from "../expression/engines.ts";
 import { readFilters } from "../read-filters.ts";
 import { otlpAddress } from "./otlp.ts";
 
@@ -95,7 +95,7 @@ export function parseFlowLog(raw: unknown, where: string): FlowLogConfig {
     ...(end === undefined ? {} : { end }),
   };
   try {
-    compileFilter(config.includeFilters, config.excludeFilters, compileExpression);
+    compileFilter(config.includeFilters, config.excludeFilters, filterEngines);
     fieldTree(FlowSchema, config.fieldMask);
   } catch (error) {
     throw bad(log, errorText(error), error);

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { errorText, type Logger } from "@axoneme/base";
 import type { Flow, GetFlowsRequest, GetFlowsResponse } from "@axoneme/flow";
-import { loadExpressions } from "../expression/lazy.ts";
+import { loadEngines } from "../expression/lazy.ts";
 import type { Observer, ReadPosition } from "../observer.ts";
 import type { FlowLogConfig } from "./config.ts";
 import { OtlpSink, otlpAddress } from "./otlp.ts";
@@ -80,7 +80,7 @@ export class FlowLog {
     };
     try {
       const { signal } = this.#stop;
-      await loadExpressions(request.whitelist, request.blacklist);
+      await loadEngines(request.whitelist, request.blacklist);
       for await (const batch of this.#observer.getFlowBatches(request, signal, this.position)) {
         await this.#write(sink, batch);
         if (signal.aborted) break;

@@ -12,7 +12,7 @@ import {
   JsonEncoder,
   ServerStatusResponseSchema,
 } from "@axoneme/proto";
-import { loadExpressions } from "../expression/lazy.ts";
+import { loadEngines } from "../expression/lazy.ts";
 import type { SeenNamespaces } from "./namespaces.ts";
 import type { HubbleOptions } from "./options.ts";
 import { eventsRequest, flowsRequest } from "./request.ts";
@@ -65,7 +65,7 @@ export class ObserverService {
       const wire = await readRequest(GetFlowsRequestSchema, call);
       const encoder = this.#encoderFor(wire.fieldMask?.paths ?? []);
       const request = flowsRequest(wire);
-      await loadExpressions(request.whitelist, request.blacklist);
+      await loadEngines(request.whitelist, request.blacklist);
       const batches = this.#options.observer.getFlowBatches(request, call.signal);
       this.#nameVersion(call);
       // The reader knows at once that it is served, also when there is nothing to say.

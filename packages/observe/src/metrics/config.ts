@@ -1,7 +1,7 @@
 import { AxonError, errorText } from "@axoneme/base";
 import { compileFilter } from "@axoneme/flow";
 import { load } from "js-yaml";
-import { compileExpression } from "../expression/cel.ts";
+import { filterEngines } from "../expression/engines.ts";
 import { readFilters } from "../read-filters.ts";
 import { type MetricFilter, type MetricSpec, type MetricSpecs, parseMetricSpecs } from "./spec.ts";
 
@@ -75,7 +75,7 @@ function filterOf(metric: string, raw: Raw): MetricFilter | undefined {
   const exclude = read("excludeFilters");
   if (include.length + exclude.length === 0) return undefined;
   try {
-    return { include, exclude, matcher: compileFilter(include, exclude, compileExpression) };
+    return { include, exclude, matcher: compileFilter(include, exclude, filterEngines) };
   } catch (error) {
     throw bad(metric, errorText(error), error);
   }

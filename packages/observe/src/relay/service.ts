@@ -12,7 +12,7 @@ import {
   ServerStatusResponseSchema,
 } from "@axoneme/proto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { loadExpressions } from "../expression/lazy.ts";
+import { loadEngines } from "../expression/lazy.ts";
 import { flowsRequest } from "../grpc/request.ts";
 import { answering, type Handlers, parse, pathOf, refusing } from "../grpc/service.ts";
 import { checkFlowsQuery } from "../query.ts";
@@ -71,7 +71,7 @@ export class RelayService {
     const request = parse(GetFlowsRequestSchema, bytes);
     // What no node would take is told once, and not by each of them.
     const query = flowsRequest(request);
-    await loadExpressions(query.whitelist, query.blacklist);
+    await loadEngines(query.whitelist, query.blacklist);
     checkFlowsQuery(query);
     fieldTree(FlowSchema, request.fieldMask?.paths ?? []);
     this.#nameVersion(call);
