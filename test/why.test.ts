@@ -37,12 +37,15 @@ interface Why {
   readonly verdict: string;
   readonly service?: string;
   readonly sides: readonly {
+    readonly node: string;
     readonly direction: string;
     readonly verdict: string;
+    readonly isEnforced: boolean;
     readonly kernel: string;
-    readonly rule?: { readonly name: string; readonly path: string };
-    readonly others: readonly { readonly path: string }[];
+    readonly rule?: Record<"kind" | "namespace" | "name" | "path", string>;
+    readonly others: readonly { readonly name: string; readonly path: string; readonly lost?: string }[];
   }[];
+  readonly unknown?: readonly string[];
   readonly missing: readonly { readonly metadata: { readonly name: string } }[];
 }
 
@@ -182,6 +185,48 @@ describe("why", () => {
     const unknown = await the().axonRun(["why", "nobody/here", "default/cart", "80"]);
     expect(unknown.code).toBe(3);
     expect(unknown.stderr).toContain("nobody/here");
+  });
+
+  it("without the agents, the API server's word makes the same answers, and says what is not known", async () => {
+    const path = ["--kubeconfig", the().paths.kubeconfig];
+    const told = ({ answer }: Awaited<ReturnType<typeof why>>) => ({
+      verdict: answer.verdict,
+      service: answer.service,
+      missing: answer.missing,
+      sides: answer.sides.map(({ node, direction, verdict, isEnforced, rule, others }) => ({
+        ...{ node, direction, verdict, isEnforced, others: others.map((other) => [other.name, other.lost]) },
+        rule: rule && [rule.kind, rule.namespace, rule.name, rule.path],
+      })),
+    });
+    const questions = [
+      ["intruder", cart.v4, "8080"],
+      ["web", "10.96.5.5", "80"],
+      ["web", world.v4, "8080"],
+      ["host", "default/cart", "8080"],
+    ];
+    const answers = await Promise.all(
+      questions.map((question) => Promise.all([why(...question), why(...question, ...path)])),
+    );
+    for (const [i, [agents, cluster]] of answers.entries()) {
+      expect(told(cluster), questions[i]?.join(" ")).toEqual(told(agents));
+      expect(cluster.code).toBe(agents.code);
+      expect(cluster.answer.unknown?.length).toBeGreaterThan(0);
+    }
+    const byName = await why("web", "cart.default.svc.cluster.local", "80", ...path);
+    expect(byName.answer).toMatchObject({ service: "default/cart", verdict: "allowed" });
+    const preview = await the().axonRun([
+      "policy",
+      "preview",
+      "-f",
+      file("one.yaml", [{ ...onlyWeb, metadata: { name: "another", namespace: "default" } }]),
+      "-o",
+      "json",
+      ...path,
+    ]);
+    expect(JSON.parse(preview.stdout)).toMatchObject({
+      pods: [{ name: "default/cart", after: { ingress: true, egress: false } }],
+      unknown: expect.arrayContaining([expect.stringContaining("recorded connections")]),
+    });
   });
 
   it("suggest: a namespace goes on as it is seen to do, and nothing else", async () => {

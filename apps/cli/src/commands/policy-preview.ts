@@ -1,6 +1,13 @@
 import { readFileSync } from "node:fs";
 import { parseLabelLines } from "@axoneme/identity";
-import { type ChangedFlow, type Preview, previewChange, type SideJudgement } from "@axoneme/policy";
+import {
+  type ChangedFlow,
+  type Preview,
+  previewChange,
+  type SandboxContext,
+  type SandboxSide,
+  type SideJudgement,
+} from "@axoneme/policy";
 import { Command } from "commander";
 import { loadAll } from "js-yaml";
 import { type AgentOptions, addAgentOptions } from "../agents.ts";
@@ -8,11 +15,13 @@ import type { Context } from "../context.ts";
 import { CliError, exitCode } from "../errors.ts";
 import { parseTime } from "../observe/values.ts";
 import { colorsOf, type OutputOptions, outputOption, printData } from "../output.ts";
+import { type ClusterOptions, clusterInstead, kubeconfigOption } from "../policy/cluster-option.ts";
 import { policyObjects, type SeenFlow, seenSince } from "../policy/flows.ts";
 import { allEndpoints } from "../policy/places.ts";
+import { unknownToAll } from "../policy/why-cluster.ts";
 import { examples } from "./help.ts";
 
-interface PreviewOptions extends AgentOptions, OutputOptions {
+interface PreviewOptions extends AgentOptions, OutputOptions, ClusterOptions {
   readonly filename: string[];
   readonly delete?: boolean;
   readonly since: string;
@@ -21,7 +30,8 @@ interface PreviewOptions extends AgentOptions, OutputOptions {
 const about = `
 Nothing is applied. The agents' own engine decides once as policies are and once as they would be: about the pods that
 are there, and about the connections that were recorded since --since. Ports by name and toServices are judged without
-knowing what is behind them. Exit code 5: something that flowed would be denied.
+knowing what is behind them. Exit code 5: something that flowed would be denied. With --kubeconfig policies and pods are read
+from the API server, and no agent is asked: recorded connections are not known then.
 `;
 /** Changed connections that a person is shown. */
 const mostLines = 40;
@@ -33,6 +43,7 @@ export function policyPreviewCommand(context: Context): Command {
     .requiredOption("-f, --filename <file...>", "YAML or JSON with policies; - is standard input")
     .option("--delete", "as if these were deleted")
     .option("--since <time>", "connections recorded since: 10m, 2h, or RFC 3339", "1h")
+    .addOption(kubeconfigOption())
     .addOption(outputOption())
     .addHelpText(
       "after",
@@ -43,23 +54,58 @@ export function policyPreviewCommand(context: Context): Command {
     )
     .action(async (options: PreviewOptions) => {
       const objects = options.filename.flatMap(readObjects);
-      const [today, endpoints, flows] = await Promise.all([
-        policyObjects(context, options),
-        allEndpoints(context, options),
-        seenSince(context, options, parseTime(options.since, context.now())),
-      ]);
-      const pods = endpoints
-        .filter(({ kind }) => kind === "pod")
-        .map(({ namespace, pod, labels }) => ({
-          name: `${namespace}/${pod}`,
-          side: { isPod: true, labels: parseLabelLines(labels) },
-        }));
+      const { today, pods, flows, unknown, engine } = await known(context, options);
       const change = { objects, isDeletion: options.delete === true };
-      const preview = previewChange(today, change, { pods, flows });
+      const preview = previewChange(today, change, { pods, flows: flows ?? [] }, engine);
       if (preview.nowDenied > 0) context.setExitCode(exitCode.denied);
-      if (options.output === "table") await context.stdout.write(textOf(context, preview, flows.length));
-      else await printData(context, options.output, dataOf(preview));
+      if (options.output === "table") {
+        await context.stdout.write(textOf(context, preview, flows?.length));
+        if (unknown.length > 0)
+          await context.stdout.write(
+            `\nnot known without the agents:\n${unknown.map((fact) => `  ${fact}\n`).join("")}`,
+          );
+      } else {
+        await printData(context, options.output, {
+          ...(dataOf(preview) as object),
+          ...(unknown.length > 0 && { unknown }),
+        });
+      }
     });
+}
+
+/** What is there today. */
+interface Known {
+  readonly today: readonly unknown[];
+  readonly pods: readonly { readonly name: string; readonly side: SandboxSide }[];
+  /** Undefined: nobody was asked. */
+  readonly flows: readonly SeenFlow[] | undefined;
+  readonly unknown: readonly string[];
+  readonly engine: SandboxContext;
+}
+
+async function known(context: Context, options: PreviewOptions): Promise<Known> {
+  const cluster = await clusterInstead(context, options);
+  if (cluster) {
+    const pods = cluster.pods.map(({ namespace, name, side }) => ({ name: `${namespace}/${name}`, side }));
+    const unknown = [
+      "recorded connections: which of them would be cut is not said",
+      ...cluster.unreadable.map((kind) => `objects of kind ${kind}: this user may not read them`),
+      ...unknownToAll,
+    ];
+    return { today: cluster.objects, pods, flows: undefined, unknown, engine: cluster.context };
+  }
+  const [today, endpoints, flows] = await Promise.all([
+    policyObjects(context, options),
+    allEndpoints(context, options),
+    seenSince(context, options, parseTime(options.since, context.now())),
+  ]);
+  const pods = endpoints
+    .filter(({ kind }) => kind === "pod")
+    .map(({ namespace, pod, labels }) => ({
+      name: `${namespace}/${pod}`,
+      side: { isPod: true, labels: parseLabelLines(labels) },
+    }));
+  return { today, pods, flows, unknown: [], engine: {} };
 }
 
 function readObjects(file: string): unknown[] {
@@ -85,7 +131,7 @@ function isDenied(side: SideJudgement | undefined): boolean {
   return side?.verdict === "deny" || side?.verdict === "default-deny";
 }
 
-function textOf(context: Context, preview: Preview<SeenFlow>, seen: number): string {
+function textOf(context: Context, preview: Preview<SeenFlow>, seen: number | undefined): string {
   const colors = colorsOf(context);
   const isolation = ({ ingress, egress }: { ingress: boolean; egress: boolean }): string =>
     [ingress ? "ingress" : "", egress ? "egress" : ""].filter(Boolean).join("+") || "open";
@@ -102,10 +148,12 @@ function textOf(context: Context, preview: Preview<SeenFlow>, seen: number): str
       ({ name, before, after, policies }) =>
         `  ${name}: ${isolation(before)}${isolation(before) === isolation(after) ? "" : ` -> ${isolation(after)}`} (${policies.join(", ")})`,
     ),
-    `${seen} different connections were recorded:`,
-    denied.length > 0
-      ? colors.red(`${denied.length} would be denied that are let through:`)
-      : "none of them would be denied that is let through",
+    ...(seen === undefined ? [] : [`${seen} different connections were recorded:`]),
+    ...(denied.length > 0
+      ? [colors.red(`${denied.length} would be denied that are let through:`)]
+      : seen === undefined
+        ? []
+        : ["none of them would be denied that is let through"]),
     ...some(denied, "-"),
     ...(allowed.length > 0
       ? [`${allowed.length} would be allowed that are denied:`, ...some(allowed, "+")]

@@ -1,7 +1,6 @@
-import type { Flow } from "@axoneme/flow";
 import { parseLabelLines } from "@axoneme/identity";
 import { apiPath, type WhySideView } from "@axoneme/observe";
-import { type SandboxSide, type SuggestedPolicy, suggestPolicies } from "@axoneme/policy";
+import type { SandboxQuery, SandboxSide } from "@axoneme/policy";
 import { Command } from "commander";
 import { dump } from "js-yaml";
 import { type AgentOptions, addAgentOptions } from "../agents.ts";
@@ -9,6 +8,7 @@ import type { Context } from "../context.ts";
 import { exitCode } from "../errors.ts";
 import { colorsOf, type OutputOptions, outputOption, printData } from "../output.ts";
 import { type Asked, type AskedOptions, questionsOf } from "../policy/asked.ts";
+import { type ClusterOptions, clusterInstead, kubeconfigOption } from "../policy/cluster-option.ts";
 import { readTexts, type WrittenRule, withLines } from "../policy/lines.ts";
 import {
   allEndpoints,
@@ -21,6 +21,8 @@ import {
 } from "../policy/places.ts";
 import type { L4 } from "../policy/ports.ts";
 import { serviceByName } from "../policy/service.ts";
+import { missingPolicies, type ShownSide, type WhyAnswer } from "../policy/why-answer.ts";
+import { whyFromCluster } from "../policy/why-cluster.ts";
 import { examples } from "./help.ts";
 
 const about = `
@@ -28,24 +30,12 @@ Each side is a pod (namespace/name), an address, a DNS name that the source has 
 namespace/name), or an entity (world, host, remote-node, kube-apiserver, ...). Egress is answered by the agent of the source's node, ingress
 by that of the destination's, each from its engine and from the rows in the kernel. Nothing is sent. Without a port the
 question is about a ping. Exit code 0: allowed; 5: denied.
+
+Without agents at hand, --kubeconfig answers from what the API server knows, by the same engine, and says what it does
+not know. So does a kubeconfig of the environment where there is no agent and no lab.
 `;
 
-interface Answer {
-  readonly source: string;
-  readonly destination: string;
-  readonly protocol: string;
-  readonly port: number;
-  /** The Service whose backend was asked about. */
-  readonly service?: string;
-  readonly verdict: "allowed" | "denied";
-  readonly sides: readonly WhySideView[];
-  /** Policies that would allow it, if nothing but default deny stands in the way. */
-  readonly missing: readonly SuggestedPolicy[];
-  /** The flow that was asked about. */
-  readonly seen?: Flow;
-}
-
-interface WhyOptions extends AskedOptions {
+interface WhyOptions extends AskedOptions, ClusterOptions {
   readonly manifests?: string[];
 }
 
@@ -59,6 +49,7 @@ export function whyCommand(context: Context): Command {
     .option("--flow <uuid>", "about a flow that the nodes still hold")
     .option("-f, --file <file>", "about flows in a file; -: what `axon hubble observe -o json` prints")
     .option("--manifests <files...>", "YAML files of policies: names the line of each rule")
+    .addOption(kubeconfigOption())
     .addOption(outputOption())
     .addHelpText(
       "after",
@@ -68,6 +59,7 @@ export function whyCommand(context: Context): Command {
         ["axon why shop/web api.example.com 443", "to a name that the pod has asked for"],
         ["axon why world shop/web 80/tcp -o yaml", "from outside, as data"],
         ["axon hubble observe --verdict dropped --last 1 -o json | axon why -f -", "what was dropped last"],
+        ["axon why shop/web shop/cart 8080 --kubeconfig ~/.kube/config", "without any agent"],
         ["axon why shop/web shop/cart 8080 --manifests shop/*.yaml", "with the lines of the rules"],
       )}`,
     )
@@ -79,10 +71,11 @@ export function whyCommand(context: Context): Command {
         options: WhyOptions & OutputOptions,
       ) => {
         const texts = await readTexts(options.manifests ?? []);
-        const answers: Answer[] = [];
+        const cluster = await clusterInstead(context, options);
+        const answers: WhyAnswer[] = [];
         for (const asked of await questionsOf(context, options, [from, to, port])) {
           const { seen } = asked;
-          const answer = await why(context, options, asked);
+          const answer = cluster ? whyFromCluster(cluster, asked) : await why(context, options, asked);
           const sides = answer.sides.map((one) => withLines(one, texts));
           answers.push({ ...answer, sides, ...(seen && { seen }) });
         }
@@ -94,7 +87,11 @@ export function whyCommand(context: Context): Command {
     );
 }
 
-async function why(context: Context, options: AgentOptions, { from, to, l4: asked }: Asked): Promise<Answer> {
+async function why(
+  context: Context,
+  options: AgentOptions,
+  { from, to, l4: asked }: Asked,
+): Promise<WhyAnswer> {
   const endpoints = await allEndpoints(context, options);
   const source = findPlace(endpoints, from);
   if (source === undefined) throw unknownPlace(from);
@@ -126,7 +123,7 @@ async function why(context: Context, options: AgentOptions, { from, to, l4: aske
     ...(through === undefined ? {} : { service: through.service }),
     verdict: isDenied ? "denied" : "allowed",
     sides,
-    missing: missing(sides, source, destination, l4),
+    missing: missingPolicies(sides, queryOf(sides, source, destination, l4)),
   };
 }
 
@@ -149,13 +146,13 @@ function side(
   return ask<WhySideView>(context, endpoint.agent, `${apiPath.why}?${query}`, "cannot ask why");
 }
 
-/** What would allow it, for each side whose default deny refuses it. */
-function missing(
+/** The connection as policies look at it. */
+function queryOf(
   sides: readonly WhySideView[],
   source: Place,
   destination: Place,
-  l4: L4,
-): SuggestedPolicy[] {
+  { proto, port }: L4,
+): SandboxQuery {
   const seen = sides.find(({ direction }) => direction === "egress");
   const met = sides.find(({ direction }) => direction === "ingress");
   const asSide = (place: Place, labels: readonly string[] | undefined): SandboxSide => ({
@@ -164,27 +161,11 @@ function missing(
     names: place.names,
     ...(/[.:]/.test(place.peer) ? { ip: place.peer } : {}),
   });
-  const query = {
-    ...l4,
+  return {
+    proto,
+    port,
     source: asSide(source, source.endpoint?.labels ?? met?.peer.labels),
     destination: asSide(destination, destination.endpoint?.labels ?? seen?.peer.labels),
-  };
-  return sides
-    .filter(({ verdict }) => verdict === "default-deny")
-    .flatMap(({ direction }) => {
-      const subject = direction === "egress" ? query.source : query.destination;
-      return suggestPolicies([query], (one) => one === subject).map((policy) => only(policy, direction));
-    });
-}
-
-/** An addition, and no isolation of its own. */
-function only(policy: SuggestedPolicy, direction: "ingress" | "egress"): SuggestedPolicy {
-  const { endpointSelector, [direction]: rules } = policy.spec;
-  const name = policy.metadata.name.replace(/-suggested$/, `-allow-${direction}`);
-  return {
-    ...policy,
-    metadata: { ...policy.metadata, name },
-    spec: { endpointSelector, enableDefaultDeny: { ingress: false, egress: false }, [direction]: rules },
   };
 }
 
@@ -194,7 +175,7 @@ function ruleText({ kind, namespace, name, path, file, line }: WrittenRule): str
   return `${kind} ${namespace === "" ? "" : `${namespace}/`}${name}, ${path}${where}`;
 }
 
-function sideText(context: Context, { direction, endpoint, peer, ...said }: WhySideView): string[] {
+function sideText(context: Context, { direction, endpoint, peer, ...said }: ShownSide): string[] {
   const colors = colorsOf(context);
   const who = `${endpoint.namespace}/${endpoint.pod}`;
   const where = direction === "egress" ? `egress of ${who}` : `ingress of ${who}`;
@@ -213,8 +194,9 @@ function sideText(context: Context, { direction, endpoint, peer, ...said }: WhyS
           `         also matches: ${ruleText(rule)} (${rule.verdict}): ${rule.lost ?? "it ranks lower"}`,
       ),
     );
-  lines.push(`         the other side there: identity ${peer.identity} ${peer.labels.slice(0, 4).join(" ")}`);
-  if (said.kernel !== said.verdict)
+  const identity = peer.identity === undefined ? "" : `identity ${peer.identity} `;
+  lines.push(`         the other side there: ${identity}${peer.labels.slice(0, 4).join(" ")}`);
+  if (said.kernel !== undefined && said.kernel !== said.verdict)
     lines.push(
       colors.red(
         `         the rows in the kernel say ${said.kernel}: the agent is about to write, or it is a fault (axon status)`,
@@ -223,19 +205,19 @@ function sideText(context: Context, { direction, endpoint, peer, ...said }: WhyS
   return lines;
 }
 
-function reason({ verdict, rule, isEnforced }: Pick<WhySideView, "verdict" | "rule" | "isEnforced">): string {
+function reason({ verdict, rule, isEnforced }: Pick<ShownSide, "verdict" | "rule" | "isEnforced">): string {
   if (rule === undefined) return isEnforced ? "nobody decides" : "no policy isolates it in this direction";
   if (verdict === "default-deny") return `no rule allows it, and ${ruleText(rule)} isolates it`;
   return `by ${ruleText(rule)}`;
 }
 
-function seenText({ seen }: Answer): string[] {
+function seenText({ seen }: WhyAnswer): string[] {
   if (seen === undefined) return [];
   const reason = seen.drop_reason_desc ? ` (${seen.drop_reason_desc})` : "";
   return [`         it was ${seen.verdict ?? "seen"}${reason} at ${seen.time}; today:`];
 }
 
-function textOf(context: Context, answer: Answer): string {
+function textOf(context: Context, answer: WhyAnswer): string {
   const { source, destination, protocol, port, service, verdict, sides, missing: policies } = answer;
   const colors = colorsOf(context);
   const what = protocol.startsWith("ICMP") ? `${protocol} type ${port}` : `${protocol}/${port}`;
@@ -255,5 +237,7 @@ function textOf(context: Context, answer: Answer): string {
       `${ruleText(rule)} stands in the way of ${direction}: nothing that is added helps before it is changed`,
     );
   }
+  if (answer.unknown)
+    lines.push("", "not known without the agents:", ...answer.unknown.map((fact) => `  ${fact}`));
   return `${lines.join("\n")}\n`;
 }

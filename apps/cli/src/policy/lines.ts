@@ -23,7 +23,10 @@ export interface WrittenRule extends WhyRuleView {
 }
 
 /** Names the lines of all rules that are in the texts. */
-export function withLines(side: WhySideView, texts: readonly ManifestText[]): WhySideView {
+export function withLines<Side extends Pick<WhySideView, "rule" | "others">>(
+  side: Side,
+  texts: readonly ManifestText[],
+): Side {
   const written = (rule: WhyRuleView): WrittenRule => {
     const { kind, name, namespace } = rule;
     const object = { kind, name, ...(namespace !== "" && { namespace }) };
