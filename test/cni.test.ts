@@ -37,8 +37,12 @@ describe("CNI", () => {
   let next = 0;
 
   /** A Pod that only the test runs, and a namespace for it. */
-  async function sandboxOf(labels: Record<string, string> = { app: "by-hand" }): Promise<Sandbox> {
+  async function sandboxOf(
+    labels: Record<string, string> = { app: "by-hand" },
+    annotations: Record<string, string> = {},
+  ): Promise<Sandbox> {
     const pod = podObject({ name: `by-hand-${next++}`, node, labels });
+    pod.metadata = { ...pod.metadata, annotations };
     const made = await the().client.resource(resources.pods).create(pod);
     const { name: podName = "", namespace = "", uid = "" } = made.metadata ?? {};
     return rt().sandbox({ name: podName, namespace, uid } satisfies PodName);
@@ -210,6 +214,50 @@ describe("CNI", () => {
     await waitFor(() => !existsSync(`/proc/${pid}`), { everyMs: 2, what: "the agent to be gone" });
     const result = await rt().add(sandbox);
     await the().reached(rt().place(sandbox, result), ["tcp", peer.v4, port]);
+    await rt().del(sandbox);
+  });
+
+  it("a pod's annotation limits what it sends: at once, when it changes, and under the next agent", async () => {
+    const annotation = "kubernetes.io/egress-bandwidth";
+    const sandbox = await sandboxOf({ app: "limited" }, { [annotation]: "40M" });
+    const place = rt().place(sandbox, await rt().add(sandbox));
+    const limitSeen = async () =>
+      (await the().agent(node).endpoints()).find((e) => e.containerId === sandbox.id)?.egressBandwidth;
+    const tell = (value: string | null) =>
+      the()
+        .client.resource(resources.pods)
+        .patch(
+          sandbox.pod?.name ?? "",
+          { metadata: { annotations: { [annotation]: value } } },
+          {
+            namespace: "default",
+          },
+        );
+    /** Bits per second that get through. */
+    const rate = async (): Promise<number> => {
+      const [count, size] = [60, 50_000];
+      const start = performance.now();
+      const question = ["tcp", peer.v4, port, "--count", String(count), "--size", String(size)];
+      const outcome = await the().probe(place, [...question, "--timeout", "10000"]);
+      expect(outcome).toMatchObject({ code: 0 });
+      return (count * size * 8) / ((performance.now() - start) / 1000);
+    };
+    expect(await limitSeen()).toBe(40e6);
+    const limited = await rate();
+    expect(limited).toBeLessThan(44e6);
+    expect(limited).toBeGreaterThan(15e6);
+    await tell("20M");
+    await waitFor(async () => (await limitSeen()) === 20e6, { what: "the other limit" });
+    expect(await rate()).toBeLessThan(22e6);
+    const pid = the().agentPid(node) ?? 0;
+    process.kill(pid, "SIGKILL");
+    await waitFor(() => !existsSync(`/proc/${pid}`), { everyMs: 2, what: "the agent to be gone" });
+    const seen = () => limitSeen().catch(() => undefined);
+    await waitFor(async () => (await seen()) === 20e6, { timeoutMs: 30_000, what: "another agent" });
+    expect(await rate()).toBeLessThan(22e6);
+    await tell(null);
+    await waitFor(async () => (await limitSeen()) === undefined, { what: "the limit to go" });
+    expect(await rate()).toBeGreaterThan(60e6);
     await rt().del(sandbox);
   });
 

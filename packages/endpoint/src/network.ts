@@ -9,7 +9,15 @@ import {
   parseMac,
   parsePrefix,
 } from "@axoneme/base";
-import { closeFd, isErrno, type Link, type LinkReaper, Netlink, openNetns } from "@axoneme/netlink";
+import {
+  closeFd,
+  isErrno,
+  type Link,
+  type LinkReaper,
+  Netlink,
+  openNetns,
+  type Shaper,
+} from "@axoneme/netlink";
 import type { EndpointRecord } from "./record.ts";
 
 /** The node's own addresses among the pods, which pods use as gateway. */
@@ -89,6 +97,27 @@ export class PodNetwork {
     return link;
   }
 
+  /**
+   * Limits what the pod sends, in bits per second, or no longer. Its packets wait in the pod's own interface: there the
+   * queue slows down the sockets that fill it, and no packet is lost.
+   * @throws NetlinkError ENOENT where the kernel has no sch_tbf.
+   */
+  async limitEgress(record: EndpointRecord, bits: number | undefined): Promise<void> {
+    const netnsFd = openPodNetns(record.netns);
+    try {
+      const pod = Netlink.open({ netnsFd });
+      try {
+        const { index, mtu } = await pod.linkGet(record.ifname);
+        if (bits !== undefined) await pod.shaperReplace(index, shaperOf(bits, mtu));
+        else await pod.shaperDel(index).catch(ignoreAbsent);
+      } finally {
+        pod.close();
+      }
+    } finally {
+      closeFd(netnsFd);
+    }
+  }
+
   /** Brings the host's end up and makes the pod reachable for the node's own processes. */
   async connect(record: EndpointRecord): Promise<void> {
     const index = record.hostIfindex;
@@ -166,6 +195,18 @@ export class PodNetwork {
       }
     });
   }
+}
+
+/** Bytes that go at once in ten milliseconds of the rate, and those of fifty that wait: more would only be late. */
+function shaperOf(bits: number, mtu: number): Shaper {
+  const rate = Math.max(1, Math.round(bits / 8));
+  const most = 0x7fffffff;
+  const burst = Math.min(most, Math.max(16_384, mtu + 256, Math.round(rate / 100)));
+  return { rate, burst, limit: Math.min(most, burst + Math.max(65_536, Math.round(rate / 20))) };
+}
+
+function ignoreAbsent(error: unknown): void {
+  if (!isErrno(error, "ENOENT", "EINVAL")) throw error;
 }
 
 async function checkPod(pod: Netlink, record: EndpointRecord): Promise<string[]> {

@@ -26,6 +26,8 @@ export interface EndpointRecord {
   readonly identity: number;
   /** Policy reports what it would drop from and to it, and drops nothing. */
   readonly policyAuditMode?: boolean;
+  /** Bits per second that the pod may send, as its interface is set; absent: no limit. */
+  readonly egressLimit?: number;
   /** True when another plugin made the interface and we were chained behind it. */
   readonly chained: boolean;
   /** Wall time, milliseconds since the epoch. */

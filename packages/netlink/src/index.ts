@@ -28,6 +28,7 @@ export {
   sysctlSetAll,
 } from "./netns.ts";
 export { driverCounters, getOffloads, type Offloads, setOffloads } from "./offload.ts";
+export type { Shaper } from "./qdisc.ts";
 export { LinkReaper } from "./reaper.ts";
 export { Protocol, type Route, type RouteFilter, type RouteSpec, RouteType, Table } from "./route.ts";
 export { prefixFamily, type Rule, type RuleSpec } from "./rule.ts";

@@ -39,6 +39,7 @@ import {
   RTM_NEWNEIGH,
 } from "./neighbour.ts";
 import { type NetnsRef, netnsName, withNetns } from "./netns.ts";
+import { encodeQdiscDel, encodeShaper, type Shaper } from "./qdisc.ts";
 import {
   decodeRoute,
   encodeRoute,
@@ -207,6 +208,18 @@ export class Netlink {
     const what: Operation = { op: "delete", object: `links of group ${group}`, kind: "link" };
     if (group === 0) return Promise.reject(new NetlinkError(what, constants.errno.EINVAL));
     return this.run(encodeLinkDelGroup(REQUEST, group), what);
+  }
+
+  /** Puts a token bucket at a link's root, or changes the one there. ENOENT if the kernel has none (sch_tbf). */
+  shaperReplace(index: number, shaper: Shaper): Promise<void> {
+    const what: Operation = { op: "shape what is sent by", object: linkName(index), kind: "link" };
+    return this.run(encodeShaper(REPLACE, index, shaper), what);
+  }
+
+  /** Takes away what is at a link's root. ENOENT if that is nothing that was put there. */
+  shaperDel(index: number): Promise<void> {
+    const what: Operation = { op: "no longer shape what is sent by", object: linkName(index), kind: "link" };
+    return this.run(encodeQdiscDel(REQUEST, index), what);
   }
 
   private address(type: number, flags: number, op: string, address: AddressSpec): Promise<void> {

@@ -204,6 +204,8 @@ export interface EndpointView {
   /** Of the host: the node's name. */
   pod: string;
   containerId?: string;
+  /** Bits per second that the pod may send (its annotation), where its interface is set so (tbf). */
+  egressBandwidth?: number;
   state: EndpointState;
   /** Why it is not ready. */
   message?: string;

@@ -3,6 +3,7 @@ import type { EndpointStore } from "@axoneme/endpoint";
 import { identityKey, type Labels, reserved } from "@axoneme/identity";
 import type { IdentityAllocator } from "../state/identities.ts";
 import type { PodIdentities } from "../state/pod-identities.ts";
+import type { PodBandwidth } from "./bandwidth.ts";
 import { keyOf, type LiveEndpoint, type LiveEndpoints } from "./live.ts";
 import { type PodDirectory, type PodFacts, sameFacts } from "./pods.ts";
 
@@ -17,6 +18,7 @@ export interface FollowerDeps {
   readonly pods: PodDirectory;
   readonly identities: Pick<IdentityAllocator, "idFor">;
   readonly podIdentities: Pick<PodIdentities, "wanted" | "labelsOf">;
+  readonly bandwidth: Pick<PodBandwidth, "apply" | "isAsWanted">;
   readonly log: Logger;
   /** Milliseconds the API may take to make an identity. */
   readonly timeoutMs: number;
@@ -105,13 +107,18 @@ export class PodFollower {
     const live = this.#live.byKey(key);
     const facts = live?.record.pod && this.#deps.pods.known(live.record.pod);
     if (!live || !facts) return;
-    if (sameFacts(facts, live.facts) && this.#isAsWanted(live, facts)) {
+    const { bandwidth } = this.#deps;
+    if (
+      sameFacts(facts, live.facts) &&
+      this.#isAsWanted(live, facts) &&
+      bandwidth.isAsWanted(live.record, facts)
+    ) {
       this.#behind.delete(key);
       return;
     }
     const identity = await this.identityOf(facts);
     this.#behind.delete(key);
-    const record = { ...live.record, identity };
+    const record = { ...(await bandwidth.apply(live.record, facts)), identity };
     this.#deps.store.write(record);
     this.#live.publish(this.#live.install(record, facts));
   }

@@ -12,6 +12,7 @@ import type { CniHandler } from "../cni/server.ts";
 import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { Handover } from "../state/handover.ts";
 import { Allocation } from "./allocation.ts";
+import { PodBandwidth } from "./bandwidth.ts";
 import { type FollowerDeps, PodFollower } from "./follower.ts";
 import { keyOf, type LiveDeps, type LiveEndpoint, LiveEndpoints } from "./live.ts";
 import type { PodFacts } from "./pods.ts";
@@ -19,7 +20,7 @@ import { hasDevice, initLabels, Restorer, type RestorerDeps } from "./restorer.t
 import { resultOf } from "./result.ts";
 
 /** What the manager works with. */
-export interface EndpointDeps extends LiveDeps, FollowerDeps, RestorerDeps {
+export interface EndpointDeps extends LiveDeps, Omit<FollowerDeps, "bandwidth">, RestorerDeps {
   readonly namespaces: LiveDeps["namespaces"];
   readonly podIdentities: LiveDeps["podIdentities"];
   readonly gateways: () => { v4: Ip | undefined; v6: Ip | undefined };
@@ -35,6 +36,7 @@ export class EndpointManager implements CniHandler {
   readonly #deps: EndpointDeps;
   readonly #live: LiveEndpoints;
   readonly #allocation: Allocation;
+  readonly #bandwidth: PodBandwidth;
   readonly #follower: PodFollower;
   readonly #restorer: Restorer;
   readonly #queue = new KeyedQueue<string>();
@@ -45,7 +47,9 @@ export class EndpointManager implements CniHandler {
     this.#deps = deps;
     this.#live = new LiveEndpoints(deps);
     this.#allocation = new Allocation(deps.network, deps.log);
-    this.#follower = new PodFollower(deps, this.#live, this.#queue);
+    this.#bandwidth = new PodBandwidth(deps.network, deps.log);
+    const parts = { ...deps, bandwidth: this.#bandwidth };
+    this.#follower = new PodFollower(parts, this.#live, this.#queue);
     this.#restorer = new Restorer(deps, this.#live, this.#follower, (record) => this.#undo(record));
   }
 
@@ -207,8 +211,9 @@ export class EndpointManager implements CniHandler {
         this.#factsOf(request),
       ]);
       const identity = await this.#follower.identityOf(facts);
-      const record: EndpointRecord = { ...creating, state: "ready", hostIfindex, identity };
-      made = record;
+      const ready: EndpointRecord = { ...creating, state: "ready", hostIfindex, identity };
+      made = ready;
+      const record = await this.#bandwidth.apply(ready, facts);
       const live = this.#live.isolate(record, facts);
       if (!chained) await this.#deps.network.connect(record);
       this.#deps.store.write(record);
@@ -260,7 +265,11 @@ export class EndpointManager implements CniHandler {
   }
 
   async #factsOf(request: CniRequest): Promise<PodFacts> {
-    if (!request.pod) return { labels: initLabels, namedPorts: [], uid: "", workload: undefined };
+    if (!request.pod) {
+      const egressLimit = request.bandwidth?.egress;
+      const limits = egressLimit === undefined ? {} : { egressLimit };
+      return { labels: initLabels, namedPorts: [], uid: "", workload: undefined, ...limits };
+    }
     return this.#deps.pods.facts(request.pod);
   }
 

@@ -10,6 +10,7 @@ import {
   type StoreReader,
 } from "@axoneme/kube";
 import { auditAnnotation } from "@axoneme/policy";
+import { type EgressLimit, egressLimitOf } from "./bandwidth.ts";
 
 /** A container port with a name, as policies refer to it. */
 export interface NamedPort {
@@ -28,7 +29,7 @@ export interface PodHostPort {
 }
 
 /** What of a Pod makes its endpoint. */
-export interface PodFacts {
+export interface PodFacts extends EgressLimit {
   readonly labels: Labels;
   readonly namedPorts: readonly NamedPort[];
   readonly uid: string;
@@ -47,6 +48,7 @@ export interface TrimmedPod {
   readonly spec: { readonly serviceAccountName: string; readonly hostNetwork: boolean };
   readonly namedPorts: readonly NamedPort[];
   readonly hostPorts: readonly PodHostPort[];
+  readonly bandwidth: EgressLimit;
   readonly ready: boolean;
 }
 
@@ -68,6 +70,7 @@ export function trimPod(pod: Pod): TrimmedPod {
       ),
     ),
     hostPorts: spec?.hostNetwork ? [] : hostPortsOf(pod),
+    bandwidth: egressLimitOf(metadata.annotations),
     ready: (status?.conditions ?? []).some(({ type, status: is }) => type === "Ready" && is === "True"),
   };
 }
@@ -149,6 +152,7 @@ export class PodDirectory {
       namedPorts: pod.namedPorts,
       uid: pod.metadata.uid,
       workload: owner && workloadOf(owner),
+      ...pod.bandwidth,
     };
   }
 
@@ -176,7 +180,9 @@ export class PodDirectory {
 export function sameFacts(a: PodFacts, b: PodFacts): boolean {
   return (
     identityKey(a.labels) === identityKey(b.labels) &&
-    JSON.stringify(a.namedPorts) === JSON.stringify(b.namedPorts)
+    JSON.stringify(a.namedPorts) === JSON.stringify(b.namedPorts) &&
+    a.egressLimit === b.egressLimit &&
+    a.bandwidthProblem === b.bandwidthProblem
   );
 }
 

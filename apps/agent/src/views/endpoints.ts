@@ -32,6 +32,7 @@ export function endpointView(live: LiveEndpoint, policy: PolicyModule): Endpoint
     enforcement: enforcementOf(policy, policyId),
     created: new Date(record.createdAt).toISOString(),
     ...(record.policyAuditMode === true ? { policyAuditMode: true } : {}),
+    ...(record.egressLimit === undefined ? {} : { egressBandwidth: record.egressLimit }),
   };
 }
 
