@@ -1,8 +1,11 @@
 /** The page over a cluster of 3,000 pods: everything can be seen, and nothing grows. */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { waitFor } from "@axoneme/base";
+import { Emitter, silentLogger, waitFor } from "@axoneme/base";
+import { TlsHolder } from "@axoneme/grpc";
+import { type PeerChange, startRelay } from "@axoneme/observe";
+import { issue } from "@axoneme/pki";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Running, root } from "./support/command.ts";
@@ -29,6 +32,39 @@ beforeAll(async () => {
   page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
   await page.goto(running.stdout.trim());
 });
+
+/** The page's server over a relay with mutual TLS, which reaches one of its two nodes. */
+async function overRelay(): Promise<{ address: string; stop: () => Promise<void> }> {
+  const ca = await issue({ commonName: "ca", use: "ca", validMs: 3_600_000 });
+  const signed = (commonName: string, use: "server" | "client") =>
+    issue({ commonName, sans: [commonName], use, validMs: 3_600_000 }, ca);
+  const [own, client] = [await signed("relay.example", "server"), await signed("ui.example", "client")];
+  const holder = new TlsHolder();
+  holder.offer({ cert: own.certificate, key: own.key, ca: ca.certificate });
+  const list = [
+    { name: "near", address: path },
+    { name: "gone", address: join(dir, "gone.sock") },
+  ];
+  const peers = { list: () => list, changes: new Emitter<PeerChange>() };
+  const about = { clientTls: undefined, version: "test", nodeName: "relay", log: silentLogger };
+  const relay = await startRelay({ ...about, peers });
+  const port = await relay.listenTcp("127.0.0.1:0", holder);
+  const files = { ca: ca.certificate, cert: client.certificate, key: client.key };
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
+  const tls = Object.keys(files).flatMap((name) => [`--tls-${name}`, join(dir, name)]);
+  const server = [`--server`, `tls://127.0.0.1:${port}`, "--tls-server-name", "relay.example", ...tls];
+  // Of one node there should be an agent here, and is not.
+  const agent = ["--agent", join(dir, "here", "agent.sock")];
+  const args = ["ui", ...server, ...agent, "--listen", "127.0.0.1:0"];
+  const running = new Running(join(root, "bin/axon"), args, { timeoutMs: 300_000 });
+  const stop = async (): Promise<void> => {
+    running.process.kill("SIGTERM");
+    await running.ended;
+    await relay.stop();
+  };
+  await waitFor(() => running.stdout.includes("\n"), { what: `the page's server (${running.stderr})` });
+  return { address: running.stdout.trim(), stop };
+}
 
 afterAll(async () => {
   await browser?.close();
@@ -76,4 +112,26 @@ it("finds one pod among them", async () => {
   const rows = page.getByRole("region", { name: "Flows" }).getByRole("listitem");
   await rows.first().waitFor();
   for (const text of await rows.allTextContents()) expect(text).toContain("service-7-3");
+});
+
+it("shows what a relay has, and which nodes it does not reach", async () => {
+  const { address, stop } = await overRelay();
+  try {
+    await page.goto(address);
+    await page.locator(".card.namespace").first().waitFor({ timeout: 20_000 });
+    await page.getByRole("button", { name: "3 nodes, 2 in trouble" }).waitFor({ timeout: 20_000 });
+    await page.getByRole("button", { name: "gone, here in trouble" }).click();
+    const panel = page.getByRole("complementary", { name: "Nodes" });
+    const [gone, near] = [
+      panel.getByRole("row", { name: /^gone/ }),
+      panel.getByRole("row", { name: /^near/ }),
+    ];
+    await gone.getByRole("cell", { name: "no answer" }).waitFor();
+    await near.getByRole("cell", { name: "well" }).waitFor();
+    await panel.getByText("the relay does not reach it").waitFor();
+    await panel.getByText("its agent does not answer").waitFor();
+    await page.screenshot({ path: join(root, "build/test/ui/relay.png") });
+  } finally {
+    await stop();
+  }
 });

@@ -212,6 +212,25 @@ describe("the page", () => {
     await page.close();
   });
 
+  it("tells how nodes and their agents are", async () => {
+    const page = await open();
+    await page.getByRole("button", { name: /^2 nodes/ }).click();
+    const panel = page.getByRole("complementary", { name: "Nodes" });
+    const row = panel.getByRole("row", { name: /^node1/ });
+    // The pod, and the node itself.
+    await row.getByRole("cell", { name: /^2 of 2$/ }).waitFor();
+    const cells = await row.getByRole("cell").allTextContents();
+    // All but the programs is known of every node; a lab balances what comes from outside at a device that it names.
+    expect(cells.filter((text) => text === "–")).toEqual([]);
+    expect(cells.join(" ")).toMatch(/: (xdp|tcx)/);
+    await shot(page, "nodes");
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shot(page, "nodes-dark");
+    await page.keyboard.press("Escape");
+    await panel.waitFor({ state: "detached" });
+    await page.close();
+  });
+
   it("shows the past", async () => {
     await traffic();
     const page = await open();

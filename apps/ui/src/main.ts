@@ -8,6 +8,7 @@ import { type UiConfig, uiOptions } from "./options.ts";
 import { AgentPolicies } from "./server/agents.ts";
 import { UiServer } from "./server/http.ts";
 import { FlowHub } from "./server/hub.ts";
+import { NodeWatch } from "./server/node-watch.ts";
 
 declare const AXON_VERSION: string | undefined;
 const version = typeof AXON_VERSION === "string" ? AXON_VERSION : "dev";
@@ -44,7 +45,8 @@ runProgram({
       const { isTls, ...target } = parseTarget(name);
       return { name, options: { target, ...(isTls ? { tls } : {}) } };
     });
-    const hub = new FlowHub(sources, log);
+    const agents = new NodeWatch(config.agents, log);
+    const hub = new FlowHub(sources, log, () => agents.nodes);
     const server = new UiServer(
       hub,
       new AgentPolicies(config.agents, log),
@@ -55,9 +57,11 @@ runProgram({
       },
       log,
     );
+    agents.start();
     hub.start();
     process.stdout.write(`${await server.start()}\n`);
     stopOnSignal(log, "stopping", async () => {
+      agents.stop();
       await Promise.all([server.stop(), hub.stop()]);
     });
   },

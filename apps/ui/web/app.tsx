@@ -7,6 +7,8 @@ import { FlowTable } from "./flow-table.tsx";
 import { byNamespace, type Grouping } from "./graph.ts";
 import { HealthBar } from "./health-bar.tsx";
 import { MapView } from "./map/map-view.tsx";
+import { inTrouble } from "./nodes.ts";
+import { NodesPanel } from "./nodes-panel.tsx";
 import { useFlows } from "./use-flows.ts";
 
 /** Workloads that one picture takes before they are put together by namespace. */
@@ -24,9 +26,20 @@ export function App() {
     const opened = new Set(look.filter.namespace === "" ? [] : [look.filter.namespace]);
     return isGrouped ? byNamespace(shown.graph, opened) : shown.graph;
   }, [shown.graph, isGrouped, look.filter.namespace]);
+  const [showsNodes, setShowsNodes] = useState(false);
+  const troubled = useMemo(() => inTrouble(shown.nodes), [shown.nodes]);
   const edge = selection?.kind === "edge" ? graph.edges.get(selection.id) : undefined;
-  const selectFlow = (row: FlowRow): void => setSelection({ kind: "flow", row });
-  const selectEdge = useCallback((id: string) => setSelection({ kind: "edge", id }), []);
+  // One panel at a time beside the map.
+  const select = useCallback((what: Selection | undefined) => {
+    setSelection(what);
+    setShowsNodes(false);
+  }, []);
+  const selectFlow = (row: FlowRow): void => select({ kind: "flow", row });
+  const selectEdge = useCallback((id: string) => select({ kind: "edge", id }), [select]);
+  const showNodes = (): void => {
+    select(undefined);
+    setShowsNodes(true);
+  };
   const { filter } = look;
   const selectNode = useCallback(
     ({ kind, id, namespace }: MapNode) =>
@@ -50,7 +63,7 @@ export function App() {
           grouping={grouping}
           setGrouping={setGrouping}
         />
-        <HealthBar shown={shown} isPaused={isPaused} setPaused={setPaused} />
+        <HealthBar shown={shown} isPaused={isPaused} setPaused={setPaused} showNodes={showNodes} />
       </header>
       <main>
         <section className="map" aria-label="Service map">
@@ -58,9 +71,19 @@ export function App() {
             graph={graph}
             selected={edge?.id}
             group={filter.group}
+            troubled={troubled}
             onEdge={selectEdge}
             onNode={selectNode}
           />
+          {troubled.length > 0 && (
+            <button type="button" className="alarm bad" onClick={showNodes}>
+              {troubled
+                .slice(0, 3)
+                .map(({ name }) => name)
+                .join(", ")}
+              {troubled.length > 3 && ` and ${troubled.length - 3} more nodes`} in trouble
+            </button>
+          )}
           {graph.hidden > 0 && (
             <p className="note">{graph.hidden} quieter connections are not drawn: choose a namespace.</p>
           )}
@@ -68,12 +91,13 @@ export function App() {
             <Empty connection={shown.connection} clear={() => change({ filter: everything })} />
           )}
         </section>
+        {showsNodes && <NodesPanel nodes={shown.nodes} close={() => setShowsNodes(false)} />}
         {selection !== undefined && (
           <Details
             selection={selection}
             edge={edge}
             rows={shown.rows}
-            close={() => setSelection(undefined)}
+            close={() => select(undefined)}
             narrow={(filter) => change({ filter: { ...look.filter, ...filter } })}
           />
         )}

@@ -1,5 +1,11 @@
 import { useEffect, useReducer } from "react";
-import { type FlowRow, type Health, type MapDelta, writeFilter } from "../src/shared/model.ts";
+import {
+  type FlowRow,
+  type Health,
+  type MapDelta,
+  type NodeHealth,
+  writeFilter,
+} from "../src/shared/model.ts";
 import type { Look } from "./address.ts";
 import { applyDelta, emptyGraph, type Graph } from "./graph.ts";
 
@@ -12,6 +18,7 @@ interface Message {
   readonly flows: { readonly rows: readonly FlowRow[]; readonly skipped: number };
   readonly health: Health;
   readonly namespaces: readonly string[];
+  readonly nodes?: readonly NodeHealth[];
 }
 
 /** All that the page shows. */
@@ -24,6 +31,7 @@ export interface Shown {
   readonly skipped: number;
   readonly health: Health | undefined;
   readonly namespaces: readonly string[];
+  readonly nodes: readonly NodeHealth[];
 }
 
 type Step =
@@ -40,18 +48,19 @@ const nothing: Shown = {
   skipped: 0,
   health: undefined,
   namespaces: [],
+  nodes: [],
 };
 
 function reduce(shown: Shown, step: Step): Shown {
   switch (step.kind) {
     case "begin":
-      return { ...nothing, health: shown.health, namespaces: shown.namespaces };
+      return { ...nothing, health: shown.health, namespaces: shown.namespaces, nodes: shown.nodes };
     case "lost":
       return { ...shown, connection: "lost" };
     case "failed":
       return { ...shown, connection: "lost", error: step.error };
     case "message": {
-      const { map, flows, health, namespaces } = step.message;
+      const { map, flows, health, namespaces, nodes = shown.nodes } = step.message;
       const before = map.reset ? [] : shown.rows;
       return {
         connection: step.connection,
@@ -61,6 +70,7 @@ function reduce(shown: Shown, step: Step): Shown {
         skipped: (map.reset ? 0 : shown.skipped) + flows.skipped,
         health,
         namespaces,
+        nodes,
       };
     }
   }

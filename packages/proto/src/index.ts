@@ -46,3 +46,4 @@ export {
   ChangeNotificationType,
   Peer,
 } from "./gen/peer/peer.gen.ts";
+export { NodeState } from "./gen/relay/relay.gen.ts";

@@ -41,13 +41,19 @@ export function uiCommand(context: Context): Command {
         ["axon ui", "flows of the lab on http://127.0.0.1:12000"],
         ["axon ui --lab other --listen 127.0.0.1:0", "of another lab, on a port that is free"],
         ["axon ui --server tls://relay.example:4245 --tls-ca ca.pem", "of a cluster, by its relay"],
+        [
+          "axon ui --server relay.example:4245 --agent /run/axoneme/agent.sock",
+          "the same, with the policies and the health of this node from its agent",
+        ],
       ),
     )
     .action((options: UiOptions) => serve(context, options));
 }
 
 function argumentsOf(context: Context, options: UiOptions): string[] {
-  const agents = options.server === undefined ? findAgents(context, options) : [];
+  // Beside a relay, only agents that were asked for: those of a lab are another cluster's.
+  const isAsked = [options.agent, options.lab, options.node].some((option) => option !== undefined);
+  const agents = options.server === undefined || isAsked ? findAgents(context, options) : [];
   const servers =
     options.server ?? agents.map(({ socket }) => `unix://${join(dirname(socket), "hubble.sock")}`);
   const optional = [

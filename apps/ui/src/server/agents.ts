@@ -1,9 +1,6 @@
-import { request } from "node:http";
 import { AxonError, errorText, type Logger } from "@axoneme/base";
+import { askAgent } from "./agent-http.ts";
 
-/** Bytes of an agent's answer at most. */
-const mostBytes = 64 << 20;
-const withinMs = 10_000;
 /** How long an answer is good for: pages ask when a person clicks. */
 const freshMs = 2000;
 
@@ -47,7 +44,7 @@ export class AgentPolicies {
 
   async #read(): Promise<unknown[]> {
     const answers = await Promise.allSettled(
-      this.#sockets.map((socket) => get<PolicyView[]>(socket, "/v1/policy")),
+      this.#sockets.map((socket) => askAgent<PolicyView[]>(socket, "/v1/policy")),
     );
     const failed = answers.flatMap((answer) =>
       answer.status === "rejected" ? [errorText(answer.reason)] : [],
@@ -60,31 +57,4 @@ export class AgentPolicies {
     );
     return [...new Map(byName).values()];
   }
-}
-
-function get<T>(socketPath: string, path: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path, timeout: withinMs }, (response) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      response.on("data", (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > mostBytes) call.destroy(new Error(`${socketPath}${path}: the answer is too large`));
-        else chunks.push(chunk);
-      });
-      response.on("error", reject);
-      response.on("end", () => {
-        try {
-          if (response.statusCode !== 200)
-            throw new Error(`${socketPath}${path}: status ${response.statusCode}`);
-          resolve(JSON.parse(Buffer.concat(chunks).toString()) as T);
-        } catch (error) {
-          reject(error as Error);
-        }
-      });
-    });
-    call.on("timeout", () => call.destroy(new Error(`${socketPath}: no answer within ${withinMs} ms`)));
-    call.on("error", reject);
-    call.end();
-  });
 }

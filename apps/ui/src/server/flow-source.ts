@@ -3,7 +3,8 @@ import { type ClientOptions, Connection } from "@axoneme/grpc";
 import { GetFlowsRequestSchema, Observer, ServerStatusResponseSchema } from "@axoneme/proto";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { SourceState } from "../shared/model.ts";
+import type { NodeHealth, SourceState } from "../shared/model.ts";
+import { RelayNodes } from "./relay-nodes.ts";
 
 const paths = {
   flows: `/${Observer.typeName}/GetFlows`,
@@ -49,6 +50,7 @@ export class FlowSource {
   readonly #onMessage: (message: Uint8Array) => number;
   readonly #log: Logger;
   readonly #stop = new AbortController();
+  readonly #nodes = new RelayNodes();
   #state: SourceState;
   #running: Promise<void> | undefined;
 
@@ -68,6 +70,11 @@ export class FlowSource {
       lost: 0,
       nodes: { connected: 0, unavailable: [] },
     };
+  }
+
+  /** Nodes that a relay knows; none of an agent. */
+  get nodes(): readonly NodeHealth[] {
+    return this.#nodes.nodes;
   }
 
   get state(): SourceState {
@@ -147,6 +154,7 @@ export class FlowSource {
       await watching;
     } finally {
       over.abort();
+      this.#nodes.forget();
       connection.close();
     }
   }
@@ -166,6 +174,7 @@ export class FlowSource {
           numFlows: Number(status.numFlows),
           nodes: { connected: status.numConnectedNodes ?? 1, unavailable: status.unavailableNodes },
         };
+        await this.#nodes.ask(connection, over);
       } catch (error) {
         if (over.aborted) return;
         this.#state = { ...this.#state, message: errorText(error) };

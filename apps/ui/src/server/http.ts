@@ -92,6 +92,8 @@ export class UiServer {
         return json(res, 200, await this.#policies.objects());
       case "/api/health":
         return json(res, 200, this.#hub.health());
+      case "/api/nodes":
+        return json(res, 200, this.#hub.nodes);
       default:
         return this.#file(url.pathname, res);
     }

@@ -1,10 +1,19 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "@axoneme/base";
 import type { ClientOptions } from "@axoneme/grpc";
-import { everything, type Filter, type FlowRow, type Health, matches } from "../shared/model.ts";
+import {
+  everything,
+  type Filter,
+  type FlowRow,
+  type Health,
+  matches,
+  type NodeHealth,
+} from "../shared/model.ts";
 import { FlowSource, type Span } from "./flow-source.ts";
 import { Intake } from "./intake.ts";
 import { type LiveMessage, LiveView, mostEdges } from "./live.ts";
 import { MessageRows, rowOfMessage } from "./message-rows.ts";
+import { mergedNodes } from "./node-health.ts";
 import { RecentFlows } from "./recent.ts";
 import { ServiceMap } from "./service-map.ts";
 
@@ -27,12 +36,20 @@ export class FlowHub {
   readonly #recent = new RecentFlows(recentRows, new MessageRows());
   readonly #sources: FlowSource[];
   readonly #pages = new Map<Page, LiveView>();
+  readonly #agents: () => readonly NodeHealth[];
+  #nodes: readonly NodeHealth[] = [];
   #timer: NodeJS.Timeout | undefined;
   #counted = 0;
   #rate = 0;
   #last = { counted: 0, at: performance.now() };
 
-  constructor(sources: readonly { readonly name: string; readonly options: ClientOptions }[], log: Logger) {
+  /** @param agents what agents tell of their nodes; without them there is what relays tell */
+  constructor(
+    sources: readonly { readonly name: string; readonly options: ClientOptions }[],
+    log: Logger,
+    agents: () => readonly NodeHealth[] = () => [],
+  ) {
+    this.#agents = agents;
     this.#sources = sources.map(
       ({ name, options }) => new FlowSource(name, options, (message) => this.#take(message), log),
     );
@@ -52,11 +69,16 @@ export class FlowHub {
     return { sources: this.#sources.map(({ state }) => state), rate: this.#rate, counted: this.#counted };
   }
 
+  /** The nodes, by name: the same list until something about one of them changes. */
+  get nodes(): readonly NodeHealth[] {
+    return this.#nodes;
+  }
+
   /** Shows a page what happens from now on; the first message comes at once. */
   subscribe(page: Page, filter: Filter): () => void {
     const view = new LiveView(this.#map, this.#recent, filter);
     this.#pages.set(page, view);
-    page.send(view.next(this.health()));
+    page.send(view.next(this.health(), this.#nodes));
     return () => this.#pages.delete(page);
   }
 
@@ -105,7 +127,12 @@ export class FlowHub {
     this.#rate = Math.round(((this.#counted - this.#last.counted) * 1000) / (now - this.#last.at));
     this.#last = { counted: this.#counted, at: now };
     this.#map.next();
+    const nodes = mergedNodes(
+      this.#agents(),
+      this.#sources.flatMap((source) => source.nodes),
+    );
+    if (!isDeepStrictEqual(nodes, this.#nodes)) this.#nodes = nodes;
     const health = this.health();
-    for (const [page, view] of this.#pages) page.send(view.next(health));
+    for (const [page, view] of this.#pages) page.send(view.next(health, this.#nodes));
   }
 }

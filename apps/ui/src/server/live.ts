@@ -1,4 +1,4 @@
-import type { Filter, FlowBatch, Health, MapDelta } from "../shared/model.ts";
+import type { Filter, FlowBatch, Health, MapDelta, NodeHealth } from "../shared/model.ts";
 import type { RecentFlows } from "./recent.ts";
 import type { ServiceMap } from "./service-map.ts";
 
@@ -14,6 +14,8 @@ export interface LiveMessage {
   readonly flows: FlowBatch;
   readonly health: Health;
   readonly namespaces: readonly string[];
+  /** Absent when nothing changed since the last message. */
+  readonly nodes?: readonly NodeHealth[];
 }
 
 /** One page that looks at what happens now: knows what it has been sent. */
@@ -25,6 +27,7 @@ export class LiveView {
   #since = 0;
   #place = 0;
   #isFirst = true;
+  #nodes: readonly NodeHealth[] | undefined;
 
   constructor(map: ServiceMap, recent: RecentFlows, filter: Filter) {
     this.#map = map;
@@ -33,7 +36,7 @@ export class LiveView {
   }
 
   /** What is new since the last message. */
-  next(health: Health): LiveMessage {
+  next(health: Health, nodes: readonly NodeHealth[]): LiveMessage {
     const delta = this.#map.delta(this.#filter, this.#since, this.#known, mostEdges);
     for (const id of delta.removedEdges) this.#known.delete(id);
     for (const { id } of delta.edges) this.#known.add(id);
@@ -44,11 +47,14 @@ export class LiveView {
     this.#isFirst = false;
     // What was before the page came is no loss.
     const skipped = reset ? 0 : flows.skipped;
+    const isSame = this.#nodes === nodes;
+    this.#nodes = nodes;
     return {
       map: { ...delta, reset },
       flows: { rows: flows.rows, skipped },
       health,
       namespaces: this.#map.namespaces(),
+      ...(isSame ? {} : { nodes }),
     };
   }
 }

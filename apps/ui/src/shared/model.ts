@@ -102,6 +102,28 @@ export interface SourceState {
   readonly nodes: { readonly connected: number; readonly unavailable: readonly string[] };
 }
 
+/** How a node and its agent are, as far as anybody tells. What is not told is absent. */
+export interface NodeHealth {
+  readonly name: string;
+  /** `silent`: its agent does not answer. */
+  readonly state: "ok" | "degraded" | "failed" | "silent";
+  /** What is wrong, a line each. */
+  readonly problems: readonly string[];
+  /** Who told it: its own agent, which knows all, or a relay, which knows little. */
+  readonly toldBy: "agent" | "relay";
+  readonly version?: string;
+  readonly uptimeSeconds?: number;
+  readonly flowsPerSecond?: number;
+  /** Events that found no room on their way from the kernel. */
+  readonly lost?: number;
+  /** The map that is the fullest, and the share of it that is in use. */
+  readonly fullest?: { readonly map: string; readonly share: number };
+  readonly endpoints?: { readonly total: number; readonly ready: number };
+  /** As `eth0: xdp`. */
+  readonly programs?: readonly string[];
+  readonly dnsProxy?: "serving" | "not serving" | "off";
+}
+
 export interface Health {
   readonly sources: readonly SourceState[];
   /** Flows a second that the server takes in. */

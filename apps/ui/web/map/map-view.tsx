@@ -7,7 +7,7 @@ import {
   useRef,
   useState,
 } from "react";
-import type { MapNode } from "../../src/shared/model.ts";
+import type { MapNode, NodeHealth } from "../../src/shared/model.ts";
 import type { Graph } from "../graph.ts";
 import { box } from "../layout.ts";
 import { useLayout } from "../use-layout.ts";
@@ -30,6 +30,8 @@ interface Props {
   readonly selected: string | undefined;
   /** The node that the filter names; empty for none. */
   readonly group: string;
+  /** The cluster's nodes that are not well. */
+  readonly troubled: readonly NodeHealth[];
   readonly onEdge: (id: string) => void;
   readonly onNode: (node: MapNode) => void;
 }
@@ -43,14 +45,14 @@ const many = 40;
  * The service map: a picture that a worker draws, moved by a transform, and over it what the keyboard and screen readers
  * find: a button for each node, a list of edges.
  */
-export function MapView({ graph, selected, group, onEdge, onNode }: Props) {
+export function MapView({ graph, selected, group, troubled, onEdge, onNode }: Props) {
   const surface = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const overview = useRef<HTMLCanvasElement>(null);
   const [camera] = useState(() => new Camera());
   const picture = useRef<Picture | undefined>(undefined);
   const positions = useLayout(graph);
-  const cards = useMemo(() => cardsOf(graph.nodes, positions), [graph.nodes, positions]);
+  const cards = useMemo(() => cardsOf(graph.nodes, positions, troubled), [graph.nodes, positions, troubled]);
   const lines = useLines(graph);
   const world = useMemo(() => worldOf(cards), [cards]);
   const curves = useCurves(cards, lines);

@@ -2,7 +2,7 @@ import { type KeyboardEvent, memo, useEffect, useMemo, useRef, useState } from "
 import type { MapNode } from "../../src/shared/model.ts";
 import { box } from "../layout.ts";
 import type { Camera } from "./camera.ts";
-import { type Card, spokenNode } from "./scene.ts";
+import { type Card, spokenCard } from "./scene.ts";
 
 interface Props {
   readonly camera: Camera;
@@ -87,7 +87,7 @@ export const NodeLayer = memo(function NodeLayer({ camera, cards, nodes, group, 
         <CardButton
           key={card.id}
           card={card}
-          spoken={spokenNode(nodes.get(card.id) ?? { ...card, namespace: "" })}
+          spoken={spokenCard(card)}
           isStop={card.id === current}
           isPressed={card.id === group}
         />
@@ -126,6 +126,7 @@ const CardButton = memo(
     a.card.id === b.card.id &&
     a.card.x === b.card.x &&
     a.card.y === b.card.y &&
+    a.spoken === b.spoken &&
     a.isStop === b.isStop &&
     a.isPressed === b.isPressed,
 );

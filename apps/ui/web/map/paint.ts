@@ -109,7 +109,8 @@ function fillArrow(pen: Pen, [, , , end]: Curve, size: number): void {
   pen.fill();
 }
 
-function stripe({ kind }: Card, palette: Palette): string {
+function stripe({ kind, isAlarmed }: Card, palette: Palette): string {
+  if (isAlarmed) return palette.dropped;
   if (kind === "workload" || kind === "namespace") return palette.accent;
   return kind === "world" || kind === "name" ? palette.audited : palette.quiet;
 }
@@ -140,10 +141,11 @@ function paintCards(pen: Pen, cards: readonly Card[], { scale, marks, palette }:
   for (const { name, x, y } of cards)
     pen.fillText(fittingText(pen, name, room, text), x + 14, y + box.height * (hasNote ? 0.34 : 0.52));
   if (!hasNote) return;
-  pen.fillStyle = palette.quiet;
   pen.font = `12px system-ui, sans-serif`;
-  for (const { note, x, y } of cards)
+  for (const { note, x, y, isAlarmed } of cards) {
+    pen.fillStyle = isAlarmed ? palette.dropped : palette.quiet;
     pen.fillText(fittingText(pen, note, room, 12), x + 14, y + box.height * 0.7);
+  }
 }
 
 /** Ports, where they cover no node and no other label: of what is looked at, wherever it is. */

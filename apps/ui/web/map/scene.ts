@@ -1,4 +1,4 @@
-import type { GroupKind, MapEdge, MapNode } from "../../src/shared/model.ts";
+import type { GroupKind, MapEdge, MapNode, NodeHealth } from "../../src/shared/model.ts";
 import type { Graph } from "../graph.ts";
 import { box, type Positions } from "../layout.ts";
 import type { Rect } from "./view.ts";
@@ -14,6 +14,8 @@ export interface Card {
   readonly kind: GroupKind;
   readonly name: string;
   readonly note: string;
+  /** Something is wrong there, as the note says. */
+  readonly isAlarmed: boolean;
 }
 
 /** An edge as it is drawn. */
@@ -70,10 +72,9 @@ export function spokenEdge(edge: MapEdge): string {
 }
 
 /** A node, for those who hear it. */
-export function spokenNode({ kind, namespace, name }: MapNode): string {
-  return [kindWords[kind], kind === "workload" ? namespace : "", name]
-    .filter((word) => word !== "")
-    .join(" ");
+export function spokenCard({ kind, name, note, isAlarmed }: Card): string {
+  const words = kind === "workload" ? [note, name] : isAlarmed ? [name, note] : [name];
+  return [kindWords[kind], ...words].join(" ");
 }
 
 /** Thicker by the power of ten, so that a rate that wavers draws nothing anew. */
@@ -110,12 +111,23 @@ export function linesOf(graph: Graph, before: readonly Line[]): readonly Line[] 
 }
 
 /** Nodes that have a place. */
-export function cardsOf(nodes: ReadonlyMap<string, MapNode>, positions: Positions): Card[] {
+export function cardsOf(
+  nodes: ReadonlyMap<string, MapNode>,
+  positions: Positions,
+  troubled: readonly NodeHealth[],
+): Card[] {
   return [...nodes.values()].flatMap((node): Card[] => {
     const place = positions.get(node.id);
     if (place === undefined) return [];
-    const note = node.kind === "workload" ? node.namespace : kindWords[node.kind];
-    return [{ id: node.id, x: place.x, y: place.y, kind: node.kind, name: node.name, note }];
+    const { id, kind, name } = node;
+    // All of the cluster's nodes are these two.
+    const isAlarmed = troubled.length > 0 && (kind === "host" || kind === "remote-node");
+    const note = isAlarmed
+      ? `in trouble: ${troubled.map((one) => one.name).join(", ")}`
+      : kind === "workload"
+        ? node.namespace
+        : kindWords[kind];
+    return [{ id, x: place.x, y: place.y, kind, name, note, isAlarmed }];
   });
 }
 
