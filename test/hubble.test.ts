@@ -1,5 +1,6 @@
 /** Flows of all nodes through the relay, with the certificates that the operator makes; what agents did. */
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { waitFor } from "@axoneme/base";
 import type { Flow, FlowFilter, FlowProcess } from "@axoneme/flow";
 import { resources } from "@axoneme/kube";
@@ -18,7 +19,10 @@ let server: TestPod;
 let relay: HubbleClient;
 
 beforeAll(async () => {
-  lab = await TestLab.up(name, { nodes: 2 });
+  lab = await TestLab.up(name, {
+    nodes: 2,
+    agentConfig: { hubbleHistory: "64MiB", hubbleHistoryDir: "{{nodeDir}}/history" },
+  });
   [client, server] = (await lab.pods(
     { name: "client", node: "node1" },
     { name: "server", node: "node2" },
@@ -102,7 +106,29 @@ describe("the relay of a lab", () => {
     expect(text).toContain(`unix://${lab.paths.relaySocket}`);
   });
 
-  it("a node that goes is missing, and back when it comes", async () => {
+  it("a node that goes is missing, and back when it comes, with the flows of before it was killed", async () => {
+    const past = async (): Promise<readonly string[]> => {
+      const found: string[] = [];
+      const whitelist = [{ destination_pod: ["default/server"], node_name: ["node2"] }];
+      const request = { since: "2026-01-01T00:00:00Z", until: before, whitelist };
+      for await (const { flow } of relay.flows(request, AbortSignal.timeout(10_000)))
+        if (flow?.source?.pod_name === "client") found.push(flow.uuid);
+      return found;
+    };
+    const before = new Date().toISOString();
+    const seen = await past();
+    expect(seen.length).toBeGreaterThan(0);
+    // Records are written in their order: what is written a second later has those before it.
+    const dir = join(lab.paths.nodeDir("node2"), "history");
+    const writtenMs = (): number =>
+      Math.max(...readdirSync(dir).map((segment) => statSync(join(dir, segment)).mtimeMs));
+    await waitFor(
+      async () => {
+        await lab.reached(client, ["tcp", server.v4, port]);
+        return writtenMs() > Date.parse(before) + 1500;
+      },
+      { timeoutMs: 15_000, everyMs: 200, what: "the flows to be on disk" },
+    );
     const pid = lab.agentPid("node2");
     if (pid !== undefined) process.kill(pid, "SIGKILL");
     await waitFor(async () => (await relay.status()).unavailable_nodes?.includes("node2"), {
@@ -113,6 +139,7 @@ describe("the relay of a lab", () => {
       timeoutMs: 30_000,
       what: "node2 to be back",
     });
+    expect(await past()).toEqual(seen);
   });
 
   it("flows name the programs at both ends: one that is gone by now, and one that is older than its agent", async () => {
