@@ -2,7 +2,7 @@
 /*
  * Who owns a socket: at socket(), in the process itself, the socket's storage gets the number of the process, and
  * the process a row when it has none. All that names it is read here and now: it may be gone before anybody asks.
- * Only pods' sockets: their network namespace has a row in ax_netns.
+ * Only processes of pods: their first socket is in a network namespace with a row in ax_netns.
  *
  * comm and arguments are what the process says of itself; path, pid, uid and cgroup are the kernel's.
  */
@@ -157,17 +157,22 @@ AX_INLINE __u32 note_process(struct task_struct *task, __u64 start_ns, __u32 pid
 	return id;
 }
 
-AX_INLINE __u32 number_of_current(__u64 netns)
+/* The number of the process that runs; it gets one with its first socket in a pod. */
+AX_INLINE __u32 number_of_current(struct bpf_sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct ax_process_id *known, fresh = {};
 	__u32 pid = task->tgid;
+	__u64 netns;
 
 	fresh.start_ns = task->group_leader->start_boottime;
 	fresh.exec_id = task->self_exec_id;
 	known = bpf_map_lookup_elem(&ax_process_ids, &pid);
 	if (known && known->start_ns == fresh.start_ns && known->exec_id == fresh.exec_id)
 		return known->id;
+	netns = bpf_get_netns_cookie(sk);
+	if (!bpf_map_lookup_elem(&ax_netns, &netns))
+		return 0;
 	fresh.id = note_process(task, fresh.start_ns, pid, netns);
 	if (fresh.id)
 		bpf_map_update_elem(&ax_process_ids, &pid, &fresh, BPF_ANY);
@@ -177,12 +182,8 @@ AX_INLINE __u32 number_of_current(__u64 netns)
 SEC("cgroup/sock_create")
 int sock_owner(struct bpf_sock *sk)
 {
-	__u64 netns = bpf_get_netns_cookie(sk);
-	__u32 id;
+	__u32 id = number_of_current(sk);
 
-	if (!bpf_map_lookup_elem(&ax_netns, &netns))
-		return 1;
-	id = number_of_current(netns);
 	if (id)
 		bpf_sk_storage_get(&ax_owner, sk, &id, BPF_SK_STORAGE_GET_F_CREATE);
 	return 1;

@@ -99,6 +99,7 @@ struct ax_note {
 	__u8 reason;
 	__u8 flags;
 	__u8 pad[2];
+	__u32 src_process;             /* 0: ask its socket */
 	__u32 dst_process;
 };
 

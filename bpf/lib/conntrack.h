@@ -146,6 +146,7 @@ AX_INLINE void ct_trace(struct __sk_buff *skb, struct ax_pkt *p, struct ax_ct *c
 {
 	struct ax_ct_side *from = &ct->side[side & 1], *to = &ct->side[(side ^ 1) & 1];
 	struct ax_note n = {};
+	__u32 owner;
 
 	n.type = AX_EV_TRACE;
 	n.subtype = trace_point(to);
@@ -154,9 +155,12 @@ AX_INLINE void ct_trace(struct __sk_buff *skb, struct ax_pkt *p, struct ax_ct *c
 	n.dst_identity = to->identity;
 	n.src_ep = from->ep_id;
 	n.dst_ep = to->ep_id;
+	/* a datagram may come from another socket than the one before */
+	n.src_process = p->proto == IPPROTO_TCP ? from->process : 0;
 	n.dst_process = to->process;
-	from->process = owner_of(skb) ?: from->process;
-	emit(skb, p, &n);
+	owner = emit(skb, p, &n);
+	if (owner && owner != from->process)
+		from->process = owner;
 }
 
 /* New state out of a packet's TCP flags: enum ax_ct_flags to be set */

@@ -187,7 +187,8 @@ AX_INLINE int ct_create(struct __sk_buff *skb, struct ax_work *w, const struct a
 	from->tcp_flags = w->pkt.tcp_flags;
 	from->last_report_s = w->now_s;
 	/* answers name it as the one they are for */
-	from->process = owner_of(skb);
+	w->note.src_process = owner_of(skb);
+	from->process = w->note.src_process;
 	ct->expires_s = w->now_s + ct_timeout(cfg, ct, w->pkt.proto);
 	if (bpf_map_update_elem(&ax_ct, &w->key, ct, BPF_ANY))
 		return AX_DROP_CT_CREATE_FAILED;

@@ -74,13 +74,15 @@ AX_INLINE void event_fill(struct ax_event *e, const struct ax_pkt *p, const stru
 	e->orig_daddr = n->orig_daddr;
 	e->orig_dport = n->orig_dport;
 	e->cpu = bpf_get_smp_processor_id();
-	e->src_process = 0;
+	e->src_process = n->src_process;
 	e->dst_process = n->dst_process;
 }
 
+/* Returns the number of the process that sent the packet, 0 when it is not known or there was no room. */
 AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
 {
 	struct ax_event *e;
+	__u32 owner;
 
 	if (!p || !n)
 		return 0;
@@ -88,13 +90,14 @@ AX_GLOBAL int emit(struct __sk_buff *skb, struct ax_pkt *p, struct ax_note *n)
 	if (!e)
 		return 0;
 	event_fill(e, p, n, skb->len, skb->ifindex);
-	e->src_process = owner_of(skb);
+	owner = n->src_process ? n->src_process : owner_of(skb);
+	e->src_process = owner;
 	if (bpf_skb_load_bytes(skb, 0, e->dmac, 6) || bpf_skb_load_bytes(skb, 6, e->smac, 6)) {
 		__builtin_memset(e->dmac, 0, 6);
 		__builtin_memset(e->smac, 0, 6);
 	}
 	bpf_ringbuf_submit(e, wakeup());
-	return 0;
+	return owner;
 }
 
 /* A drop: counted, told, and the end of the packet. */

@@ -281,8 +281,8 @@ struct ax_sock {
 /* ---- processes that own sockets of pods -------------------------------------- */
 /*
  * A number names one program image of one process: a process that calls exec gets another with its next socket. Numbers
- * count up and are not used again; 0: not known. Socket storage (ax_owner) carries the number of who made the socket,
- * to accepted sockets too.
+ * count up and are not used again; 0: not known. Socket storage (ax_owner) carries the number of who made the socket;
+ * conntrack, of who answered a SYN, for accepted sockets.
  */
 #define AX_PROCESS_COMM 16
 #define AX_PROCESS_PATH 160

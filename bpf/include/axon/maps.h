@@ -99,12 +99,12 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ax_sock SEC(".maps");
 
-/* Accepted sockets get the number of the one that listens. */
+/* Not inherited by accepted sockets, which would cost a connection a microsecond: the answer to a SYN is the listener's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__type(key, int);
 	__type(value, __u32);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ax_owner SEC(".maps");
 

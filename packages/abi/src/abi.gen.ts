@@ -1462,7 +1462,7 @@ export const maps = {
   ax_nat_stats: { type: 6, keySize: 4, valueSize: 64, maxEntries: 1, flags: 0, key: "u32", value: "NatStat" },
   ax_netns: { type: 1, keySize: 8, valueSize: 32, maxEntries: 16384, flags: 1, key: "u64", value: "Netns" },
   ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
-  ax_owner: { type: 24, keySize: 4, valueSize: 4, maxEntries: 0, flags: 513, key: "i32", value: "u32" },
+  ax_owner: { type: 24, keySize: 4, valueSize: 4, maxEntries: 0, flags: 1, key: "i32", value: "u32" },
   ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
   ax_policy_heads: { type: 1, keySize: 4, valueSize: 16, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
   ax_process_ids: { type: 9, keySize: 4, valueSize: 16, maxEntries: 16384, flags: 0, key: "u32", value: "ProcessId" },
