@@ -1,7 +1,6 @@
 import { errorText, type Logger } from "@axoneme/base";
 import type { EndpointRecord, PodNetwork } from "@axoneme/endpoint";
 import { isErrno } from "@axoneme/netlink";
-import type { PodFacts } from "./pods.ts";
 
 /** The annotation of Kubernetes: bits per second as a quantity. */
 export const egressAnnotation = "kubernetes.io/egress-bandwidth";
@@ -58,7 +57,7 @@ export class PodBandwidth {
   }
 
   /** Whether the endpoint's interface is as the Pod's facts want it. */
-  isAsWanted(record: EndpointRecord, { egressLimit }: PodFacts): boolean {
+  isAsWanted(record: EndpointRecord, { egressLimit }: EgressLimit): boolean {
     return record.egressLimit === egressLimit;
   }
 
@@ -66,7 +65,7 @@ export class PodBandwidth {
    * Sets the interface; returns the record of what is in force. A limit that cannot be set is told and left: a pod that
    * sends more than it should is better than one that does not start.
    */
-  async apply(record: EndpointRecord, facts: PodFacts): Promise<EndpointRecord> {
+  async apply(record: EndpointRecord, facts: EgressLimit): Promise<EndpointRecord> {
     const { egressLimit: _before, ...rest } = record;
     const pod = record.pod && `${record.pod.namespace}/${record.pod.name}`;
     if (facts.bandwidthProblem !== undefined) this.#log.warn({ pod }, facts.bandwidthProblem);
