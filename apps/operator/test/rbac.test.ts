@@ -15,9 +15,9 @@ import {
   objects,
   valueTree,
 } from "../../../deploy/source/kubernetes/index.ts";
+import { granted, type Right, rightOf } from "../../../test/support/rights.ts";
 import { operatorOptions } from "../src/options.ts";
 import { Cluster } from "./cluster.ts";
-import { granted, type Right, rightOf } from "./rights.ts";
 
 const namespace = "kube-system";
 const user = `system:serviceaccount:${namespace}:axoneme-operator`;

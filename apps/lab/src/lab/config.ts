@@ -22,6 +22,17 @@ export interface CniTemplate {
   runInNode: boolean;
 }
 
+/**
+ * Who may do what at the lab's API server. Without it whoever is known may do everything. What the accounts ask for is
+ * written to asked.jsonl of the state directory, once each.
+ */
+export interface LabRbac {
+  /** Roles, bindings and what they need, made before anything else. */
+  objects: readonly { apiVersion: string; kind: string; metadata: { name: string; namespace?: string } }[];
+  /** Service accounts, as `namespace:name`: each gets kubeconfig.<name> for nodes, kubeconfig.<name>.host beside it. */
+  accounts: readonly string[];
+}
+
 /** What a lab is made of; kept as lab.json in its state directory. */
 export interface LabConfig {
   version: 1;
@@ -40,6 +51,7 @@ export interface LabConfig {
   /** `{{config}}` is replaced; null: no relay. */
   relayCommand: readonly string[] | null;
   cni: CniTemplate;
+  rbac?: LabRbac;
   /** Kubeconfig of an API server to use in place of one of the lab's own, and of its controllers where it has any. */
   kubeconfig?: string;
   /** Nodes whose pods somebody else runs: the lab keeps them alive only. */

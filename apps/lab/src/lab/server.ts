@@ -1,8 +1,10 @@
-import { writeFileSync } from "node:fs";
+import { appendFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Logger } from "@axoneme/base";
 import { listenIn } from "@axoneme/netlink";
 import { ApiServer } from "../apiserver/index.ts";
 import type { NetworkPlan } from "../network/plan.ts";
+import type { LabRbac } from "./config.ts";
 import type { LabPaths } from "./paths.ts";
 
 export interface RunningApiServer {
@@ -20,9 +22,10 @@ export async function startApiServer(options: {
   /** The namespace of the bridge. */
   netns: string;
   userPort: number;
+  rbac?: LabRbac | undefined;
   log: Logger;
 }): Promise<RunningApiServer & { userPort: number }> {
-  const { paths, plan, netns, log } = options;
+  const { paths, plan, netns, log, rbac } = options;
   const { host, port } = plan.apiServer;
   const server = await ApiServer.start({
     stateDir: paths.apiserver,
@@ -31,8 +34,26 @@ export async function startApiServer(options: {
     serviceCidrs: plan.serviceCidrs,
     advertise: [{ address: host, port }],
     logger: log,
+    ...(rbac === undefined ? {} : { rbac: true, asked: askedLog(join(paths.state, "asked.jsonl")) }),
   });
   writeFileSync(paths.kubeconfig, await server.kubeconfig(), { mode: 0o600 });
   writeFileSync(paths.nodeKubeconfig, await server.kubeconfig(`${host}:${port}`), { mode: 0o600 });
+  for (const account of rbac?.accounts ?? []) {
+    const user = `system:serviceaccount:${account}`;
+    const file = `${paths.kubeconfig}.${account.split(":")[1]}`;
+    writeFileSync(file, await server.kubeconfig(`${host}:${port}`, user), { mode: 0o600 });
+    writeFileSync(`${file}.host`, await server.kubeconfig(undefined, user), { mode: 0o600 });
+  }
   return { caCertificate: server.ca, userPort: server.port(), stop: () => server.stop() };
+}
+
+/** Writes down each thing that is asked for, the first time. */
+function askedLog(file: string): (access: object) => void {
+  const known = new Set<string>();
+  return (access) => {
+    const line = JSON.stringify(access);
+    if (known.has(line)) return;
+    known.add(line);
+    appendFileSync(file, `${line}\n`);
+  };
 }

@@ -1,14 +1,21 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AxonError, childLogger, errorText, type Logger, systemClock } from "@axoneme/base";
-import { KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
+import {
+  defineResource,
+  isAlreadyExists,
+  KubeClient,
+  type KubeObject,
+  loadKubeconfig,
+  resources,
+} from "@axoneme/kube";
 import { builtFile } from "@axoneme/netlink";
 import { ControllerManager } from "../controllers/manager.ts";
 import { buildNetwork, wireNamespace } from "../network/build.ts";
 import { type NetworkPlan, type NodePlan, planNetwork } from "../network/plan.ts";
 import { type AttachedServer, attachServer } from "./attached.ts";
 import { createCgroup, joinCgroup } from "./cgroup.ts";
-import { hostRoots, type LabConfig, readConfig, substitute } from "./config.ts";
+import { hostRoots, type LabConfig, type LabRbac, readConfig, substitute } from "./config.ts";
 import { launchLine } from "./launch.ts";
 import { type LabPaths, labPaths } from "./paths.ts";
 import { type SupervisorReport, writeReport } from "./progress.ts";
@@ -96,6 +103,7 @@ class Supervisor {
       paths: this.#paths,
       plan: this.#plan,
       netns: this.#paths.netns(wireNamespace),
+      rbac: this.#config.rbac,
       log: childLogger(this.#log, { module: "apiserver" }),
     };
     if (kubeconfig !== undefined) this.#attached = await attachServer({ ...common, kubeconfig });
@@ -105,6 +113,7 @@ class Supervisor {
     }
     this.#client = new KubeClient(loadKubeconfig({ path: this.#paths.kubeconfig }));
     await this.#client.version();
+    for (const object of this.#config.rbac?.objects ?? []) await createPlain(this.#client, object);
   }
 
   #needClient(): KubeClient {
@@ -276,4 +285,16 @@ export async function runSupervisor(name: string, log: Logger): Promise<void> {
   await told;
   await supervisor.stop();
   rmSync(labPaths(name, hostRoots()).supervisorPid, { force: true });
+}
+
+/** Makes an object of a built-in kind with a regular plural; one that is there is left. */
+async function createPlain(client: KubeClient, object: LabRbac["objects"][number]): Promise<void> {
+  const { apiVersion, kind, metadata } = object;
+  const scope = metadata.namespace === undefined ? "Cluster" : "Namespaced";
+  const resource = defineResource<KubeObject>(apiVersion, `${kind.toLowerCase()}s`, kind, scope);
+  try {
+    await client.resource(resource).create(object);
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+  }
 }

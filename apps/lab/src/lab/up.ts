@@ -12,6 +12,7 @@ import {
   freeNumber,
   hostRoots,
   type LabConfig,
+  type LabRbac,
   nodeNames,
   type RoutingMode,
   readConfig,
@@ -48,6 +49,7 @@ export interface LabUpOptions {
   /** Default: our plugin, which asks the node's agent. */
   cni?: CniTemplate;
   images?: Readonly<Record<string, string>>;
+  rbac?: LabRbac;
   /** An API server that runs elsewhere, reached from this machine, in place of one of the lab's own. */
   kubeconfig?: string;
   /** Nodes whose pods the caller runs. */
@@ -185,6 +187,7 @@ function labConfig(name: string, number: number, options: LabUpOptions): LabConf
     ...(options.kubeconfig === undefined ? {} : { kubeconfig: resolve(options.kubeconfig) }),
     ...(options.foreignNodes === undefined ? {} : { foreignNodes: options.foreignNodes }),
     images: options.images ?? {},
+    ...(options.rbac === undefined ? {} : { rbac: options.rbac }),
     node: { graceMs: options.nodeGraceMs ?? 40_000, evictAfterMs: options.evictAfterMs ?? 300_000 },
   };
 }

@@ -1,5 +1,5 @@
 import type { Access } from "@axoneme/lab/apiserver";
-import type { KubernetesObject } from "../../../deploy/source/kubernetes/index.ts";
+import type { KubernetesObject } from "../../deploy/source/kubernetes/index.ts";
 
 /** `verb resource[.group]`, and ` in namespace` where it is given there only. */
 export type Right = string;

@@ -1,0 +1,212 @@
+/** The lab's parts as the chart would run them: with its options, its accounts' rights, its containers' capabilities. */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { waitFor } from "@axoneme/base";
+import { resources } from "@axoneme/kube";
+import type { Access } from "@axoneme/lab/apiserver";
+import { apiPath, type ConfigView, openHubble } from "@axoneme/observe";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  agentCapabilities,
+  defaultsOf,
+  type KubernetesObject,
+  merge,
+  names,
+  objects,
+  secretsNamespace,
+  valueTree,
+} from "../deploy/source/kubernetes/index.ts";
+import { ask } from "./support/agent.ts";
+import { built, root, run } from "./support/command.ts";
+import { labName, pathsOf, port, TestLab, type TestPod } from "./support/lab.ts";
+import { granted, type Right, rightOf } from "./support/rights.ts";
+
+const name = labName("it-installed");
+const namespace = "kube-system";
+const paths = pathsOf(name);
+const values = merge(defaultsOf(valueTree), {
+  ...{ routingMode: "native", devices: "eth0", ipv6: { enabled: true }, kubeProxyReplacement: true },
+  ...{ cni: { install: false }, dnsProxy: { enabled: false } },
+  hubble: { relay: { enabled: true } },
+});
+const installed = objects({ values, namespace, appVersion: "0" });
+let lab: TestLab;
+let client: TestPod;
+let server: TestPod;
+
+/** A ConfigMap as a container sees it. */
+function mount(map: string): string {
+  const directory = join("/tmp", `${name}-${map}`);
+  const data = installed.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === map)?.[
+    "data"
+  ];
+  mkdirSync(directory, { recursive: true });
+  for (const [key, text] of Object.entries(data as Record<string, string>))
+    writeFileSync(join(directory, key), text);
+  return directory;
+}
+
+/** A container's process: root with these capabilities and no way to more. */
+function capable(capabilities: readonly string[], argv: readonly string[]): string[] {
+  const set = capabilities.map((word) => `+${word.toLowerCase()}`).join(",");
+  return ["setpriv", "--bounding-set", `-all,${set}`, "--inh-caps", "-all", ...argv];
+}
+
+const node = (program: string, ...args: string[]): string[] => [
+  process.execPath,
+  join(root, "dist", program),
+  ...args,
+];
+const account = (part: string): string => `${paths.kubeconfig}.${part}`;
+
+beforeAll(async () => {
+  const agent = node(
+    "agent.mjs",
+    "--config={{config}}",
+    `--config-dir=${mount(names.agentConfig)}`,
+    `--kubeconfig=${account(names.agent)}`,
+    `--cgroup-root=${paths.cgroup}/{{node}}`,
+  );
+  const pool = JSON.stringify(["10.217.0.0/16"]);
+  lab = await TestLab.up(name, {
+    nodes: 2,
+    agentCommand: capable(agentCapabilities, agent),
+    operatorCommand: node(
+      "operator.mjs",
+      "--config={{config}}",
+      `--config-dir=${mount(names.operatorConfig)}`,
+      `--kubeconfig=${account(names.operator)}.host`,
+      `--cluster-pool-ipv4-cidr=${pool}`,
+      "--operator-prometheus-serve-addr=127.0.0.1:0",
+    ),
+    relayCommand: node(
+      "relay.mjs",
+      "--config={{config}}",
+      `--config-dir=${mount(names.relayConfig)}`,
+      `--kubeconfig=${account(names.relay)}`,
+      `--socket-path=${paths.relaySocket}`,
+    ),
+    rbac: {
+      objects: installed.filter(({ kind }) => /Role|Namespace/.test(kind)),
+      accounts: [names.agent, names.operator, names.relay].map((part) => `${namespace}:${part}`),
+    },
+  });
+  [client, server] = (await lab.pods(
+    { name: "client", node: "node1" },
+    { name: "server", node: "node2", labels: { app: "server" } },
+  )) as [TestPod, TestPod];
+});
+afterAll(() => TestLab.down(lab, name));
+
+/** Everything that an account asked for until now. */
+function asked(part: string): Right[] {
+  const lines = readFileSync(join(paths.state, "asked.jsonl"), "utf8").trim().split("\n");
+  const all = lines.map((line) => JSON.parse(line) as Access);
+  return all.filter(({ user }) => user === `system:serviceaccount:${namespace}:${part}`).map(rightOf);
+}
+
+const missing = (wanted: readonly Right[], there: readonly Right[]): Right[] =>
+  [...new Set(wanted.filter((right) => !there.includes(right)))].sort();
+
+it("pods reach each other between nodes and by Service, and a policy keeps them apart", async () => {
+  for (const address of [server.v4, server.v6]) await lab.reached(client, ["tcp", address, port]);
+  const only = {
+    endpointSelector: { matchLabels: { app: "server" } },
+    ingress: [{ fromEntities: ["host" as const] }],
+  };
+  const policy = { metadata: { name: "only", namespace: "default" }, spec: only };
+  await lab.client.resource(resources.ciliumnetworkpolicies).create(policy);
+  await lab.cutOff(client, ["tcp", server.v4, port]);
+  await lab.client.resource(resources.ciliumnetworkpolicies).delete("only", { namespace: "default" });
+  await lab.reached(client, ["tcp", server.v4, port]);
+});
+
+it("the relay reaches both nodes with the certificates that the operator makes", async () => {
+  const relay = await openHubble({ target: { path: paths.relaySocket } }, 5000);
+  const both = async () => (await relay.status()).num_connected_nodes === 2;
+  await waitFor(both, { timeoutMs: 20_000, what: "the relay to reach both nodes" });
+  relay.close();
+  const secrets = lab.client.resource(resources.secrets);
+  expect(await secrets.find("cilium-ca", { namespace: secretsNamespace })).toBeUndefined();
+  expect(await secrets.find("cilium-ca", { namespace })).toBeDefined();
+});
+
+it("the probes' port says that pods can be served, to the node alone", async () => {
+  const program = `fetch("http://" + process.argv[1] + ":9879/readyz").then(({status}) => console.log(status), () => console.log("none"))`;
+  const from = async (host: string): Promise<string> => {
+    const place = ["--netns", lab.node("node1").netns, "--"];
+    return (await run(built("axon-exec"), [...place, process.execPath, "-e", program, host])).stdout.trim();
+  };
+  expect(await from("127.0.0.1")).toBe("200");
+  expect(await from(lab.node("node1").v4)).toBe("none");
+});
+
+it("a live option changes with the ConfigMap; one that needs a restart is told to wait", async () => {
+  const data = installed.find(({ metadata }) => metadata.name === names.agentConfig)?.["data"];
+  const changed = { ...(data as Record<string, string>), "monitor-aggregation": "none", mtu: "1400" };
+  const maps = lab.client.resource(resources.configmaps);
+  await maps.create({ metadata: { name: names.agentConfig, namespace }, data: changed });
+  const options = async (node_: string): Promise<ConfigView["options"]> => {
+    const view = JSON.parse(
+      await ask(join(paths.nodeDir(node_), "agent.sock"), apiPath.config),
+    ) as ConfigView;
+    return view.options.filter(({ name: option }) => option === "monitorAggregation" || option === "mtu");
+  };
+  for (const node_ of ["node1", "node2"]) {
+    const isLive = async () => (await options(node_)).some(({ running }) => running === "none");
+    await waitFor(isLive, { timeoutMs: 10_000, what: `the option of ${node_}` });
+    expect(await options(node_)).toContainEqual(
+      expect.objectContaining({ name: "mtu", running: 0, desired: 1400, pending: true, change: "restart" }),
+    );
+  }
+});
+
+describe("rights", () => {
+  beforeAll(async () => {
+    const l2 = { loadBalancerIPs: true };
+    await lab.client
+      .resource(resources.ciliuml2announcementpolicies)
+      .create({ metadata: { name: "all" }, spec: l2 });
+    const pool = { blocks: [{ cidr: "198.51.100.0/24" }] };
+    await lab.client
+      .resource(resources.ciliumloadbalancerippools)
+      .create({ metadata: { name: "p" }, spec: pool });
+    const spec = { type: "LoadBalancer", selector: { app: "server" }, ports: [{ port: Number(port) }] };
+    const services = lab.client.resource(resources.services);
+    await services.create({ metadata: { name: "web", namespace: "default" }, spec });
+    const leases = lab.client.resource(resources.leases);
+    const renewed = () => asked(names.agent).includes(`update leases.coordination.k8s.io in ${namespace}`);
+    await waitFor(renewed, { timeoutMs: 15_000, what: "the lease of the Service to be renewed" });
+    await services.delete("web", { namespace: "default" });
+    const gone = async () =>
+      (await leases.find("cilium-l2announce-default-web", { namespace })) === undefined;
+    await waitFor(gone, { timeoutMs: 10_000, what: "the lease to go" });
+    await lab.deletePod("server");
+    const deleted = () => asked(names.agent).includes("delete ciliumendpoints.cilium.io");
+    await waitFor(deleted, { timeoutMs: 10_000, what: "the endpoint to go" });
+  });
+
+  it("agents may do what they have to, and nothing else", () => {
+    expect(missing(asked(names.agent), granted(installed, names.agent))).toEqual([]);
+    expect(missing(granted(installed, names.agent), asked(names.agent))).toEqual(seldom);
+  });
+
+  it("so may the relay", () => {
+    const rights = granted(installed, names.relay);
+    expect(missing(asked(names.relay), rights)).toEqual([]);
+    expect(missing(rights, asked(names.relay))).toEqual([]);
+  });
+});
+
+const tiers = ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"];
+
+/** What agents ask for only now and then, and where in apps/agent/src. */
+const seldom: readonly Right[] = [
+  "create events", // lb/reporter.ts, state/policy-room.ts: something cannot be done
+  "get pods", // endpoint/pods.ts: a pod that the runtime knows before the watch does
+  ...tiers.map((plural) => `list ${plural}.policy.networking.k8s.io`), // state/tier-policies.ts: where they are defined
+  "patch ciliumclusterwidenetworkpolicies/status.cilium.io", // host/notices.ts: a policy was taken back
+  "patch ciliumidentities.cilium.io", // state/identities.ts: one that was about to be removed is used again
+  "patch events", // lb/reporter.ts: the same again
+  ...tiers.map((plural) => `watch ${plural}.policy.networking.k8s.io`),
+];
