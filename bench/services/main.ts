@@ -64,6 +64,18 @@ const names = {
   packets: "ours, packets",
 } as const;
 
+/**
+ * What is flat in the number of Services: a client that dials one over and over, as where it is alone; one that dials
+ * another each time, whose rows the CPU has not at hand; and the same for packets.
+ */
+const againstOne = [
+  [names.among, names.one],
+  [names.socket, names.one],
+  [names.packets, names.onePackets],
+] as const;
+const aspects = ["rate", "p50", "p99"] as const;
+type Aspect = (typeof aspects)[number];
+
 checkPeers();
 buildPerf(root);
 const backend = (process.env["AXON_BENCH_IPTABLES"] ?? "nft") as IptablesBackend;
@@ -94,7 +106,7 @@ try {
 
   let size = 1;
   /** How far two labs with one Service each are apart: what that is, a number of Services did not do. */
-  const apart = { rate: 1, latency: 1, packets: 1, sameRate: 1, sameLatency: 1 };
+  const apart = new Map<string, number>();
   const inPods = (name: string, node: OurNode, isSocket: boolean, count: () => number): RateSubject => ({
     name,
     clientNs: isSocket ? { netns: node.clientNs, cgroups: [node.cgroup] } : node.clientNs,
@@ -205,7 +217,7 @@ try {
         measure: `${size} Services: connect() p50 us, ${ours}, against ${theirs}`,
         ours: own.p50.toFixed(1),
         peer: other.p50.toFixed(1),
-        value: latencyRatio(own, other),
+        value: latencyRatio(own, other, "p50"),
         bar: { atMost },
       };
     };
@@ -222,45 +234,31 @@ try {
     return subjects.filter(({ name }) => wanted.includes(name));
   }
 
-  /** One Service against many: of either lab, less what the two are apart with one Service each. */
+  /** Many Services against one: of either lab, less what the two are apart with one Service each. */
   function flatMeasures(all: readonly RateFigure[]): Measure[] {
-    const of = (many: string, one: string) => ({ own: figureOf(all, many), other: figureOf(all, one) });
-    const [sockets, packets] = [of(names.socket, names.one), of(names.packets, names.onePackets)];
-    const among = of(names.among, names.one);
-    const ratios = {
-      rate: rateRatio(sockets.own, sockets.other),
-      latency: latencyRatio(sockets.own, sockets.other),
-      packets: rateRatio(packets.own, packets.other),
-      sameRate: rateRatio(among.own, among.other),
-      sameLatency: latencyRatio(among.own, among.other),
+    const measured = againstOne.flatMap(([many, one]) =>
+      aspects.map((aspect) => flatMeasure(all, many, one, aspect)),
+    );
+    if (size > 1) return measured;
+    const text = measured.map(({ measure, value }) => `\n    ${value.toFixed(3)} ${measure}`);
+    say(`  two labs with one Service each are apart by${text.join("")}`);
+    return [];
+  }
+
+  function flatMeasure(all: readonly RateFigure[], many: string, one: string, aspect: Aspect): Measure {
+    const [own, other] = [figureOf(all, many), figureOf(all, one)];
+    const ratio = aspect === "rate" ? rateRatio(own, other) : latencyRatio(own, other, aspect);
+    const key = `${many} ${aspect}`;
+    if (size === 1) apart.set(key, ratio);
+    const show = (figure: RateFigure) => (aspect === "rate" ? kilo(figure.rate) : figure[aspect].toFixed(1));
+    const what = aspect === "rate" ? "connections a second" : `connect() ${aspect} us`;
+    return {
+      measure: `${size} Services: ${what}, ${many}, against one Service`,
+      ours: show(own),
+      peer: show(other),
+      value: size === 1 ? ratio : ratio / (apart.get(key) ?? 1),
+      bar: aspect === "rate" ? { atLeast: 0.97 } : { atMost: 1.03 },
     };
-    if (size === 1) {
-      Object.assign(apart, ratios);
-      say(`  two labs with one Service each are apart by ${JSON.stringify(apart)}`);
-      return [];
-    }
-    const rate = (own: RateFigure, other: RateFigure, value: number): Measure => ({
-      measure: `${size} Services: connections a second, ${own.subject}, against one Service`,
-      ours: kilo(own.rate),
-      peer: kilo(other.rate),
-      value,
-      bar: { atLeast: 0.97 },
-    });
-    const first = (own: RateFigure, other: RateFigure, value: number): Measure => ({
-      measure: `${size} Services: connect() p50 us, ${own.subject}, against one Service`,
-      ours: own.p50.toFixed(1),
-      peer: other.p50.toFixed(1),
-      value,
-      bar: { atMost: 1.03 },
-    });
-    // One that is dialled over and over, as where it is alone; and each time another one, whose rows the CPU has not at hand.
-    return [
-      rate(among.own, among.other, ratios.sameRate / apart.sameRate),
-      first(among.own, among.other, ratios.sameLatency / apart.sameLatency),
-      rate(sockets.own, sockets.other, ratios.rate / apart.rate),
-      rate(packets.own, packets.other, ratios.packets / apart.packets),
-      first(sockets.own, sockets.other, ratios.latency / apart.latency),
-    ];
   }
 
   async function changeMeasures(): Promise<Measure[]> {

@@ -79,11 +79,12 @@ export function rateRatio(ours: RateFigure, theirs: RateFigure): number {
   );
 }
 
-/** The same of the median latency of connect(). */
-export function latencyRatio(ours: RateFigure, theirs: RateFigure): number {
+/** The same of the latency of connect(): its median, or what one in a hundred exceeds. */
+export function latencyRatio(ours: RateFigure, theirs: RateFigure, which: "p50" | "p99"): number {
   return median(
     ours.rounds.map(
-      (own, i) => (own.connectUs?.p50 ?? Number.NaN) / (theirs.rounds[i]?.connectUs?.p50 ?? Number.NaN),
+      (own, i) =>
+        (own.connectUs?.[which] ?? Number.NaN) / (theirs.rounds[i]?.connectUs?.[which] ?? Number.NaN),
     ),
   );
 }
