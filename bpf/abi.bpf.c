@@ -19,6 +19,7 @@ struct abi_types {
 	struct ax_svc_key svc_key;
 	struct ax_svc svc;
 	struct ax_backend backend;
+	struct ax_slot slot;
 	struct ax_affinity_key affinity_key;
 	struct ax_affinity affinity;
 	struct ax_src_range_key src_range_key;

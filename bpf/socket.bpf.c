@@ -52,7 +52,7 @@ AX_INLINE int leave_alone(struct bpf_sock_addr *ctx)
 }
 
 AX_INLINE void remember(struct bpf_sock_addr *ctx, const struct ax_svc_key *dialled, const struct ax_svc_key *found,
-			const struct ax_backend *backend, __u32 backend_id)
+			const struct ax_slot *backend)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct ax_sock row = {}, *kept;
@@ -63,13 +63,13 @@ AX_INLINE void remember(struct bpf_sock_addr *ctx, const struct ax_svc_key *dial
 	row.frontend_port = dialled->port;
 	row.backend = backend->addr;
 	row.backend_port = backend->port;
-	row.backend_id = backend_id;
+	row.backend_id = backend->id;
 	row.service_id = backend->service_id;
 	row.proto = dialled->proto;
 	row.scope = found->scope;
 	kept = bpf_sk_storage_get(&ax_sock, sk, &row, BPF_SK_STORAGE_GET_F_CREATE);
 	/* a UDP socket that connects anew has one already */
-	if (kept && (kept->backend_id != backend_id || !addr_equal(&kept->frontend, &row.frontend) ||
+	if (kept && (kept->backend_id != row.backend_id || !addr_equal(&kept->frontend, &row.frontend) ||
 		     kept->frontend_port != row.frontend_port))
 		*kept = row;
 }
@@ -82,10 +82,9 @@ AX_INLINE int connect_to(struct bpf_sock_addr *ctx, struct ax_svc_key *key)
 {
 	struct ax_addr client = {};
 	__u32 from = client_of(ctx, addr_is4(&key->addr), &client);
-	struct ax_backend *backend;
+	struct ax_slot backend = {};
 	struct ax_svc *svc;
 	int reason;
-	__u32 id;
 
 	for (int i = 0; i < AX_LB_TRIES; i++) {
 		struct ax_svc_key found = *key;
@@ -95,12 +94,11 @@ AX_INLINE int connect_to(struct bpf_sock_addr *ctx, struct ax_svc_key *key)
 			return reason ? refuse_for(reason) : leave_alone(ctx);
 		if (!svc->count)
 			return refuse_for(AX_DROP_NO_SERVICE);
-		backend = select_backend(svc, &client, bpf_get_prandom_u32(), key->proto, &id);
-		if (!backend)
+		if (!select_backend(svc, &client, bpf_get_prandom_u32(), key->proto, &backend))
 			continue;
-		remember(ctx, key, &found, backend, id);
-		key->addr = backend->addr;
-		key->port = backend->port;
+		remember(ctx, key, &found, &backend);
+		key->addr = backend.addr;
+		key->port = backend.port;
 		return AX_SOCK_PROCEED;
 	}
 	return leave_alone(ctx);
@@ -136,47 +134,49 @@ AX_INLINE struct ax_backend *kept_backend(const struct ax_svc *svc, const struct
  * A backend for a datagram: the client's by affinity, else the one before, else a new one at once. `fwd` is the
  * socket's row in ax_sock_fwd, written when it changes.
  */
-AX_INLINE struct ax_backend *datagram_backend(const struct ax_svc *svc, const struct ax_addr *client,
-					      const struct ax_sock_rev_key *fwd, __u8 proto, __u32 *id)
+AX_INLINE bool datagram_backend(struct ax_svc *svc, struct ax_addr *client,
+				const struct ax_sock_rev_key *fwd, __u8 proto, struct ax_slot *choice)
 {
-	struct ax_backend *backend = NULL, *kept;
+	struct ax_backend *kept;
+	bool chosen = false;
 	__u32 kept_id;
 
 	kept = kept_backend(svc, fwd, &kept_id);
 	if (svc->flags & AX_SVC_AFFINITY)
-		backend = affine_backend(svc, client, false, id);
-	if (!backend && kept && backend_fits(svc, kept, false)) {
+		chosen = choose_affine(svc, client, false, choice);
+	if (!chosen && kept && backend_fits(svc, kept, false)) {
 		if (svc->flags & AX_SVC_AFFINITY)
 			keep_affinity(svc, client, kept_id);
-		*id = kept_id;
-		return kept;
+		choose_row(choice, kept, kept_id);
+		return true;
 	}
-	if (!backend)
-		backend = select_backend(svc, client, bpf_get_prandom_u32(), proto, id);
+	if (!chosen)
+		chosen = select_backend(svc, client, bpf_get_prandom_u32(), proto, choice);
 	/* all are terminating: no reason to wander among them */
-	if (backend && backend->state && kept && !(svc->flags & AX_SVC_AFFINITY)) {
-		*id = kept_id;
-		return kept;
+	if (chosen && kept && !(svc->flags & AX_SVC_AFFINITY) && is_leaving(choice->id)) {
+		choose_row(choice, kept, kept_id);
+		return true;
 	}
-	if (backend && *id != kept_id)
-		bpf_map_update_elem(&ax_sock_fwd, fwd, id, BPF_ANY);
-	return backend;
+	if (chosen && choice->id != kept_id)
+		bpf_map_update_elem(&ax_sock_fwd, fwd, &choice->id, BPF_ANY);
+	return chosen;
 }
 
 /* For recvmsg: what comes from this backend to this socket is the frontend's answer. */
 AX_INLINE void expect_answer(struct ax_sock_rev_key *key, const struct ax_svc_key *dialled,
-			     const struct ax_backend *backend, __u32 id)
+			     const struct ax_slot *backend)
 {
 	struct ax_sock_rev rev = {}, *row;
 
 	key->addr = backend->addr;
 	key->port = backend->port;
 	row = bpf_map_lookup_elem(&ax_sock_rev, key);
-	if (row && row->backend_id == id && row->port == dialled->port && addr_equal(&row->addr, &dialled->addr))
+	if (row && row->backend_id == backend->id && row->port == dialled->port &&
+	    addr_equal(&row->addr, &dialled->addr))
 		return;
 	rev.addr = dialled->addr;
 	rev.port = dialled->port;
-	rev.backend_id = id;
+	rev.backend_id = backend->id;
 	bpf_map_update_elem(&ax_sock_rev, key, &rev, BPF_ANY);
 }
 
@@ -186,11 +186,10 @@ AX_INLINE int send_to(struct bpf_sock_addr *ctx, struct ax_svc_key *key)
 	struct ax_sock_rev_key by_socket = {};
 	struct ax_addr client = {};
 	__u32 from = client_of(ctx, addr_is4(&key->addr), &client);
-	struct ax_backend *backend;
+	struct ax_slot backend = {};
 	struct ax_sock *connected;
 	struct ax_svc *svc;
 	int reason;
-	__u32 id;
 
 	for (int i = 0; i < AX_LB_TRIES; i++) {
 		struct ax_svc_key found = *key;
@@ -209,12 +208,11 @@ AX_INLINE int send_to(struct bpf_sock_addr *ctx, struct ax_svc_key *key)
 		by_socket.cookie = bpf_get_socket_cookie(ctx);
 		by_socket.addr = key->addr;
 		by_socket.port = key->port;
-		backend = datagram_backend(svc, &client, &by_socket, key->proto, &id);
-		if (!backend)
+		if (!datagram_backend(svc, &client, &by_socket, key->proto, &backend))
 			continue;
-		expect_answer(&by_socket, key, backend, id);
-		key->addr = backend->addr;
-		key->port = backend->port;
+		expect_answer(&by_socket, key, &backend);
+		key->addr = backend.addr;
+		key->port = backend.port;
 		return AX_SOCK_PROCEED;
 	}
 	return AX_SOCK_PROCEED;

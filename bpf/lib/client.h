@@ -21,7 +21,7 @@ AX_INLINE bool bound_source(struct bpf_sock_addr *ctx, bool is4, struct ax_addr 
 		addr->w[2] = sk->src_ip6[2];
 		addr->w[3] = sk->src_ip6[3];
 	} else {
-		addr_set4(addr, sk->src_ip4);
+		addr_set4(addr, READ_ONCE(sk->src_ip4)); /* else the compiler reckons with sk, which must not be */
 	}
 	/* "::" and 0.0.0.0 end in zeros, and nothing else that a socket can be bound to */
 	return addr->w[3] && addr_is4(addr) == is4 && !addr_is_loopback(addr);

@@ -15,7 +15,7 @@ enum ax_edge_result {
 /* A backend of the Service w->svc_key for a new flow of w->pkt: AX_EDGE_FLOW, or a drop reason. */
 AX_GLOBAL int edge_select_of(struct ax_work *w)
 {
-	struct ax_backend *backend;
+	struct ax_slot backend = {};
 	struct ax_svc *svc;
 	__u32 ports;
 
@@ -26,11 +26,11 @@ AX_GLOBAL int edge_select_of(struct ax_work *w)
 		svc = service_row(&w->svc_key);
 		if (!svc || !svc->count)
 			break;
-		backend = select_backend(svc, &w->pkt.saddr, ports, w->pkt.proto, &w->edge.backend_id);
-		if (!backend)
+		if (!select_backend(svc, &w->pkt.saddr, ports, w->pkt.proto, &backend))
 			continue;
-		w->edge.backend = backend->addr;
-		w->edge.backend_port = backend->port;
+		w->edge.backend = backend.addr;
+		w->edge.backend_port = backend.port;
+		w->edge.backend_id = backend.id;
 		w->edge.forwarding = svc->forwarding;
 		return AX_EDGE_FLOW;
 	}

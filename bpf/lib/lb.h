@@ -9,7 +9,7 @@
 #include "addr.h"
 #include "clock.h"
 
-/* A backend may go between two look-ups: then look at the service again. */
+/* Rows may be replaced between two look-ups: then look at the service again. */
 #define AX_LB_TRIES 2
 
 /* Where a client is seen */
@@ -36,7 +36,7 @@ AX_INLINE struct ax_backend *backend_row(__u32 id)
 	return rows ? bpf_map_lookup_elem(rows, &id) : NULL;
 }
 
-AX_INLINE __u32 *slot_at(__u32 index)
+AX_INLINE struct ax_slot *slot_at(__u32 index)
 {
 	__u32 zero = 0;
 	void *slots = bpf_map_lookup_elem(&ax_slots, &zero);
@@ -160,25 +160,36 @@ AX_INLINE bool backend_fits(const struct ax_svc *svc, const struct ax_backend *b
 	return !(svc->flags & AX_SVC_LOCAL_ONLY) || backend->flags & AX_BE_LOCAL;
 }
 
-AX_INLINE struct ax_backend *affine_backend(const struct ax_svc *svc, const struct ax_addr *client, bool leaving,
-					    __u32 *id)
+/* What a slot of this backend says */
+AX_INLINE void choose_row(struct ax_slot *choice, const struct ax_backend *backend, __u32 id)
+{
+	choice->addr = backend->addr;
+	choice->port = backend->port;
+	choice->service_id = backend->service_id;
+	choice->id = id;
+}
+
+/* Of this Service, the backend the client had before; false: none, or it may not have it again. */
+AX_INLINE bool choose_affine(const struct ax_svc *svc, const struct ax_addr *client, bool leaving,
+			     struct ax_slot *choice)
 {
 	struct ax_affinity_key key;
 	struct ax_affinity *row;
 	struct ax_backend *backend;
-	__u32 now = now_s();
+	__u32 id, now = now_s();
 
 	affinity_key_of(&key, svc, client);
 	row = bpf_map_lookup_elem(&ax_affinity, &key);
 	/* another program's second may have begun already: a row of the future is fresh */
 	if (!row || (__s32)(now - row->last_s) > (__s32)svc->affinity_timeout_s)
-		return NULL;
-	*id = row->backend_id;
-	backend = backend_row(*id);
+		return false;
+	id = row->backend_id;
+	backend = backend_row(id);
 	if (!backend || !backend_fits(svc, backend, leaving))
-		return NULL;
+		return false;
 	row->last_s = now;
-	return backend;
+	choose_row(choice, backend, id);
+	return true;
 }
 
 AX_INLINE void keep_affinity(const struct ax_svc *svc, const struct ax_addr *client, __u32 id)
@@ -190,49 +201,76 @@ AX_INLINE void keep_affinity(const struct ax_svc *svc, const struct ax_addr *cli
 	bpf_map_update_elem(&ax_affinity, &key, &row, BPF_ANY);
 }
 
-/*
- * A backend for a new connection; its id in *id. `ports`: the client's and the Service's, in any fixed order.
- * NULL: the Service's rows are just being replaced, or it has no backend.
- */
-AX_INLINE struct ax_backend *select_backend(const struct ax_svc *svc, const struct ax_addr *client, __u32 ports,
-					    __u8 proto, __u32 *id)
+AX_INLINE bool is_leaving(__u32 id)
 {
-	bool affine = svc->flags & AX_SVC_AFFINITY;
-	/* a row that is replaced under us may become another Service's: then its slots name backends that are not ours */
-	__u32 service_id = READ_ONCE(svc->service_id);
-	struct ax_backend *backend, *kept;
-	__u32 index, kept_id, *slot;
+	struct ax_backend *backend = backend_row(id);
 
-	if (affine) {
-		backend = affine_backend(svc, client, false, id);
-		if (backend)
-			return backend;
-	}
-	if (!svc->slots)
+	return backend && backend->state;
+}
+
+/* Which of a Maglev list's backends a client has: the table stands behind them in the range. */
+AX_INLINE __u16 *table_entry(const struct ax_svc *svc, __u32 index)
+{
+	__u16 *table = (__u16 *)slot_at(svc->slots_off + svc->count + index / AX_SLOT_ENTRIES);
+
+	index %= AX_SLOT_ENTRIES;
+	barrier_var(index); /* the verifier does not know what a remainder is */
+	return table && index < AX_SLOT_ENTRIES ? table + index : NULL;
+}
+
+/*
+ * A slot for who has no backend yet. A row that is replaced under us may become another Service's: then its range
+ * holds backends that are not ours, and the answer is NULL.
+ */
+AX_INLINE struct ax_slot *select_slot(const struct ax_svc *svc, __u32 service_id, const struct ax_addr *client,
+				      __u32 ports, __u8 proto)
+{
+	__u32 slots = svc->slots, index;
+	struct ax_slot *slot;
+	__u16 *entry;
+
+	if (!slots)
 		return NULL;
-	if (svc->algorithm == AX_LB_MAGLEV)
-		index = client_hash(client, affine ? 0 : ports, proto);
-	else
-		index = bpf_get_prandom_u32();
-	slot = slot_at(svc->slots_off + index % svc->slots);
+	if (svc->algorithm == AX_LB_MAGLEV) {
+		entry = table_entry(svc, client_hash(client, ports, proto) % slots);
+		if (!entry)
+			return NULL;
+		index = *entry;
+	} else {
+		index = bpf_get_prandom_u32() % slots;
+	}
+	slot = slot_at(svc->slots_off + index);
+	return slot && slot->service_id == service_id ? slot : NULL;
+}
+
+/*
+ * A backend for a new connection. `ports`: the client's and the Service's, in any fixed order. false: the Service's
+ * rows are just being replaced, or it has no backend.
+ */
+AX_GLOBAL bool select_backend(struct ax_svc *svc, struct ax_addr *client, __u32 ports, __u32 proto,
+			      struct ax_slot *choice)
+{
+	struct ax_slot *slot;
+	__u32 service_id;
+	bool affine;
+
+	if (!svc || !client || !choice)
+		return false;
+	service_id = READ_ONCE(svc->service_id);
+	affine = svc->flags & AX_SVC_AFFINITY;
+	if (affine && choose_affine(svc, client, false, choice))
+		return true;
+	slot = select_slot(svc, service_id, client, affine ? 0 : ports, proto);
 	if (!slot)
-		return NULL;
-	*id = *slot;
-	backend = backend_row(*id);
-	if (!backend || backend->service_id != service_id)
-		return NULL;
+		return false;
+	*choice = *slot;
 	if (!affine)
-		return backend;
+		return true;
 	/* none but terminating ones: the one the client had, if it is there still */
-	if (backend->state) {
-		kept = affine_backend(svc, client, true, &kept_id);
-		if (kept) {
-			*id = kept_id;
-			return kept;
-		}
-	}
-	keep_affinity(svc, client, *id);
-	return backend;
+	if (is_leaving(choice->id) && choose_affine(svc, client, true, choice))
+		return true;
+	keep_affinity(svc, client, choice->id);
+	return true;
 }
 
 #endif

@@ -33,7 +33,7 @@ import {
 } from "@axoneme/abi";
 import { formatIp, type Ip, parseMac, parsePrefix } from "@axoneme/base";
 import { type BpfMap, BpfObject, type LoadedObject, possibleCpus, RingBuffer } from "@axoneme/bpf";
-import { GrowingMap, type GrowingShape } from "@axoneme/datapath";
+import { GrowingMap, type GrowingShape, writeSlots } from "@axoneme/datapath";
 import { builtFile } from "@axoneme/netlink";
 import { mapped } from "./dissect.ts";
 import { hostMac, podMac } from "./packet.ts";
@@ -58,7 +58,7 @@ const growing: Record<string, GrowingShape> = {
     limit: 1 << 20,
   },
   ax_backends: { type: "hash", keySize: 4, valueSize: abi.backendSize, initial: 64, limit: 1 << 20 },
-  ax_slots: { type: "array", keySize: 4, valueSize: 4, initial: 1024, limit: 1 << 22 },
+  ax_slots: { type: "array", keySize: 4, valueSize: abi.slotSize, initial: 1024, limit: 1 << 22 },
 };
 
 /** Verdicts of a tc program. */
@@ -340,7 +340,7 @@ export class Datapath {
         flags: b.local ? abi.BackendFlags.LOCAL : 0,
       };
       this.rows("ax_backends").put(key32(backend), encoded(abi.backendSize, encodeBackend, row));
-      this.rows("ax_slots").put(key32(backend), key32(backend));
+      this.slots(backend, [backend]);
     });
     const svc: abi.Svc = {
       serviceId: id,
@@ -355,6 +355,30 @@ export class Datapath {
     };
     const key = encoded(abi.svcKeySize, encodeSvcKey, { addr: mapped(ip), port, proto, scope });
     this.rows("ax_services").put(key, encoded(abi.svcSize, encodeSvc, svc));
+  }
+
+  /**
+   * A range of slots: the backends of these ids as their rows say, and behind them the Maglev table, if any. A backend
+   * without a row is of no Service.
+   */
+  slots(offset: number, ids: readonly number[], table?: Uint16Array): void {
+    const rows = ids.map((id) => {
+      const bytes = this.rows("ax_backends").get(key32(id));
+      return { id, row: bytes && decoded(abi.decodeBackend, bytes) };
+    });
+    writeSlots(this.rows("ax_slots"), [
+      {
+        op: "put-slots",
+        offset,
+        serviceId: rows[0]?.row?.serviceId ?? 0,
+        backends: rows.map(({ id, row }) => ({
+          id,
+          address: row ? formatIp(row.addr) : "::",
+          port: row?.port ?? 0,
+        })),
+        table,
+      },
+    ]);
   }
 
   run(program: string, data: Uint8Array, options: RunOptions = {}): RunResult {

@@ -1,4 +1,4 @@
-import { ConfigFlags, DropReason, FlowKind, SvcFlags } from "@axoneme/abi";
+import { ConfigFlags, DropReason, FlowKind, SvcAlgorithm, SvcFlags } from "@axoneme/abi";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { concat, u32 } from "./bytes.ts";
 import { Verdict } from "./datapath.ts";
@@ -86,6 +86,32 @@ describe.each(families)("the edge, $name", (f) => {
       return dissect(edge.arrives(tcp({ ...dial, sport: 40000 + i, flags: Tcp.SYN })).out).dport;
     });
     expect(new Set(ports)).toEqual(new Set([1042]));
+  });
+
+  test("every entry of a Maglev table leads to its backend, wherever in a slot it stands", () => {
+    const many = Array.from({ length: 31 }, (_, i) => ({ ip: f.c, port: 1000 + i }));
+    const maglev = { algorithm: SvcAlgorithm.MAGLEV, slotsOff: 300, slots: 31, count: 31 };
+    edge.nodePort(f, many, Proto.TCP, maglev);
+    const ids = many.map((_, i) => 700 + i);
+    const reached = (table: Uint16Array) => {
+      edge.node.slots(300, ids, table);
+      edge.node.map("ax_svc_flows").clear();
+      edge.node.map("ax_nat").clear();
+      return Array.from({ length: 300 }, (_, i) => {
+        const { out } = edge.arrives(tcp({ ...dial, sport: 41_000 + i, flags: Tcp.SYN }));
+        return (dissect(out).dport ?? 0) - 1000;
+      });
+    };
+    const there = reached(Uint16Array.from(ids, (_, entry) => entry));
+    const back = reached(Uint16Array.from(ids, (_, entry) => 30 - entry));
+    expect([...new Set(there)].sort((a, b) => a - b)).toEqual(ids.map((_, i) => i));
+    expect(back).toEqual(there.map((entry) => 30 - entry));
+  });
+
+  test("a table is not taken for backends: the row was replaced under the reader", () => {
+    edge.nodePort(f, [{ ip: f.c, port: 80 }], Proto.TCP, { slotsOff: 301 });
+    edge.node.slots(300, [700], new Uint16Array(14).fill(7));
+    expect(edge.arrives(syn).out[l4At(f) + 13]).toBe(Tcp.RST | Tcp.ACK);
   });
 
   test("a slot with another Service's backend is not used: the row was replaced under the reader", () => {

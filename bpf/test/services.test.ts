@@ -96,7 +96,13 @@ describe.each(families)("services per packet, $name", (f) => {
       dissect(fromA(udp({ src: f.a, dst: f.service, sport: 999, dport: 53 })).out).dport ?? 0;
     const first = query();
     for (let i = 0; i < 20; i++) expect(query()).toBe(first);
-    dp.rows("ax_backends").delete(new Uint8Array(new Uint32Array([900 + first - 100]).buffer));
+    const gone = 900 + first - 100;
+    dp.slots(
+      950,
+      many.flatMap((_, i) => (900 + i === gone ? [] : [900 + i])),
+    );
+    dp.service(9, dns, many, { slotsOff: 950, slots: 15, count: 15 });
+    dp.rows("ax_backends").delete(new Uint8Array(new Uint32Array([gone]).buffer));
     const others = new Set(Array.from({ length: 5 }, query));
     expect(others.size).toBe(1);
     expect(others.has(first)).toBe(false);

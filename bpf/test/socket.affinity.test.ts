@@ -107,15 +107,16 @@ class Changing {
       }
       const usable = this.live.filter(({ active }) => active).map(({ id }) => id * 2 + n);
       const list = usable.length > 0 ? usable : ids;
-      const slots = this.#algorithm === abi.SvcAlgorithm.MAGLEV ? [...list, ...list].slice(0, 7) : list;
+      const table =
+        this.#algorithm === abi.SvcAlgorithm.MAGLEV
+          ? Uint16Array.from({ length: 31 }, (_, entry) => entry % list.length)
+          : undefined;
       this.#offset = (this.#offset + 16) % 992;
-      slots.forEach((id, i) => {
-        dp.rows("ax_slots").put(key32(this.#offset + i), key32(id));
-      });
+      dp.slots(this.#offset, list, table);
       const svc = {
         serviceId: 1 + n,
         slotsOff: this.#offset,
-        slots: slots.length,
+        slots: table?.length ?? list.length,
         count: list.length,
         affinityTimeoutS: 60,
         flags: abi.SvcFlags.CLUSTERIP | abi.SvcFlags.AFFINITY,

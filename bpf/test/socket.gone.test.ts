@@ -73,7 +73,7 @@ afterEach(() => closer.close());
 function service(f: FamilyCase, to: number): void {
   const backends = [ports.a, ports.b].map((port) => ({ ip: f.backend, port }));
   for (const proto of [Proto.TCP, Proto.UDP]) dp.service(5, { ip: f.service, port: 80, proto }, backends);
-  for (const slot of [500, 501]) dp.rows("ax_slots").put(key32(slot), key32(to));
+  for (const slot of [500, 501]) dp.slots(slot, [to]);
 }
 
 async function connected(

@@ -76,7 +76,7 @@ describe.each([
       const rows = backends.map((pod) => ({ ip: ipOf(f, pod), port: PORT }));
       node.dp.service(id, { ip: f.service, port: SERVICE, proto }, rows, change);
     }
-    if (to !== undefined) for (const slot of [500, 501]) node.dp.rows("ax_slots").put(key32(slot), key32(to));
+    if (to !== undefined) for (const slot of [500, 501]) node.dp.slots(slot, [to]);
   }
 
   /** As the agent: a list without it, then its row, then the epoch. */

@@ -150,7 +150,7 @@ describe.each(families)("services at the socket, $name", (f) => {
 
   test("a service whose slots are just being replaced is left to the packets", async () => {
     service(Proto.TCP, 1);
-    dp.rows("ax_slots").put(key32(500), key32(99));
+    dp.slots(500, [99]);
     expect((await probe("tcp", f.dialled, "80")).code).not.toBe(0);
     expect([...dp.map("ax_sock_rev")]).toEqual([]);
   });

@@ -73,7 +73,7 @@ describe.each(families)("datagrams of an unconnected socket, $name", (f) => {
     const first = await answering(socket, f.dialled, 53);
     const left = names.filter((name) => name !== first);
     dp.rows("ax_backends").delete(key32(500 + names.indexOf(first)));
-    dp.rows("ax_slots").put(key32(500 + names.indexOf(first)), key32(500 + names.indexOf(left[0] ?? "a")));
+    dp.slots(500 + names.indexOf(first), [500 + names.indexOf(left[0] ?? "a")]);
     const second = await answering(socket, f.dialled, 53);
     expect(left).toContain(second);
     expect(await answering(socket, f.dialled, 53)).toBe(second);
@@ -84,8 +84,7 @@ describe.each(families)("datagrams of an unconnected socket, $name", (f) => {
       { ip: f.service, port: 53, proto: Proto.UDP },
       names.map((name) => ({ ip: f.backend, port: ports[name], state: name === third ? 0 : 1 })),
     );
-    for (const name of names)
-      dp.rows("ax_slots").put(key32(500 + names.indexOf(name)), key32(500 + names.indexOf(third)));
+    for (const name of names) dp.slots(500 + names.indexOf(name), [500 + names.indexOf(third)]);
     expect(await answering(socket, f.dialled, 53)).toBe(third);
   });
 

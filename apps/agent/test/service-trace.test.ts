@@ -43,7 +43,7 @@ function rowsOf(
       return row && { ...plain, ...row };
     },
     backend: (id) => backends.get(id),
-    slots: () => Uint32Array.of(1, 2, 1, 1),
+    choices: () => Uint32Array.of(1, 2, 1, 1),
     isNodePortAddress: (ip) => formatIp(ip) === "172.30.0.11",
     inSourceRanges: () => false,
     isSkipped: () => false,

@@ -34,7 +34,13 @@ const backend = (serviceId: number) => ({
 /** What the compiler says when a Service gets another backend. */
 const change = (service: number, generation: number): LbChange[] => [
   { op: "put-backend", id: service * 100 + generation, row: backend(service) },
-  { op: "put-slots", offset: service * 10 + generation, backendIds: [service * 100 + generation] },
+  {
+    op: "put-slots",
+    offset: service * 10 + generation,
+    serviceId: service,
+    backends: [{ id: service * 100 + generation, address: "10.0.0.1", port: 80 }],
+    table: undefined,
+  },
   { op: "put-service", key: key(service), row: row(service, service * 10 + generation) },
   { op: "delete-backend", id: service * 100 + generation - 1, row: backend(service) },
 ];

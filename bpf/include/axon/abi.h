@@ -211,20 +211,34 @@ enum ax_svc_forwarding { AX_FWD_SNAT = 0, AX_FWD_DSR = 1 };
 struct ax_svc {
 	__u32 service_id;       /* names the Service's port whatever its frontends: affinity, source ranges */
 	__u32 slots_off;        /* the range of ax_slots: a fresh one for every change, so that this row flips all */
-	__u32 slots;            /* its length: count, or the size of a Maglev table */
-	__u32 count;            /* usable backends; 0: reject */
+	__u32 slots;            /* what is chosen among: count, or the entries of a Maglev table */
+	__u32 count;            /* usable backends, with which the range begins; 0: reject */
 	__u32 affinity_timeout_s;
 	__u16 flags;            /* enum ax_svc_flags */
 	__u8 algorithm;         /* enum ax_svc_algorithm */
 	__u8 forwarding;        /* enum ax_svc_forwarding */
 };
 
-/* ax_slots: array of backend ids, in ranges. A freed range rests before it is used again: nobody reads it then. */
+/*
+ * ax_slots: array, in ranges: all that a new connection needs to know of a backend. What may change while a backend
+ * lives is in ax_backends alone. Behind the backends of a Maglev list stands its table: numbers of backends in the list
+ * (__u16), AX_SLOT_ENTRIES a slot. A freed range rests before it is used again: nobody reads it then.
+ */
+struct ax_slot {
+	struct ax_addr addr;
+	__be16 port;
+	__u16 pad;
+	__u32 id;               /* of its row in ax_backends */
+	__u32 pad2;
+	__u32 service_id;       /* last: 0 in a slot of a table, which nobody then takes for a backend */
+};
+
+#define AX_SLOT_ENTRIES (offsetof(struct ax_slot, service_id) / sizeof(__u16))
 
 enum ax_backend_flags { AX_BE_LOCAL = 1 << 0 /* an endpoint of this node */ };
 
 /* ax_backends: hash, backend id -> address. A removed backend's row is deleted: a connection that remembers
- * it selects again. An id belongs to one Service port and is never used again. */
+ * it selects again. An id belongs to one address and port of one Service port, and is never used again. */
 struct ax_backend {
 	struct ax_addr addr;
 	__be16 port;

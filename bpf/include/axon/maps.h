@@ -68,7 +68,7 @@ AX_MAP(ax_process_seq, BPF_MAP_TYPE_ARRAY, __u32, struct ax_process_seq, 1, 0);
 
 AX_GROWING(ax_services, BPF_MAP_TYPE_HASH, struct ax_svc_key, struct ax_svc, BPF_F_NO_PREALLOC);
 AX_GROWING(ax_backends, BPF_MAP_TYPE_HASH, __u32, struct ax_backend, BPF_F_NO_PREALLOC);
-AX_GROWING(ax_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, BPF_F_INNER_MAP);
+AX_GROWING(ax_slots, BPF_MAP_TYPE_ARRAY, __u32, struct ax_slot, BPF_F_INNER_MAP);
 
 /* The ports of one protocol on one CPU: lib/natport.h. Not of the ABI: nobody else reads it. */
 enum ax_nat_class { AX_NAT_TCP = 0, AX_NAT_UDP = 1, AX_NAT_ICMP = 2, AX_NAT_CLASSES = 3 };

@@ -1232,6 +1232,34 @@ export function decodeSkipKey(view: DataView, off: number): SkipKey {
   };
 }
 
+/** struct ax_slot, 32 bytes. */
+export interface Slot {
+  addr: Uint8Array;
+  port: number;
+  id: number;
+  serviceId: number;
+}
+
+export const slotSize = 32;
+
+export function encodeSlot(v: Slot, view: DataView, off: number): void {
+  putBytes(view, off, v.addr, 16);
+  view.setUint16(off + 16, v.port, false);
+  view.setUint16(off + 18, 0, true);
+  view.setUint32(off + 20, v.id, true);
+  view.setUint32(off + 24, 0, true);
+  view.setUint32(off + 28, v.serviceId, true);
+}
+
+export function decodeSlot(view: DataView, off: number): Slot {
+  return {
+    addr: bytesIn(view, off, 16),
+    port: view.getUint16(off + 16, false),
+    id: view.getUint32(off + 20, true),
+    serviceId: view.getUint32(off + 28, true),
+  };
+}
+
 /** struct ax_sock, 48 bytes. */
 export interface Sock {
   frontend: Uint8Array;
@@ -1511,6 +1539,7 @@ export const layouts = {
   ProcessSeq: { c: "ax_process_seq", size: 8, fields: { last: [0, 4], unnoted: [4, 4] } },
   ProxyPodKey: { c: "ax_proxy_pod_key", size: 8, fields: { ep_id: [0, 4], family: [4, 4] } },
   SkipKey: { c: "ax_skip_key", size: 20, fields: { client: [0, 16], service_id: [16, 4] } },
+  Slot: { c: "ax_slot", size: 32, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], id: [20, 4], pad2: [24, 4], service_id: [28, 4] } },
   Sock: { c: "ax_sock", size: 48, fields: { frontend: [0, 16], backend: [16, 16], frontend_port: [32, 2], backend_port: [34, 2], backend_id: [36, 4], service_id: [40, 4], proto: [44, 1], scope: [45, 1], pad: [46, 2] } },
   SockRev: { c: "ax_sock_rev", size: 24, fields: { addr: [0, 16], port: [16, 2], pad: [18, 2], backend_id: [20, 4] } },
   SockRevKey: { c: "ax_sock_rev_key", size: 32, fields: { cookie: [0, 8], addr: [8, 16], port: [24, 2], pad: [26, 6] } },

@@ -15,6 +15,7 @@ export {
 } from "./policy.ts";
 export { type LoadedPrograms, loadPrograms, objectNames, type ProgramOptions } from "./programs.ts";
 export { applyServiceChanges, readServiceRows } from "./services.ts";
+export { kernelSlots, writeSlots } from "./slots.ts";
 export { SocketCloser, type SocketCloserStatus, type SocketNamespaces } from "./sockets.ts";
 export type { SweepResult } from "./sweep.ts";
 export { type Codec, type RawMap, TypedMap, u32 } from "./typed-map.ts";

@@ -13,7 +13,7 @@ export interface DatapathMaps {
   readonly policyHeads: TypedMap<number, abi.PolicyHead>;
   readonly services: TypedMap<abi.SvcKey, abi.Svc>;
   readonly backends: TypedMap<number, abi.Backend>;
-  /** Backend ids (u32) by index, in the ranges that `services` names. */
+  /** Backends and Maglev tables by index, in the ranges that `services` names. */
   readonly slots: GrowingMap;
   readonly affinity: TypedMap<abi.AffinityKey, abi.Affinity>;
   readonly sourceRanges: TypedMap<abi.SrcRangeKey, number>;
@@ -112,7 +112,13 @@ export function openMaps(dir: string): {
       u32,
       codec(abi.backendSize, abi.encodeBackend, abi.decodeBackend),
     ),
-    slots: grow("ax_slots", { type: "array", keySize: 4, valueSize: 4, initial: 65_536, limit: 1 << 26 }),
+    slots: grow("ax_slots", {
+      type: "array",
+      keySize: 4,
+      valueSize: abi.slotSize,
+      initial: 16_384,
+      limit: 1 << 24,
+    }),
     affinity: new TypedMap(
       open("ax_affinity"),
       codec(abi.affinityKeySize, abi.encodeAffinityKey, abi.decodeAffinityKey),

@@ -1,8 +1,8 @@
 import type { Backend } from "@axoneme/abi";
 import type { Ip, Prefix } from "@axoneme/base";
 import type { BackendRow, ExistingRows, FrontendKey, LbChange, ServiceRow } from "@axoneme/loadbalancer";
-import type { GrowingMap } from "./growing-map.ts";
 import type { DatapathMaps } from "./maps.ts";
+import { dumpedSlots, writeSlots } from "./slots.ts";
 
 /** Bits of a source range's key before its address: the service id. */
 const rangePrefix = 32;
@@ -68,35 +68,15 @@ function rangeKey(
   return { prefixlen: rangePrefix + length, serviceId, addr: ip };
 }
 
-/** One batch for all ranges of slots. */
-function writeSlots(slots: GrowingMap, changes: readonly Extract<LbChange, { op: "put-slots" }>[]): void {
-  const count = changes.reduce((sum, { backendIds }) => sum + backendIds.length, 0);
-  const keys = new Uint32Array(count);
-  const values = new Uint32Array(count);
-  let at = 0;
-  let end = 0;
-  for (const { offset, backendIds } of changes) {
-    for (let i = 0; i < backendIds.length; i++) keys[at + i] = offset + i;
-    values.set(backendIds, at);
-    at += backendIds.length;
-    end = Math.max(end, offset + backendIds.length);
-  }
-  slots.reserve(end);
-  slots.putBatch(new Uint8Array(keys.buffer), new Uint8Array(values.buffer), count);
-}
-
 /** What an earlier agent left in the service maps. */
 export function readServiceRows(maps: DatapathMaps): ExistingRows {
   const services = maps.services.entries().map(([key, row]): { key: FrontendKey; row: ServiceRow } => ({
     key,
     row,
   }));
-  const { values, count } = maps.slots.dump();
-  const ids = new Uint32Array(count);
-  new Uint8Array(ids.buffer).set(values.subarray(0, count * 4));
   return {
     services,
-    slots: ids,
+    ...dumpedSlots(maps.slots),
     backends: maps.backends.entries().map(([id, row]): { id: number; row: BackendRow } => ({ id, row })),
     ranges: maps.sourceRanges.entries().map(([{ prefixlen, serviceId, addr }]) => ({
       serviceId,

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { PolicyVerdict } from "@axoneme/abi";
 import { type Ip, parseIp, parsePrefix, silentLogger, waitFor } from "@axoneme/base";
 import { findCgroup2, queryTcx } from "@axoneme/bpf";
+import { choicesOf } from "@axoneme/loadbalancer";
 import { Netlink } from "@axoneme/netlink";
 import { type PolicyChange, PolicyEngine } from "@axoneme/policy";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -12,6 +13,7 @@ import {
   type DatapathMaps,
   hooks,
   Kernel,
+  kernelSlots,
   lockPolicy,
   type NodeConfig,
   nextPolicyIds,
@@ -296,33 +298,40 @@ describe("policy", () => {
   });
 });
 
+const service = {
+  serviceId: 3,
+  slotsOff: 4,
+  slots: 1,
+  count: 1,
+  affinityTimeoutS: 0,
+  flags: 128,
+  algorithm: 0,
+  forwarding: 0,
+};
+
 describe("Services", () => {
   const key = { addr: parseIp("10.96.0.10"), port: 80, proto: 6, scope: 0 };
   const backend = { addr: parseIp("10.0.0.5"), port: 8080, proto: 6, state: 0, serviceId: 3, flags: 1 };
-  const service = {
-    serviceId: 3,
-    slotsOff: 4,
-    slots: 1,
-    count: 1,
-    affinityTimeoutS: 0,
-    flags: 128,
-    algorithm: 0,
-    forwarding: 0,
-  };
   const prefix = parsePrefix("192.0.2.0/24");
 
   it("are read back as they were written, and go without a rest", () => {
     const { maps } = open();
     applyServiceChanges(maps, [
       { op: "put-backend", id: 1, row: backend },
-      { op: "put-slots", offset: 4, backendIds: [1] },
+      {
+        op: "put-slots",
+        offset: 4,
+        serviceId: 3,
+        backends: [{ id: 1, address: "10.0.0.5", port: 8080 }],
+        table: undefined,
+      },
       { op: "put-range", serviceId: 3, prefix },
       { op: "put-skip", serviceId: 3, client: backend.addr },
       { op: "put-service", key, row: service },
     ]);
     const rows = readServiceRows(maps);
     expect(rows.services.map((entry) => entry.row)).toEqual([expect.objectContaining(service)]);
-    expect([...rows.slots.subarray(0, 6)]).toEqual([0, 0, 0, 0, 1, 0]);
+    expect([[...rows.slots.ids(0, 6)], rows.slotsUsed]).toEqual([[0, 0, 0, 0, 1, 0], 5]);
     expect(rows.backends).toEqual([{ id: 1, row: expect.objectContaining({ port: 8080, proto: 6 }) }]);
     expect(rows.ranges).toEqual([{ serviceId: 3, prefix: expect.objectContaining({ length: 120 }) }]);
     expect(rows.skips).toEqual([{ serviceId: 3, client: backend.addr }]);
@@ -373,10 +382,24 @@ describe("a map that grows", () => {
     close();
   });
 
-  it("makes room in an array for the highest slot", () => {
+  it("makes room in an array for the highest slot, and tables are read as they were written", () => {
     const { maps } = open();
-    applyServiceChanges(maps, [{ op: "put-slots", offset: 1_000_000, backendIds: [7, 8] }]);
-    expect([...readServiceRows(maps).slots.subarray(1_000_000, 1_000_003)]).toEqual([7, 8, 0]);
+    const backends = [7, 8].map((id) => ({ id, address: "10.0.0.5", port: id }));
+    const table = Uint16Array.from({ length: 31 }, (_, entry) => (entry * 7) % 2);
+    applyServiceChanges(maps, [
+      { op: "put-slots", offset: 100, serviceId: 3, backends: backends.slice(1), table: undefined },
+      { op: "put-slots", offset: 1_000_000, serviceId: 3, backends, table },
+    ]);
+    const { slots, slotsUsed } = readServiceRows(maps);
+    expect(slotsUsed).toBe(1_000_005);
+    const row = { ...service, slotsOff: 1_000_000, count: 2, slots: 31, algorithm: 1 };
+    for (const source of [slots, kernelSlots(maps.slots)]) {
+      expect([...source.ids(1_000_000, 2)]).toEqual([7, 8]);
+      expect([...source.ids(99, 3)]).toEqual([0, 8, 0]);
+      expect(source.table(1_000_002, 31)).toEqual(table);
+      expect([...choicesOf(row, source)]).toEqual([...table].map((index) => 7 + index));
+    }
+    expect([...slots.ids(maps.slots.maxEntries - 1, 3)]).toEqual([0]);
   });
 });
 

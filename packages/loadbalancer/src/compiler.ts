@@ -31,8 +31,8 @@ import {
   maglevViews,
 } from "./views.ts";
 
-/** Slots there may be: 64 Mi of 4 bytes. */
-const defaultMaxSlots = 1 << 26;
+/** Slots there may be: 16 Mi of 32 bytes. */
+const defaultMaxSlots = 1 << 24;
 
 export interface ServiceCompilerOptions {
   /** This node; without a name every endpoint counts as local, without a zone zone hints are ignored. */
@@ -203,7 +203,7 @@ export class ServiceCompiler {
    */
   restore(rows: ExistingRows): void {
     const serviceRows = rows.services.map(({ row }) => row);
-    const lists = this.#lists.restore(serviceRows, rows.slots);
+    const lists = this.#lists.restore(serviceRows, rows);
     for (const { key, row } of rows.services) {
       this.#restoredUnit(row.serviceId);
       const list = row.slots > 0 ? lists.get(row.slotsOff) : undefined;

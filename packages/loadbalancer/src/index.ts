@@ -47,6 +47,7 @@ export {
   BackendFlag,
   type BackendRow,
   BackendState,
+  choicesOf,
   type ExistingRows,
   Forwarding,
   type FrontendKey,
@@ -54,6 +55,10 @@ export {
   Scope,
   ServiceFlag,
   type ServiceRow,
+  type SlotBackend,
+  type SlotSource,
+  slotEntries,
+  slotsTaken,
 } from "./rows.ts";
 export {
   defaultSettings,

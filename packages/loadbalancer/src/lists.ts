@@ -1,13 +1,13 @@
 import type { ChangeSet } from "./changes.ts";
 import { maglevSizeFor, maglevTable } from "./maglev.ts";
-import { Algorithm } from "./rows.ts";
+import { Algorithm, type ExistingRows, type ServiceRow, slotsTaken } from "./rows.ts";
 import type { LoadBalancerSettings } from "./settings.ts";
 import type { SlotList } from "./slotlist.ts";
 import { SlotAllocator } from "./slots.ts";
 import type { Entry, Unit } from "./unit.ts";
 
 /** A list that is not written, with what is known of it. */
-function newList(known: Pick<SlotList, "size"> & Partial<SlotList>): SlotList {
+function newList(known: Pick<SlotList, "size" | "width"> & Partial<SlotList>): SlotList {
   return {
     offset: -1,
     ids: [],
@@ -21,7 +21,10 @@ function newList(known: Pick<SlotList, "size"> & Partial<SlotList>): SlotList {
 }
 
 /** Of all rows that choose from nothing; its users are not counted. */
-const emptyList = newList({ size: 0, offset: 0 });
+const emptyList = newList({ size: 0, width: 0, offset: 0 });
+
+/** Backends that an entry of a Maglev table can tell apart. */
+const mostInTable = 1 << 16;
 
 /** The lists in `ax_slots`. One that changes gets a fresh range; the old one is freed when no row names it. */
 export class ListStore {
@@ -47,8 +50,10 @@ export class ListStore {
     const ids = sorted.map(({ id }) => id);
     const maglev = algorithm === Algorithm.maglev;
     const weighted = maglev && sorted.some(({ weight }) => weight !== 1);
+    const size = maglev ? maglevSizeFor(ids.length, this.#settings.maglevTableSize) : ids.length;
     const list = newList({
-      size: maglev ? maglevSizeFor(ids.length, this.#settings.maglevTableSize) : ids.length,
+      size,
+      width: slotsTaken({ algorithm, count: ids.length, slots: size }),
       ids,
       algorithm,
       weights: weighted ? sorted.map(({ weight }) => weight) : undefined,
@@ -59,27 +64,22 @@ export class ListStore {
   /** After a restart a list may be in the maps already, known by any of its frontends. */
   #adopt(list: SlotList, restored: readonly SlotList[], unit: Unit): SlotList {
     if (restored.length === 0) return list;
-    const holding = (content: ArrayLike<number>): SlotList | undefined =>
-      restored.find((one) => one.content !== undefined && equalNumbers(one.content, content));
     const { ids, algorithm, weights } = list;
-    const same = restored.some(({ size }) => size === list.size)
-      ? holding(this.contentOf(list, unit))
-      : undefined;
+    const alike = restored.filter(({ content }) => content !== undefined && equalNumbers(content.ids, ids));
+    if (alike.length === 0) return list;
+    const table = alike.some(({ size }) => size === list.size) ? this.tableOf(list, unit) : undefined;
+    const same = alike.find(({ size, content }) => size === list.size && sameTable(content?.table, table));
     if (same !== undefined) return Object.assign(same, { ids, algorithm, weights, content: undefined });
     // A former agent may have found no room for the table.
-    const bare = algorithm === Algorithm.maglev ? holding(ids) : undefined;
+    const bare = algorithm === Algorithm.maglev ? alike.find(({ content }) => !content?.table) : undefined;
     if (bare !== undefined) list.fallback = Object.assign(bare, { ids, content: undefined });
     return list;
   }
 
-  /** What stands in the slots. */
-  contentOf(list: SlotList, unit: Unit): Uint32Array | readonly number[] {
-    if (list.algorithm === Algorithm.random) return list.ids;
-    const backends = unit.entriesOf(list.ids);
-    const { proto } = unit;
-    const table = maglevTable(backends, proto, list.size, this.#settings.maglevSeed);
-    for (let slot = 0; slot < table.length; slot++) table[slot] = backends[table[slot] ?? 0]?.id ?? 0;
-    return table;
+  /** The Maglev table of a list, if it has one: indexes of its backends. */
+  tableOf({ algorithm, ids, size }: SlotList, unit: Unit): Uint16Array | undefined {
+    if (algorithm === Algorithm.random) return undefined;
+    return Uint16Array.from(maglevTable(unit.entriesOf(ids), unit.proto, size, this.#settings.maglevSeed));
   }
 
   /**
@@ -88,17 +88,18 @@ export class ListStore {
    */
   place(list: SlotList, unit: Unit, changes: ChangeSet): SlotList | undefined {
     if (list.offset >= 0) return list;
-    const offset = this.allocator.allocate(list.size);
+    const offset = isTooLong(list) ? undefined : this.allocator.allocate(list.width);
     if (offset !== undefined) {
       list.offset = offset;
-      changes.add({ op: "put-slots", offset, backendIds: this.contentOf(list, unit) });
+      const backends = unit.entriesOf(list.ids);
+      changes.add({ op: "put-slots", offset, serviceId: unit.id, backends, table: this.tableOf(list, unit) });
       // Freed again with the commit, should it turn out that no row names it.
       this.#released.add(list);
       return list;
     }
     if (list.algorithm === Algorithm.random) return undefined;
     const { ids } = list;
-    list.fallback ??= newList({ size: ids.length, ids });
+    list.fallback ??= newList({ size: ids.length, width: ids.length, ids });
     return this.place(list.fallback, unit, changes);
   }
 
@@ -117,7 +118,7 @@ export class ListStore {
   sweep(): void {
     for (const list of this.#released) {
       if (list.users > 0 || list.offset < 0 || list.size === 0) continue;
-      this.allocator.free({ offset: list.offset, size: list.size });
+      this.allocator.free({ offset: list.offset, size: list.width });
       list.offset = -1;
     }
     this.#released.clear();
@@ -125,20 +126,23 @@ export class ListStore {
 
   /** Takes over the lists of restored rows, by offset. */
   restore(
-    rows: readonly { readonly slotsOff: number; readonly slots: number }[],
-    slots: Uint32Array,
+    rows: readonly ServiceRow[],
+    { slots, slotsUsed }: Pick<ExistingRows, "slots" | "slotsUsed">,
   ): Map<number, SlotList> {
     const lists = new Map<number, SlotList>();
-    for (const { slotsOff, slots: size } of [...rows].sort((a, b) => a.slotsOff - b.slotsOff)) {
+    for (const row of [...rows].sort((a, b) => a.slotsOff - b.slotsOff)) {
+      const { slotsOff, slots: size, count, algorithm } = row;
       if (size === 0 || lists.has(slotsOff)) continue;
       // A range that runs into its neighbour was not written by us: its row is written anew, the rest left alone.
       if (slotsOff < this.allocator.slotsNeeded) continue;
-      this.allocator.adopt({ offset: slotsOff, size });
-      const content = slots.subarray(slotsOff, slotsOff + size);
-      lists.set(slotsOff, newList({ offset: slotsOff, size, content }));
+      const width = slotsTaken(row);
+      this.allocator.adopt({ offset: slotsOff, size: width });
+      const table = algorithm === Algorithm.maglev ? slots.table(slotsOff + count, size) : undefined;
+      const content = { ids: slots.ids(slotsOff, count), table };
+      lists.set(slotsOff, newList({ offset: slotsOff, size, width, content }));
     }
     // What the former agent freed in its last second may still be read.
-    this.allocator.skipTo(slots.findLastIndex((id) => id !== 0) + 1);
+    this.allocator.skipTo(slotsUsed);
     return lists;
   }
 }
@@ -151,6 +155,14 @@ function sameList(a: SlotList, b: SlotList): boolean {
     (a.weights === b.weights ||
       (a.weights !== undefined && b.weights !== undefined && equalNumbers(a.weights, b.weights)))
   );
+}
+
+function isTooLong({ algorithm, ids }: SlotList): boolean {
+  return algorithm === Algorithm.maglev && ids.length > mostInTable;
+}
+
+function sameTable(a: Uint16Array | undefined, b: Uint16Array | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : equalNumbers(a, b);
 }
 
 function equalNumbers(a: ArrayLike<number>, b: ArrayLike<number>): boolean {

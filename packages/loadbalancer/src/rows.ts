@@ -17,9 +17,9 @@ export interface ServiceRow {
   readonly serviceId: number;
   /** Where its slots begin in `ax_slots`. */
   readonly slotsOff: number;
-  /** Slots to choose from: the number of backends, or the size of the Maglev table. 0 = no usable backend. */
+  /** What is chosen among: the number of backends, or the entries of the Maglev table. 0 = no usable backend. */
   readonly slots: number;
-  /** Backends in the slots. */
+  /** Backends, with which the slots begin. */
   readonly count: number;
   /** Seconds; 0 = no affinity. */
   readonly affinityTimeoutS: number;
@@ -44,13 +44,52 @@ export interface BackendRow {
   readonly flags: number;
 }
 
+/** A backend as a slot names it: what never changes while its id is in use. */
+export interface SlotBackend {
+  readonly id: number;
+  /** Canonical text. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Entries of a Maglev table in one slot: `AX_SLOT_ENTRIES`. */
+export const slotEntries = 14;
+
+/** Slots that a list takes: its backends, and the table behind them. */
+export function slotsTaken({
+  algorithm,
+  count,
+  slots,
+}: Pick<ServiceRow, "algorithm" | "count" | "slots">): number {
+  return algorithm === Algorithm.maglev ? count + Math.ceil(slots / slotEntries) : slots;
+}
+
+/** `ax_slots`, to be read. */
+export interface SlotSource {
+  /** The backend ids of `count` slots. */
+  ids(offset: number, count: number): Uint32Array;
+  /** The `entries` of a Maglev table that begins with slot `offset`: indexes of backends. */
+  table(offset: number, entries: number): Uint16Array;
+}
+
+/** The backend ids that a row chooses among: of a Maglev table, one for each entry. */
+export function choicesOf(row: ServiceRow, slots: SlotSource): Uint32Array {
+  const ids = slots.ids(row.slotsOff, row.count);
+  if (row.algorithm !== Algorithm.maglev) return ids;
+  return Uint32Array.from(slots.table(row.slotsOff + row.count, row.slots), (index) => ids[index] ?? 0);
+}
+
 /** One write. Changes are to be applied in order; each is a single atomic row operation or goes before the flip. */
 export type LbChange =
   | { readonly op: "put-backend"; readonly id: number; readonly row: BackendRow }
   | {
       readonly op: "put-slots";
       readonly offset: number;
-      readonly backendIds: Uint32Array | readonly number[];
+      /** Whose they are. */
+      readonly serviceId: number;
+      readonly backends: readonly SlotBackend[];
+      /** Of a Maglev list: indexes of `backends`. */
+      readonly table: Uint16Array | undefined;
     }
   /** `fresh`: nothing stood under this key before. */
   | {
@@ -69,8 +108,10 @@ export type LbChange =
 /** The rows found in the maps at start, from which ids are taken over. */
 export interface ExistingRows {
   readonly services: readonly { readonly key: FrontendKey; readonly row: ServiceRow }[];
-  /** `ax_slots` from offset 0 on; only what `services` name is read. */
-  readonly slots: Uint32Array;
+  /** `ax_slots`; only what `services` name is read. */
+  readonly slots: SlotSource;
+  /** Slots up to the last one that holds something. */
+  readonly slotsUsed: number;
   readonly backends: readonly { readonly id: number; readonly row: BackendRow }[];
   readonly ranges: readonly { readonly serviceId: number; readonly prefix: Prefix }[];
   readonly skips: readonly { readonly serviceId: number; readonly client: Ip }[];

@@ -2,8 +2,10 @@
 export interface SlotList {
   /** First slot; -1 = not written. */
   offset: number;
-  /** Slots it takes. */
+  /** What is chosen among: backends, or the entries of a Maglev table. */
   readonly size: number;
+  /** Slots it takes. */
+  readonly width: number;
   /** Ids, ascending. */
   ids: readonly number[];
   algorithm: number;
@@ -12,7 +14,7 @@ export interface SlotList {
   /** Service rows in the maps that name it. */
   users: number;
   /** What a restored list holds, until a service is found to want just that. */
-  content: Uint32Array | undefined;
+  content: { readonly ids: Uint32Array; readonly table: Uint16Array | undefined } | undefined;
   /** Takes its place where there is no room for it. */
   fallback: SlotList | undefined;
 }

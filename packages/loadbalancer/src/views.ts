@@ -50,7 +50,7 @@ export interface MaglevView {
   /** First of its slots in `ax_slots`; undefined = not written. */
   readonly offset: number | undefined;
   readonly backends: readonly { readonly backend: BackendView; readonly slots: number }[];
-  /** Backend ids by slot. */
+  /** Backend ids by entry. */
   readonly table: readonly number[];
 }
 
@@ -112,7 +112,7 @@ export function maglevViews(units: readonly Unit[], lists: ListStore): MaglevVie
     unit.lists
       .filter(({ algorithm, size }) => algorithm === Algorithm.maglev && size > 0)
       .map((list) => {
-        const table = Array.from(lists.contentOf(list, unit));
+        const table = Array.from(lists.tableOf(list, unit) ?? [], (index) => list.ids[index] ?? 0);
         const counts = new Map<number, number>();
         for (const id of table) counts.set(id, (counts.get(id) ?? 0) + 1);
         return {

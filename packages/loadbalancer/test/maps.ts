@@ -7,16 +7,23 @@ import {
   Scope,
   ServiceFlag,
   type ServiceRow,
+  type SlotBackend,
+  type SlotSource,
+  slotEntries,
+  slotsTaken,
 } from "../src/index.ts";
 
 /** Text of a key for people. */
 export const keyText = (key: FrontendKey) =>
   `${formatIp(key.addr)}:${key.port}/${key.proto}${["", "/i", "/o"][key.scope]}`;
 
+type Slot = (SlotBackend & { readonly serviceId: number }) | Uint16Array;
+type PutSlots = Extract<LbChange, { op: "put-slots" }>;
+
 /** The service maps. After each single write, nothing a service row names may be missing. */
 export class Maps {
   readonly services = new Map<string, { key: FrontendKey; row: ServiceRow }>();
-  readonly slots = new Map<number, number>();
+  readonly slots = new Map<number, Slot>();
   readonly backends = new Map<number, BackendRow>();
   readonly ranges = new Map<string, { serviceId: number; prefix: Prefix }>();
   readonly skips = new Map<string, { serviceId: number; client: Uint8Array }>();
@@ -40,7 +47,7 @@ export class Maps {
         this.#putBackend(change.id, change.row);
         break;
       case "put-slots":
-        this.#putSlots(change.offset, change.backendIds);
+        this.#putSlots(change);
         break;
       case "put-service":
         this.#flip(change.key, change);
@@ -80,21 +87,33 @@ export class Maps {
     if (next === undefined) this.services.delete(keyText(key));
     else this.services.set(keyText(key), next);
     if (before === undefined || before.row.slots === 0) return;
-    const { slotsOff: offset, slots } = before.row;
+    const { slotsOff: offset } = before.row;
     if ([...this.services.values()].some(({ row }) => row.slotsOff === offset && row.slots > 0)) return;
-    this.#freed.push({ offset, end: offset + slots, at: this.now });
+    this.#freed.push({ offset, end: offset + slotsTaken(before.row), at: this.now });
   }
 
-  #putSlots(offset: number, backendIds: Uint32Array | readonly number[]): void {
+  #putSlots({ offset, serviceId, backends, table }: PutSlots): void {
+    const slots: Slot[] = backends.map((backend) => ({ ...backend, serviceId }));
+    for (let entry = 0; entry < (table?.length ?? 0); entry += slotEntries)
+      slots.push(table?.slice(entry, entry + slotEntries) ?? new Uint16Array());
+    const end = offset + slots.length;
     for (const { key, row } of this.services.values()) {
-      if (row.slotsOff < offset + backendIds.length && offset < row.slotsOff + row.slots)
+      if (row.slotsOff < end && offset < row.slotsOff + slotsTaken(row))
         throw new Error(`slots of ${keyText(key)} are overwritten while in use`);
     }
     this.#freed = this.#freed.filter(({ at }) => at + 1000 > this.now);
     for (const range of this.#freed)
-      if (range.offset < offset + backendIds.length && offset < range.end)
+      if (range.offset < end && offset < range.end)
         throw new Error(`slots ${range.offset} to ${range.end} are used again too early`);
-    for (const [slot, id] of backendIds.entries()) this.slots.set(offset + slot, id);
+    for (const [i, slot] of slots.entries()) this.slots.set(offset + i, slot);
+  }
+
+  /** What a client that gets this choice of a row is sent to: as the datapath looks it up. */
+  #chosen({ slotsOff, count, algorithm }: ServiceRow, choice: number): Slot | undefined {
+    if (algorithm === 0) return this.slots.get(slotsOff + choice);
+    const entries = this.slots.get(slotsOff + count + Math.floor(choice / slotEntries));
+    const index = entries instanceof Uint16Array ? entries[choice % slotEntries] : undefined;
+    return index === undefined ? undefined : this.slots.get(slotsOff + index);
   }
 
   check(): void {
@@ -105,20 +124,40 @@ export class Maps {
         throw new Error(`${text}: the internal row is missing`);
       if (row.flags & ServiceFlag.skip && row.flags & ServiceFlag.clusterIp && !has(Scope.original))
         throw new Error(`${text}: the original row is missing`);
-      for (let slot = 0; slot < row.slots; slot++) {
-        const id = this.slots.get(row.slotsOff + slot);
-        if (id === undefined) throw new Error(`${text}: slot ${slot} of ${row.slotsOff} is missing`);
-        if (!this.backends.has(id)) throw new Error(`${text}: backend ${id} is missing`);
-      }
+      for (let choice = 0; choice < row.slots; choice++) this.#checkChoice(text, row, choice);
     }
   }
 
+  /** A slot has to say what its backend's row says. */
+  #checkChoice(text: string, row: ServiceRow, choice: number): void {
+    const slot = this.#chosen(row, choice);
+    if (slot === undefined || slot instanceof Uint16Array)
+      throw new Error(`${text}: choice ${choice} of ${row.slotsOff} is missing`);
+    const backend = this.backends.get(slot.id);
+    if (backend === undefined) throw new Error(`${text}: backend ${slot.id} is missing`);
+    const own = slot.serviceId === row.serviceId && backend.serviceId === row.serviceId;
+    if (!own || formatIp(backend.addr) !== slot.address || backend.port !== slot.port)
+      throw new Error(`${text}: the slot of backend ${slot.id} is another's`);
+  }
+
   rows(): ExistingRows {
-    const slots = new Uint32Array(Math.max(0, ...this.slots.keys()) + 1);
-    for (const [slot, id] of this.slots) slots[slot] = id;
+    const at = (offset: number) => this.slots.get(offset);
+    const source: SlotSource = {
+      ids: (offset, count) =>
+        Uint32Array.from({ length: count }, (_, i) => {
+          const slot = at(offset + i);
+          return slot === undefined || slot instanceof Uint16Array ? 0 : slot.id;
+        }),
+      table: (offset, entries) =>
+        Uint16Array.from({ length: entries }, (_, i) => {
+          const slot = at(offset + Math.floor(i / slotEntries));
+          return slot instanceof Uint16Array ? (slot[i % slotEntries] ?? 0) : 0;
+        }),
+    };
     return {
       services: [...this.services.values()].map(({ key, row }) => ({ key, row })),
-      slots,
+      slots: source,
+      slotsUsed: Math.max(-1, ...this.slots.keys()) + 1,
       backends: [...this.backends].map(([id, row]) => ({ id, row })),
       ranges: [...this.ranges.values()],
       skips: [...this.skips.values()],
@@ -130,8 +169,9 @@ export class Maps {
     const used = new Set<number>();
     const services = [...this.services.values()].map(({ key, row }) => {
       used.add(row.serviceId);
-      const list = Array.from({ length: row.slots }, (_, slot) => {
-        const found = this.backends.get(this.slots.get(row.slotsOff + slot) ?? 0);
+      const list = Array.from({ length: row.slots }, (_, choice) => {
+        const slot = this.#chosen(row, choice);
+        const found = slot instanceof Uint16Array ? undefined : this.backends.get(slot?.id ?? 0);
         return found && `${formatIp(found.addr)}:${found.port} ${found.state}${found.flags}`;
       });
       if (row.algorithm === 0) list.sort();

@@ -1,8 +1,9 @@
 import { EpFlags } from "@axoneme/abi";
 import { type Ip, isV4, parseIp } from "@axoneme/base";
-import type { DatapathMaps } from "@axoneme/datapath";
+import { type DatapathMaps, kernelSlots } from "@axoneme/datapath";
 import {
   type BackendRow,
+  choicesOf,
   type FrontendKey,
   Scope,
   ServiceFlag,
@@ -17,8 +18,8 @@ export type ClientFrom = (typeof ClientFrom)[keyof typeof ClientFrom];
 export interface DecisionRows {
   service(key: FrontendKey): ServiceRow | undefined;
   backend(id: number): BackendRow | undefined;
-  /** Backend ids of a range of slots. */
-  slots(offset: number, count: number): Uint32Array;
+  /** The backend ids that a row chooses among. */
+  choices(row: ServiceRow): Uint32Array;
   isNodePortAddress(ip: Ip): boolean;
   inSourceRanges(serviceId: number, client: Ip): boolean;
   isSkipped(serviceId: number, client: Ip): boolean;
@@ -30,17 +31,11 @@ const wholeRange = 32 + 128;
 
 /** Reads them from the maps. */
 export function kernelRows(maps: DatapathMaps): DecisionRows {
-  const index = new Uint8Array(4);
-  const view = new DataView(index.buffer);
+  const slots = kernelSlots(maps.slots);
   return {
     service: (key) => maps.services.get(key),
     backend: (id) => maps.backends.get(id),
-    slots: (offset, count) =>
-      Uint32Array.from({ length: count }, (_, i) => {
-        view.setUint32(0, offset + i, true);
-        const value = maps.slots.get(index);
-        return value ? new DataView(value.buffer, value.byteOffset).getUint32(0, true) : 0;
-      }),
+    choices: (row) => choicesOf(row, slots),
     isNodePortAddress: (ip) => ((maps.endpoints.get(ip)?.flags ?? 0) & EpFlags.NODEPORT) !== 0,
     inSourceRanges: (serviceId, client) =>
       maps.sourceRanges.get({ prefixlen: wholeRange, serviceId, addr: client }) !== undefined,

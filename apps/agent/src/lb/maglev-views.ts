@@ -26,7 +26,7 @@ export function maglevViews(frontends: readonly FrontendView[], rows: DecisionRo
 
 function sharesOf({ row }: FrontendView, rows: DecisionRows): MaglevView["backends"] {
   const counts = new Map<number, number>();
-  for (const id of rows.slots(row.slotsOff, row.slots)) counts.set(id, (counts.get(id) ?? 0) + 1);
+  for (const id of rows.choices(row)) counts.set(id, (counts.get(id) ?? 0) + 1);
   return [...counts].map(([id, slots]) => {
     const backend = rows.backend(id);
     return {

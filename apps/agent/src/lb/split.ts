@@ -17,10 +17,9 @@ export function splitByService(
   changes: readonly LbChange[],
   holders: ReadonlyMap<string, number> = new Map(),
 ): Map<number, LbChange[]> {
-  const slots = new SlotOwners(changes);
   const parts = new Map<number, LbChange[]>();
   for (const change of changes) {
-    const id = ownerOf(change, slots, holders);
+    const id = ownerOf(change, holders);
     const part = parts.get(id);
     if (part) part.push(change);
     else parts.set(id, [change]);
@@ -28,13 +27,11 @@ export function splitByService(
   return parts;
 }
 
-function ownerOf(change: LbChange, slots: SlotOwners, holders: ReadonlyMap<string, number>): number {
+function ownerOf(change: LbChange, holders: ReadonlyMap<string, number>): number {
   switch (change.op) {
     case "put-backend":
     case "delete-backend":
       return change.row.serviceId;
-    case "put-slots":
-      return slots.ownerOf(change.offset);
     case "put-service":
       // Another Service has the frontend's earlier changes: they go first.
       return holders.get(frontendName(change.key)) ?? change.row.serviceId;
@@ -42,22 +39,6 @@ function ownerOf(change: LbChange, slots: SlotOwners, holders: ReadonlyMap<strin
       return holders.get(frontendName(change.key)) ?? nobody;
     default:
       return change.serviceId;
-  }
-}
-
-/** Whose rows name a range of slots. */
-class SlotOwners {
-  readonly #byOffset = new Map<number, number>();
-
-  constructor(changes: readonly LbChange[]) {
-    for (const change of changes) {
-      if (change.op === "put-service" && change.row.slots > 0)
-        this.#byOffset.set(change.row.slotsOff, change.row.serviceId);
-    }
-  }
-
-  ownerOf(offset: number): number {
-    return this.#byOffset.get(offset) ?? nobody;
   }
 }
 

@@ -215,7 +215,7 @@ function backendsOf(
   { row }: Found,
   path: Path,
 ): ServiceTraceView["backends"] {
-  const slots = sources.rows.slots(row.slotsOff, row.slots);
+  const slots = sources.rows.choices(row);
   const counts = new Map<number, number>();
   for (const id of slots) counts.set(id, (counts.get(id) ?? 0) + 1);
   return [...counts].flatMap(([id, count]) => {

@@ -3,6 +3,7 @@ import { formatIp, formatMac, formatPrefix, type Ip } from "@axoneme/base";
 import type { DatapathMaps } from "@axoneme/datapath";
 import { readMetrics, readServiceRows } from "@axoneme/datapath";
 import { dropReasonText, protocolName } from "@axoneme/flow";
+import { choicesOf } from "@axoneme/loadbalancer";
 import type { MapDumpView, MapEntryView, MapName } from "@axoneme/observe";
 
 import { algorithmOf, flagsOf, scopeOf, typeOf } from "../lb/views.ts";
@@ -216,8 +217,7 @@ function lbRows(maps: DatapathMaps): MapEntryView[] {
     };
     if (row.slots === 0) return [{ ...frontend, slots: 0, backend: "none", backendId: 0 }];
     const counts = new Map<number, number>();
-    for (const id of slots.subarray(row.slotsOff, row.slotsOff + row.slots))
-      counts.set(id, (counts.get(id) ?? 0) + 1);
+    for (const id of choicesOf(row, slots)) counts.set(id, (counts.get(id) ?? 0) + 1);
     return [...counts].map(([backendId, count]) => {
       const backend = rows.get(backendId);
       return {
