@@ -231,6 +231,23 @@ describe("the page", () => {
     await page.close();
   });
 
+  it("names the program behind a flow, and finds flows by it", async () => {
+    const page = await open("?text=axon-probe");
+    await traffic();
+    await flows(page).first().click();
+    const details = page.getByRole("complementary", { name: "Details" });
+    await details
+      .getByText(/axon-probe/)
+      .first()
+      .waitFor();
+    await details
+      .getByText(/process [0-9]+ of user 0/)
+      .first()
+      .waitFor();
+    await shot(page, "program");
+    await page.close();
+  });
+
   it("shows the past", async () => {
     await traffic();
     const page = await open();

@@ -22,6 +22,7 @@ const endpoint = fc.record({
     { maxLength: 4 },
   ),
   workloads: fc.array(fc.record({ name: word, kind: word }), { maxLength: 2 }),
+  process: fc.option(fc.record({ binary: word, pid: fc.nat(1 << 22) }), { nil: undefined }),
 });
 const port = fc.nat(65_535);
 const ports = fc.record({ sourcePort: port, destinationPort: port });
@@ -85,6 +86,20 @@ test("what is read from the bytes is what the whole message says", () => {
   );
 });
 
+test("all programs of a pod are one end", () => {
+  const bytes = new FlowBytes();
+  const ends = new Ends();
+  const end = (binary: string, pid: number) => {
+    bytes.read(messageOf({ source: { namespace: "shop", podName: "web", process: { binary, pid } } }));
+    return ends.of(bytes, bytes.source, bytes.sourceName);
+  };
+  expect(end("/bin/a", 1)).toBe(end("/usr/bin/long", 70_000));
+  const row = rowOfMessage(
+    messageOf({ source: { podName: "web", process: { binary: "/bin/a", pid: 7, uid: 3 } } }),
+  );
+  expect(row?.source.program).toMatchObject({ binary: "/bin/a", pid: 7, uid: 3, started: 0 });
+});
+
 test("flows add up from bytes as they do from rows", () => {
   fc.assert(
     fc.property(fc.array(flow, { maxLength: 30 }), (flows) => {
@@ -112,6 +127,7 @@ test("no flow that a filter matches is passed over", () => {
     { port: "80" },
     { text: "ü" },
     { text: "app=cart" },
+    { text: "longlong" },
     { group: "ns:shop" },
     { group: "w:shop/cart" },
     { group: "n:a" },

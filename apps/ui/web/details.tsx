@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef } from "react";
-import type { End, Filter, FlowRow, MapEdge } from "../src/shared/model.ts";
+import type { End, Filter, FlowRow, MapEdge, Program } from "../src/shared/model.ts";
 import { nameOf } from "./flow-table.tsx";
 import { Why } from "./why.tsx";
 
@@ -115,6 +115,23 @@ function FlowFacts({ row }: { row: FlowRow }) {
   );
 }
 
+function ProgramFacts({ program }: { program: Program }) {
+  const { binary, pid, uid, container, started } = program;
+  const since = started === 0 ? "" : `, since ${new Date(started).toISOString()}`;
+  return (
+    <p className="program">
+      <code>
+        {binary} {program.arguments}
+      </code>
+      <small>
+        process {pid} of user {uid}
+        {container !== "" && ` in ${container.slice(0, 12)}`}
+        {since}
+      </small>
+    </p>
+  );
+}
+
 function EndFacts({ name, end }: { name: string; end: End }) {
   return (
     <>
@@ -122,6 +139,7 @@ function EndFacts({ name, end }: { name: string; end: End }) {
       <dd>
         {end.ip}
         {end.port > 0 && `:${end.port}`} identity {end.identity}
+        {end.program && <ProgramFacts program={end.program} />}
         <ul className="labels">
           {end.labels.map((label) => (
             <li key={label}>{label}</li>

@@ -66,7 +66,7 @@ export function Filters({ look, change, namespaces, grouping, setGrouping }: Pro
         Find
         <input
           type="search"
-          placeholder="pod, label, address, name"
+          placeholder="pod, label, address, program"
           value={filter.text}
           onChange={({ target }) => set({ text: target.value })}
         />

@@ -9,6 +9,9 @@ export interface Piece {
   end: number;
 }
 
+/** Of flow.proto's Endpoint, field `process`: which program, of the same pod. It comes last. */
+const processTag = 51001 * 8 + 2;
+
 const clear = (piece: Piece): void => {
   piece.start = 0;
   piece.end = 0;
@@ -30,7 +33,7 @@ export class FlowBytes {
   protocol: (typeof protocols)[number] = "";
   sourcePort = 0;
   destinationPort = 0;
-  /** The Endpoint messages, and the first of the names of each side. */
+  /** The Endpoint messages up to their process, and the first of the names of each side. */
   readonly source: Piece = { start: 0, end: 0 };
   readonly destination: Piece = { start: 0, end: 0 };
   readonly sourceName: Piece = { start: 0, end: 0 };
@@ -81,10 +84,10 @@ export class FlowBytes {
           this.#layer4(this.#end());
           break;
         case 8 * 8 + 2:
-          this.#piece(this.source);
+          this.#endpoint(this.source);
           break;
         case 9 * 8 + 2:
-          this.#piece(this.destination);
+          this.#endpoint(this.destination);
           break;
         case 13 * 8 + 2:
           this.#first(this.sourceName);
@@ -146,6 +149,22 @@ export class FlowBytes {
       const tag = this.#varint();
       if (tag === 16) this.lost = this.#varint();
       else this.#skip(tag & 7);
+    }
+    this.#stop(end);
+  }
+
+  /** A pod's many programs are one end all the same: what names it, and no more. */
+  #endpoint(piece: Piece): void {
+    const end = this.#end();
+    piece.start = this.#at;
+    piece.end = end;
+    while (this.#at < end) {
+      const at = this.#at;
+      const tag = this.#varint();
+      if (tag === processTag) piece.end = Math.min(piece.end, at);
+      this.#skip(tag & 7);
+      // Written by others in another order: all of it.
+      if (tag !== processTag && piece.end < end) piece.end = end;
     }
     this.#stop(end);
   }

@@ -5,7 +5,7 @@ import {
   FlowVerdict,
   TrafficDirection,
 } from "@axoneme/proto";
-import type { End, FlowRow, GroupKind, MapNode, Verdict } from "../shared/model.ts";
+import type { End, FlowRow, GroupKind, MapNode, Program, Verdict } from "../shared/model.ts";
 
 /** Labels that name what a pod is part of, the most telling first. */
 const appLabels = ["k8s:app.kubernetes.io/name=", "k8s:k8s-app=", "k8s:app="];
@@ -78,6 +78,19 @@ function endOf(endpoint: FlowEndpoint | undefined, ip: string, port: number, nam
     identity: endpoint?.identity ?? 0,
     labels: endpoint?.labels ?? [],
     names: [...names],
+    ...programOf(endpoint?.process),
+  };
+}
+
+function millis(time: { readonly seconds: bigint; readonly nanos: number } | undefined): number {
+  return time === undefined ? 0 : Number(time.seconds) * 1000 + Math.floor(time.nanos / 1e6);
+}
+
+function programOf(process: FlowEndpoint["process"]): { program?: Program } {
+  if (process === undefined) return {};
+  const { binary, pid, uid, container, startTime } = process;
+  return {
+    program: { binary, pid, uid, arguments: process.arguments, container, started: millis(startTime) },
   };
 }
 
@@ -120,7 +133,7 @@ export function rowOf(flow: Flow): FlowRow {
   const { time } = flow;
   return {
     id: flow.uuid,
-    time: time === undefined ? 0 : Number(time.seconds) * 1000 + Math.floor(time.nanos / 1e6),
+    time: millis(time),
     node: flow.nodeName,
     verdict: verdictOf(flow.verdict),
     dropReason: flow.verdict === FlowVerdict.DROPPED ? dropReasonName(flow.dropReasonDesc) : "",

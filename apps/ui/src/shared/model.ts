@@ -3,6 +3,19 @@
 /** Verdicts as the page groups them. */
 export type Verdict = "forwarded" | "dropped" | "audit" | "error";
 
+/** The program that owns a socket. */
+export interface Program {
+  /** Path of the executable, as its container sees it. */
+  readonly binary: string;
+  readonly pid: number;
+  readonly uid: number;
+  /** As the process shows them; empty unless agents are told to read them. */
+  readonly arguments: string;
+  readonly container: string;
+  /** Milliseconds since the epoch; 0: not known. */
+  readonly started: number;
+}
+
 /** One side of a flow. */
 export interface End {
   /** The node of the map it belongs to. */
@@ -15,6 +28,8 @@ export interface End {
   readonly identity: number;
   readonly labels: readonly string[];
   readonly names: readonly string[];
+  /** Known of pods of the node that saw the flow. */
+  readonly program?: Program;
 }
 
 /** A flow as the table shows it. */
@@ -140,7 +155,7 @@ export interface Filter {
   readonly protocol: string;
   /** Destination port, as text. */
   readonly port: string;
-  /** Part of a name of either side: pod, workload, namespace, label, address, DNS name. */
+  /** Part of a name of either side: pod, workload, namespace, label, address, DNS name, program. */
   readonly text: string;
   /** A node of the map: flows from or to it. */
   readonly group: string;
@@ -199,6 +214,7 @@ function mentions(end: End, text: string): boolean {
     end.workload.includes(text) ||
     end.namespace.includes(text) ||
     end.ip === text ||
+    end.program?.binary.includes(text) === true ||
     end.names.some((name) => name.includes(text)) ||
     end.labels.some((label) => label.includes(text))
   );
