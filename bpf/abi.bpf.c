@@ -53,6 +53,7 @@ struct abi_types {
 	enum ax_ipcache_flags e_ipcache_flags;
 	enum ax_dir e_dir;
 	enum ax_policy_verdict e_policy_verdict;
+	enum ax_policy_flags e_policy_flags;
 	enum ax_svc_scope e_svc_scope;
 	enum ax_svc_flags e_svc_flags;
 	enum ax_svc_algorithm e_svc_algorithm;

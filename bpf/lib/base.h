@@ -118,6 +118,21 @@ struct ax_edge {
 
 #define AX_QUOTE 128                   /* bytes of a packet that an error of ours quotes */
 
+/* Whom a row is about, in the order in which ties are broken */
+#define AX_ROW_BOTH 0   /* this identity at addresses in this prefix */
+#define AX_ROW_EXACT 1  /* this identity */
+#define AX_ROW_CIDR 2   /* addresses in this prefix */
+#define AX_ROW_ANY 3
+#define AX_ROW_KINDS 4
+
+struct ax_decision {
+	__u32 precedence;
+	__u32 rule_id;
+	__u16 proxy;
+	__u8 verdict;
+	__u8 rank; /* 0: nothing found; else the shape + 1 */
+};
+
 struct ax_work {
 	struct ax_pkt pkt;
 	struct ax_party src;
@@ -133,6 +148,10 @@ struct ax_work {
 	struct ax_nat_key nat_reverse;
 	struct ax_nat nat;
 	struct ax_ipcache_key lpm;
+	struct ax_policy_key policy_key;
+	struct ax_decision found[AX_ROW_KINDS];
+	__u32 asked_identity;          /* of the peer, in the look-up in progress */
+	__u32 asked_cidr;              /* and what rules on prefixes know its address by; 0: nothing */
 	struct bpf_fib_lookup fib;
 	struct ax_pkt inner;           /* the packet an ICMP error is about */
 	struct ax_edge edge;

@@ -80,7 +80,7 @@ AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
 {
 	struct ax_config *cfg = config();
 	struct ax_party *from, *to;
-	__be16 port;
+	__u32 l4;
 	__u64 v;
 	int r;
 
@@ -88,9 +88,9 @@ AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
 		return AX_DROP_NO_CONFIG;
 	from = src_starts ? &w->src : &w->dst;
 	to = src_starts ? &w->dst : &w->src;
-	port = policy_port(&w->pkt, src_starts);
+	l4 = (__u32)w->pkt.proto << 16 | policy_port(&w->pkt, src_starts);
 	if (from->policy_id) {
-		v = policy_decide(from->policy_id, AX_EGRESS, to->identity, port, w->pkt.proto);
+		v = policy_decide(w, from->policy_id, AX_EGRESS | (src_starts ? AX_PEER_DST : 0), to->identity, l4);
 		w->note.rule_egress = v >> 32;
 		r = apply(&w->note, redirected(w, cfg, (__u32)v, src_starts), is_audited(cfg, from), 0);
 		if (r)
@@ -99,7 +99,7 @@ AX_GLOBAL int judge(struct ax_work *w, __u32 src_starts)
 			return AX_TO_THE_PROXY;
 	}
 	if (to->policy_id) {
-		v = policy_decide(to->policy_id, AX_INGRESS, from->identity, port, w->pkt.proto);
+		v = policy_decide(w, to->policy_id, AX_INGRESS | (src_starts ? 0 : AX_PEER_DST), from->identity, l4);
 		w->note.rule_ingress = v >> 32;
 		return apply(&w->note, redirected(w, cfg, (__u32)v, false), is_audited(cfg, to), 1);
 	}

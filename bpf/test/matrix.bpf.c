@@ -53,8 +53,8 @@ static long ask(__u32 i, void *unused __attribute__((unused)))
 	w->pkt.daddr = cell->peer;
 	if (resolve(w, &w->pkt.saddr, &w->src) || resolve(w, &w->pkt.daddr, &w->dst))
 		return 1;
-	*answer = w->src.policy_id ? policy_decide(w->src.policy_id, cell->egress, w->dst.identity,
-						   bpf_htons((__u16)cell->port), cell->proto) :
+	*answer = w->src.policy_id ? policy_decide(w, w->src.policy_id, cell->egress | AX_PEER_DST, w->dst.identity,
+						   cell->proto << 16 | bpf_htons((__u16)cell->port)) :
 				     0;
 	return 0;
 }

@@ -380,6 +380,7 @@ export class Composition {
     this.#dns.restore();
     restoreIdentities(this.#kernel, this.#localIdentities);
     announceWorld(this.#ipcache, this.#dualStack);
+    this.#policy.prefixes.start(this.#dualStack);
     this.#watchCluster();
     this.#endpoints.load();
     this.#endpoints.serveAfter(this.ready);
@@ -490,6 +491,7 @@ export class Composition {
       this.#endpoints.reconcilePublished(this.#remote.own());
       this.#dns.open();
       this.#policy.prune();
+      this.#policy.prefixes.prune();
       this.#dns.settled();
       this.#loadBalancing.prune();
       this.#ipcacheWriter.prune();

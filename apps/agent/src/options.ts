@@ -114,6 +114,12 @@ export const agentOptions = {
     liveness: "restart",
     oneOf: ["default", "always", "never"] as const,
   },
+  policyCIDRMatchMode: {
+    default: "address",
+    doc: "whom rules on prefixes (ipBlock, CIDRs, networks) match. address: every packet by its address, pods and nodes too, as Kubernetes has it; identity: only what is outside of the cluster; nodes: that, and nodes, as the field's option of this name has it",
+    liveness: "restart",
+    oneOf: ["address", "nodes", "identity"] as const,
+  },
   policyAuditMode: {
     default: false,
     doc: "report what policy would drop, drop nothing",

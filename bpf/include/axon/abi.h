@@ -54,6 +54,8 @@ enum ax_config_flags {
 	AX_CFG_XDP = 1 << 8,           /* the native device has the XDP balancer too */
 	AX_CFG_XDP_REDIRECT = 1 << 9,  /* what it sends leaves by redirect to the same device, not by XDP_TX */
 	AX_CFG_PROCESSES = 1 << 10,    /* records name the processes that own pods' sockets */
+	AX_CFG_CIDR_NOT_PODS = 1 << 11, /* rules on prefixes pass over pods, whatever their addresses */
+	AX_CFG_CIDR_NOT_NODES = 1 << 12, /* and over nodes, this one too, and API servers */
 };
 
 struct ax_config {
@@ -133,6 +135,12 @@ struct ax_ipcache_entry {
 /* ---- ax_nomasq: LPM, destinations that are never masqueraded --------------- */
 /* key struct ax_ipcache_key, value __u32 (unused, 1) */
 
+/* ---- ax_cidrs: LPM, prefixes that rules name -> number ---------------------- */
+/*
+ * key struct ax_ipcache_key, value __u32: what rules on prefixes know an address by, whoever owns it; that of
+ * the longest prefix counts. An address in none has the number of its family's world (enum ax_identity).
+ */
+
 /* ---- ax_policy: hash, rows of all distinct policies ------------------------ */
 /*
  * A distinct policy (the same rule set, whoever uses it) has one id and is
@@ -146,6 +154,7 @@ enum ax_dir { AX_INGRESS = 0, AX_EGRESS = 1 };
 struct ax_policy_key {
 	__u32 policy_id;
 	__u32 identity;   /* of the peer; 0 = any */
+	__u32 cidr;       /* of the peer's address, see ax_cidrs; 0 = any */
 	__be16 port;      /* destination port masked to the shape; ICMP: type */
 	__u8 proto;       /* 0 for shape 0 */
 	__u8 shape;       /* bits 0..4 shape 0..24, bit 7 direction (enum ax_dir) */
@@ -154,7 +163,7 @@ struct ax_policy_key {
 enum ax_policy_verdict { AX_PV_ALLOW = 0, AX_PV_DENY = 1, AX_PV_DEFAULT_DENY = 2, AX_PV_AUDIT = 3 };
 
 struct ax_policy_row {
-	__u32 precedence; /* higher wins; on a tie the longer shape, then the exact identity */
+	__u32 precedence; /* higher wins; on a tie the longer shape, then identity and prefix, identity, prefix, anybody */
 	__u32 rule_id;    /* names the rule that decided, in events */
 	__u16 proxy_port; /* 0 = none; with AX_PV_ALLOW: to the DNS proxy, and this is its set of rules */
 	__u8 verdict;     /* enum ax_policy_verdict */
@@ -162,12 +171,19 @@ struct ax_policy_row {
 };
 
 /* ---- ax_policy_heads: hash, (policy id << 1 | direction) -> head ----------- */
+enum ax_policy_flags {
+	AX_PF_LAYERED = 1 << 0, /* rows are final answers: for who is named twice, by identity and by prefix, one row of both */
+};
+
 struct ax_policy_head {
-	__u32 shapes_exact;  /* bit n: a row of shape n with a peer identity exists */
-	__u32 shapes_any;    /* bit n: a row of shape n with identity 0 exists */
+	__u32 shapes_both;   /* bit n: a row of shape n with an identity and a prefix exists */
+	__u32 shapes_exact;  /* bit n: a row of shape n with an identity alone exists */
+	__u32 shapes_cidr;   /* bit n: a row of shape n with a prefix alone exists */
+	__u32 shapes_any;    /* bit n: a row of shape n about everybody exists */
 	__u32 default_rule;  /* rule id reported when no row matches */
 	__u8 default_verdict;/* AX_PV_ALLOW (direction not enforced) or AX_PV_DEFAULT_DENY */
-	__u8 pad[3];
+	__u8 flags;          /* enum ax_policy_flags */
+	__u8 pad[2];
 };
 
 /* ---- services --------------------------------------------------------------- */

@@ -30,6 +30,8 @@ export const ConfigFlags = {
   XDP: 256,
   XDP_REDIRECT: 512,
   PROCESSES: 1024,
+  CIDR_NOT_PODS: 2048,
+  CIDR_NOT_NODES: 4096,
 } as const;
 export type ConfigFlags = (typeof ConfigFlags)[keyof typeof ConfigFlags];
 
@@ -155,6 +157,12 @@ export const MetricIndex = {
   EVENTS_LOST: 1023,
 } as const;
 export type MetricIndex = (typeof MetricIndex)[keyof typeof MetricIndex];
+
+/** enum ax_policy_flags. */
+export const PolicyFlags = {
+  LAYERED: 1,
+} as const;
+export type PolicyFlags = (typeof PolicyFlags)[keyof typeof PolicyFlags];
 
 /** enum ax_policy_verdict. */
 export const PolicyVerdict = {
@@ -1012,60 +1020,71 @@ export function decodeNetns(view: DataView, off: number): Netns {
   };
 }
 
-/** struct ax_policy_head, 16 bytes. */
+/** struct ax_policy_head, 24 bytes. */
 export interface PolicyHead {
+  shapesBoth: number;
   shapesExact: number;
+  shapesCidr: number;
   shapesAny: number;
   defaultRule: number;
   defaultVerdict: number;
+  flags: number;
 }
 
-export const policyHeadSize = 16;
+export const policyHeadSize = 24;
 
 export function encodePolicyHead(v: PolicyHead, view: DataView, off: number): void {
-  view.setUint32(off, v.shapesExact, true);
-  view.setUint32(off + 4, v.shapesAny, true);
-  view.setUint32(off + 8, v.defaultRule, true);
-  view.setUint8(off + 12, v.defaultVerdict);
-  view.setUint8(off + 13, 0);
-  view.setUint16(off + 14, 0, true);
+  view.setUint32(off, v.shapesBoth, true);
+  view.setUint32(off + 4, v.shapesExact, true);
+  view.setUint32(off + 8, v.shapesCidr, true);
+  view.setUint32(off + 12, v.shapesAny, true);
+  view.setUint32(off + 16, v.defaultRule, true);
+  view.setUint8(off + 20, v.defaultVerdict);
+  view.setUint8(off + 21, v.flags);
+  view.setUint16(off + 22, 0, true);
 }
 
 export function decodePolicyHead(view: DataView, off: number): PolicyHead {
   return {
-    shapesExact: view.getUint32(off, true),
-    shapesAny: view.getUint32(off + 4, true),
-    defaultRule: view.getUint32(off + 8, true),
-    defaultVerdict: view.getUint8(off + 12),
+    shapesBoth: view.getUint32(off, true),
+    shapesExact: view.getUint32(off + 4, true),
+    shapesCidr: view.getUint32(off + 8, true),
+    shapesAny: view.getUint32(off + 12, true),
+    defaultRule: view.getUint32(off + 16, true),
+    defaultVerdict: view.getUint8(off + 20),
+    flags: view.getUint8(off + 21),
   };
 }
 
-/** struct ax_policy_key, 12 bytes. */
+/** struct ax_policy_key, 16 bytes. */
 export interface PolicyKey {
   policyId: number;
   identity: number;
+  cidr: number;
   port: number;
   proto: number;
   shape: number;
 }
 
-export const policyKeySize = 12;
+export const policyKeySize = 16;
 
 export function encodePolicyKey(v: PolicyKey, view: DataView, off: number): void {
   view.setUint32(off, v.policyId, true);
   view.setUint32(off + 4, v.identity, true);
-  view.setUint16(off + 8, v.port, false);
-  view.setUint8(off + 10, v.proto);
-  view.setUint8(off + 11, v.shape);
+  view.setUint32(off + 8, v.cidr, true);
+  view.setUint16(off + 12, v.port, false);
+  view.setUint8(off + 14, v.proto);
+  view.setUint8(off + 15, v.shape);
 }
 
 export function decodePolicyKey(view: DataView, off: number): PolicyKey {
   return {
     policyId: view.getUint32(off, true),
     identity: view.getUint32(off + 4, true),
-    port: view.getUint16(off + 8, false),
-    proto: view.getUint8(off + 10),
-    shape: view.getUint8(off + 11),
+    cidr: view.getUint32(off + 8, true),
+    port: view.getUint16(off + 12, false),
+    proto: view.getUint8(off + 14),
+    shape: view.getUint8(off + 15),
   };
 }
 
@@ -1475,6 +1494,7 @@ export function decodeSvcKey(view: DataView, off: number): SvcKey {
 export const maps = {
   ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
   ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_cidrs: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_config: { type: 2, keySize: 4, valueSize: 132, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
   ax_ct: { type: 1, keySize: 40, valueSize: 124, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
   ax_deny: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
@@ -1491,8 +1511,8 @@ export const maps = {
   ax_netns: { type: 1, keySize: 8, valueSize: 32, maxEntries: 16384, flags: 1, key: "u64", value: "Netns" },
   ax_nomasq: { type: 11, keySize: 20, valueSize: 4, maxEntries: 16384, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_owner: { type: 24, keySize: 4, valueSize: 4, maxEntries: 0, flags: 1, key: "i32", value: "u32" },
-  ax_policy: { type: 1, keySize: 12, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
-  ax_policy_heads: { type: 1, keySize: 4, valueSize: 16, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
+  ax_policy: { type: 1, keySize: 16, valueSize: 12, maxEntries: 1048576, flags: 1, key: "PolicyKey", value: "PolicyRow" },
+  ax_policy_heads: { type: 1, keySize: 4, valueSize: 24, maxEntries: 65536, flags: 1, key: "u32", value: "PolicyHead" },
   ax_process_ids: { type: 9, keySize: 4, valueSize: 16, maxEntries: 16384, flags: 0, key: "u32", value: "ProcessId" },
   ax_process_seq: { type: 2, keySize: 4, valueSize: 8, maxEntries: 1, flags: 0, key: "u32", value: "ProcessSeq" },
   ax_processes: { type: 1, keySize: 4, valueSize: 576, maxEntries: 32768, flags: 1, key: "u32", value: "Process" },
@@ -1531,8 +1551,8 @@ export const layouts = {
   NatKey: { c: "ax_nat_key", size: 40, fields: { saddr: [0, 16], daddr: [16, 16], sport: [32, 2], dport: [34, 2], proto: [36, 1], reverse: [37, 1], pad: [38, 2] } },
   NatStat: { c: "ax_nat_stat", size: 64, fields: { allocated: [0, 8], own: [8, 8], listed: [16, 8], stolen: [24, 8], steps: [32, 8], in_use: [40, 8], no_port: [48, 8], table_full: [56, 8] } },
   Netns: { c: "ax_netns", size: 32, fields: { ip4: [0, 16], ip6: [16, 16] } },
-  PolicyHead: { c: "ax_policy_head", size: 16, fields: { shapes_exact: [0, 4], shapes_any: [4, 4], default_rule: [8, 4], default_verdict: [12, 1], pad: [13, 3] } },
-  PolicyKey: { c: "ax_policy_key", size: 12, fields: { policy_id: [0, 4], identity: [4, 4], port: [8, 2], proto: [10, 1], shape: [11, 1] } },
+  PolicyHead: { c: "ax_policy_head", size: 24, fields: { shapes_both: [0, 4], shapes_exact: [4, 4], shapes_cidr: [8, 4], shapes_any: [12, 4], default_rule: [16, 4], default_verdict: [20, 1], flags: [21, 1], pad: [22, 2] } },
+  PolicyKey: { c: "ax_policy_key", size: 16, fields: { policy_id: [0, 4], identity: [4, 4], cidr: [8, 4], port: [12, 2], proto: [14, 1], shape: [15, 1] } },
   PolicyRow: { c: "ax_policy_row", size: 12, fields: { precedence: [0, 4], rule_id: [4, 4], proxy_port: [8, 2], verdict: [10, 1], pad: [11, 1] } },
   Process: { c: "ax_process", size: 576, fields: { noted_ns: [0, 8], start_ns: [8, 8], netns: [16, 8], pid: [24, 4], uid: [28, 4], flags: [32, 4], path_len: [36, 4], args_len: [40, 4], cgroup_len: [44, 4], comm: [48, 16], path: [64, 160], args: [224, 256], cgroup: [480, 96] } },
   ProcessId: { c: "ax_process_id", size: 16, fields: { start_ns: [0, 8], exec_id: [8, 4], id: [12, 4] } },

@@ -9,6 +9,8 @@ export interface DatapathMaps {
   readonly endpoints: TypedMap<Uint8Array, abi.Endpoint>;
   readonly ipcache: TypedMap<abi.IpcacheKey, abi.IpcacheEntry>;
   readonly nomasq: TypedMap<abi.IpcacheKey, number>;
+  /** Prefixes that rules name, with their numbers. */
+  readonly cidrs: TypedMap<abi.IpcacheKey, number>;
   readonly policy: TypedMap<abi.PolicyKey, abi.PolicyRow>;
   readonly policyHeads: TypedMap<number, abi.PolicyHead>;
   readonly services: TypedMap<abi.SvcKey, abi.Svc>;
@@ -80,6 +82,7 @@ export function openMaps(dir: string): {
       codec(abi.ipcacheEntrySize, abi.encodeIpcacheEntry, abi.decodeIpcacheEntry),
     ),
     nomasq: new TypedMap(open("ax_nomasq"), ipcacheKey, u32),
+    cidrs: new TypedMap(open("ax_cidrs"), ipcacheKey, u32),
     policy: new TypedMap(
       open("ax_policy"),
       codec(abi.policyKeySize, abi.encodePolicyKey, abi.decodePolicyKey),

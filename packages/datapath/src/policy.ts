@@ -1,4 +1,9 @@
-import type { PolicyHead as AbiHead, PolicyKey as AbiKey, PolicyRow as AbiRow } from "@axoneme/abi";
+import {
+  type PolicyHead as AbiHead,
+  type PolicyKey as AbiKey,
+  type PolicyRow as AbiRow,
+  PolicyFlags,
+} from "@axoneme/abi";
 import {
   Direction,
   type PolicyChange,
@@ -65,14 +70,16 @@ export function prunePolicy(maps: PolicyTables, engine: PolicyEngine): number {
 /** The rows as they are in the kernel: for questions about what it would decide. */
 export function kernelPolicyRows(maps: PolicyTables): RowSource {
   return {
-    head: (policyId, direction) =>
-      maps.policyHeads.get(headKey(policyId, direction)) as PolicyHead | undefined,
+    head: (policyId, direction) => {
+      const head = maps.policyHeads.get(headKey(policyId, direction));
+      return head && ({ ...head, layered: (head.flags & PolicyFlags.LAYERED) !== 0 } as PolicyHead);
+    },
     row: (key) => maps.policy.get(rowKey(key)) as PolicyRow | undefined,
   };
 }
 
-function keyText({ policyId, identity, port, proto, shape }: AbiKey): string {
-  return `${policyId}/${identity}/${port}/${proto}/${shape}`;
+function keyText({ policyId, identity, cidr, port, proto, shape }: AbiKey): string {
+  return `${policyId}/${identity}/${cidr}/${port}/${proto}/${shape}`;
 }
 
 /** The first policy and rule ids above all that are in the maps: an agent that starts must not reuse them. */
@@ -94,12 +101,12 @@ function headKey(policyId: number, direction: number): number {
   return ((policyId << 1) | direction) >>> 0;
 }
 
-function headValue(head: PolicyHead): AbiHead {
-  return { ...head };
+function headValue({ layered, ...head }: PolicyHead): AbiHead {
+  return { ...head, flags: layered ? PolicyFlags.LAYERED : 0 };
 }
 
-function rowKey({ policyId, direction, identity, port, proto, shape }: PolicyRowKey): AbiKey {
-  return { policyId, identity, port, proto, shape: shape | (direction << 7) };
+function rowKey({ policyId, direction, identity, cidr, port, proto, shape }: PolicyRowKey): AbiKey {
+  return { policyId, identity, cidr, port, proto, shape: shape | (direction << 7) };
 }
 
 function rowValue(row: PolicyRow): AbiRow {

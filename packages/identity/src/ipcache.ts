@@ -108,6 +108,19 @@ export class Ipcache {
     return found && { ...found.value.entry, prefix: found.prefix, source: found.value.source };
   }
 
+  /** The strongest entry of the longest prefix that holds all of this one. */
+  cover(prefix: Prefix): (IpcacheEntry & { prefix: Prefix; source: IpcacheSource }) | undefined {
+    let found: { prefix: Prefix; value: Claim } | undefined;
+    for (const around of this.#best.covering(prefix)) found = around; // the longest comes last
+    return found && { ...found.value.entry, prefix: found.prefix, source: found.value.source };
+  }
+
+  /** All prefixes inside of one, itself too, with the identity of their strongest entry. */
+  *inside(prefix: Prefix): Generator<{ prefix: Prefix; identity: number }> {
+    for (const { prefix: inner, value } of this.#best.inside(prefix))
+      yield { prefix: inner, identity: value.entry.identity };
+  }
+
   /** All prefixes with their strongest entry. */
   *entries(): Generator<IpcacheEntry & { prefix: Prefix; source: IpcacheSource }> {
     for (const { prefix, value } of this.#best.entries())

@@ -1,6 +1,6 @@
 import { formatPrefix, isV4Prefix, Lpm, type Prefix, prefixCovers, prefixKey } from "@axoneme/base";
 
-/** A CIDR peer in use and the identities it selects now. Equal peers share one. */
+/** A CIDR peer in use and the prefixes (as peer codes) it selects now. Equal peers share one. */
 export interface CidrNode {
   readonly text: string;
   readonly prefix: Prefix;
@@ -10,8 +10,8 @@ export interface CidrNode {
 }
 
 /**
- * CIDR peers and the identities of prefixes, each indexed by the other. A peer selects an identity when it
- * covers the identity's prefix and none of its exceptions does.
+ * CIDR peers and prefixes with a number, each indexed by the other. A peer selects a prefix when it
+ * covers it and none of its exceptions does.
  */
 export class CidrIndex {
   readonly #nodes = new Map<string, CidrNode>();

@@ -1,16 +1,20 @@
 import type { CompiledRule, Distinct } from "./compiledtypes.ts";
 import type { Effort } from "./effort.ts";
 import { l4Code, onePort } from "./l4.ts";
+import { cidrOfPeer, type PeerCode, peerCode } from "./peercodes.ts";
 import { namedKey, type PeerPorts } from "./peerports.ts";
+import type { Placements } from "./placements.ts";
 import { Direction, type NamedPort } from "./rule.ts";
 
 /** Adds (1) what rules want of distinct policies, or takes it back (-1). */
 export class Contributor {
   readonly ports: PeerPorts;
+  readonly #placements: Placements;
   readonly #effort: Effort;
 
-  constructor(ports: PeerPorts, effort: Effort) {
+  constructor(ports: PeerPorts, placements: Placements, effort: Effort) {
     this.ports = ports;
+    this.#placements = placements;
     this.#effort = effort;
   }
 
@@ -20,21 +24,36 @@ export class Contributor {
     for (const { items } of rule.nodes.keys()) this.peers(rule, distinct, items, by);
   }
 
-  /** What a rule contributes for some of its peer identities. */
-  peers(rule: CompiledRule, distinct: Distinct, identities: Iterable<number>, by: 1 | -1): void {
+  /** What a rule contributes for some of its peers. */
+  peers(rule: CompiledRule, distinct: Distinct, peers: Iterable<PeerCode>, by: 1 | -1): void {
     const codes = codesIn(rule, distinct);
     const named = rule.direction === Direction.EGRESS ? rule.named : [];
-    for (const identity of identities) {
-      for (const code of codes) this.row(rule, distinct, code, identity, by);
-      for (const port of named) this.#named(rule, distinct, port, identity, by);
+    for (const peer of peers) {
+      for (const code of codes) this.row(rule, distinct, code, peer, by);
+      for (const port of named) this.#namedAt(rule, distinct, port, peer, by);
     }
   }
 
   /** One row. */
-  row(rule: CompiledRule, distinct: Distinct, code: number, identity: number, by: 1 | -1): void {
+  row(rule: CompiledRule, distinct: Distinct, code: number, peer: PeerCode, by: 1 | -1): void {
     this.#effort.contributions++;
-    if (by === 1) distinct.rows.add(code, identity, rule.info);
-    else distinct.rows.remove(code, identity, rule.info);
+    if (by === 1) distinct.rows.add(code, peer, rule.info);
+    else distinct.rows.remove(code, peer, rule.info);
+  }
+
+  /** A port by its name is that of whoever has an address in the prefix. */
+  #namedAt(rule: CompiledRule, distinct: Distinct, named: NamedPort, peer: PeerCode, by: 1 | -1): void {
+    const cidr = cidrOfPeer(peer);
+    if (cidr === 0) {
+      this.#named(rule, distinct, named, peer, by);
+      return;
+    }
+    for (const identity of this.#placements.identitiesIn(cidr)) {
+      for (const port of this.ports.of(namedKey(named), identity)) {
+        const code = l4Code(rule.direction, onePort(named.proto, port));
+        this.row(rule, distinct, code, peerCode(identity, cidr), by);
+      }
+    }
   }
 
   #everybody(rule: CompiledRule, distinct: Distinct, by: 1 | -1): void {
@@ -54,10 +73,10 @@ export class Contributor {
   }
 }
 
-/** How often a rule reaches an identity: once for each of its peers that does. */
-export function reachCount(rule: CompiledRule, identity: number): number {
-  let count: number = rule.all;
-  for (const node of rule.nodes.keys()) if (node.items.has(identity)) count++;
+/** How often a rule reaches an identity, or a prefix: once for each of its peers that does. */
+export function reachCount(rule: CompiledRule, peer: PeerCode): number {
+  let count: number = cidrOfPeer(peer) === 0 ? rule.all : 0;
+  for (const node of rule.nodes.keys()) if (node.items.has(peer)) count++;
   return count;
 }
 

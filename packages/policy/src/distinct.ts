@@ -1,6 +1,7 @@
 import { Heads, ShapeCounts } from "./heads.ts";
 import type { Default } from "./judge.ts";
 import { l4Code } from "./l4.ts";
+import { type PeerCode, peerCode } from "./peercodes.ts";
 import type { Phases } from "./phases.ts";
 import { type PolicyChange, type PolicyHead, type PolicyRow, type PolicyRowKey, rowKey } from "./rows.ts";
 import { type Direction, Verdict } from "./rule.ts";
@@ -9,7 +10,7 @@ import { outranks, type RuleInfo } from "./ruletable.ts";
 /** One row and all rules that want it; the highest ranking one writes it. */
 interface RowState {
   code: number;
-  identity: number;
+  peer: PeerCode;
   /** One element a reason: a rule that reaches the row twice is in twice. */
   rules: RuleInfo[];
   /** The highest ranking of them. */
@@ -26,9 +27,11 @@ export interface PolicyRows {
   readonly policyId: number;
   readonly rowCount: number;
   /** A rule wants a row. */
-  add(code: number, identity: number, info: RuleInfo): void;
+  add(code: number, peer: PeerCode, info: RuleInfo): void;
   /** Takes back one `add`. */
-  remove(code: number, identity: number, info: RuleInfo): void;
+  remove(code: number, peer: PeerCode, info: RuleInfo): void;
+  /** An identity began or ceased to be found at addresses of a prefix; whether rows may be others by it. */
+  placementTurned(identity: number, cidr: number): boolean;
   /** Files the writes that bring the maps from the last commit to now. */
   commit(defaults: Defaults, phases: Phases): void;
   /** Rows that the maps hold while the next commit is on its way: those there are and those that come. */
@@ -80,17 +83,17 @@ export class DistinctRows implements PolicyRows {
     return this.#count;
   }
 
-  add(code: number, identity: number, info: RuleInfo): void {
+  add(code: number, peer: PeerCode, info: RuleInfo): void {
     let table = this.#tables.get(code);
     if (table === undefined) {
       table = new Map();
       this.#tables.set(code, table);
     }
-    let state = table.get(identity);
+    let state = table.get(peer);
     if (state === undefined) {
       // As a literal the list has room for one: most rows have one reason.
-      state = { code, identity, rules: [info], winner: undefined, committed: undefined, dirty: false };
-      table.set(identity, state);
+      state = { code, peer, rules: [info], winner: undefined, committed: undefined, dirty: false };
+      table.set(peer, state);
       this.#states++;
     } else state.rules.push(info);
     if (state.rules.length === 1) this.#counted(state, 1);
@@ -98,8 +101,8 @@ export class DistinctRows implements PolicyRows {
     this.#touch(state);
   }
 
-  remove(code: number, identity: number, info: RuleInfo): void {
-    const state = this.#tables.get(code)?.get(identity);
+  remove(code: number, peer: PeerCode, info: RuleInfo): void {
+    const state = this.#tables.get(code)?.get(peer);
     const at = state?.rules.indexOf(info) ?? -1;
     if (state === undefined || at < 0) return;
     state.rules.splice(at, 1);
@@ -109,8 +112,13 @@ export class DistinctRows implements PolicyRows {
     else this.#touch(state);
   }
 
+  /** Rows of an identity and rows of a prefix add up: nobody has to know who is where. */
+  placementTurned(): boolean {
+    return false;
+  }
+
   #counted(state: RowState, by: 1 | -1): void {
-    this.#shapes.count(state.code, state.identity, by);
+    this.#shapes.count(state.code, state.peer, by);
     this.#count += by;
   }
 
@@ -135,7 +143,7 @@ export class DistinctRows implements PolicyRows {
     state.committed = winner;
     if (winner === undefined) this.#drop(state);
     if (winner === before) return;
-    const key = rowKey(this.policyId, state.code, state.identity);
+    const key = rowKey(this.policyId, state.code, state.peer);
     if (winner === undefined) {
       const phase = before?.verdict === Verdict.ALLOW ? phases.allowDeletes : phases.denyDeletes;
       phase.push({ op: "deleteRow", key });
@@ -151,8 +159,8 @@ export class DistinctRows implements PolicyRows {
   /** Forgets a row, unless another has taken its place since. */
   #drop(state: RowState): void {
     const table = this.#tables.get(state.code);
-    if (table?.get(state.identity) !== state) return;
-    table.delete(state.identity);
+    if (table?.get(state.peer) !== state) return;
+    table.delete(state.peer);
     this.#states--;
     if (table.size === 0) this.#tables.delete(state.code);
   }
@@ -163,6 +171,7 @@ export class DistinctRows implements PolicyRows {
       ...this.#shapes.masks(direction),
       defaultRule: deny?.id ?? 0,
       defaultVerdict: deny === undefined ? Verdict.ALLOW : enforced,
+      layered: false,
     };
   }
 
@@ -194,7 +203,7 @@ export class DistinctRows implements PolicyRows {
     for (const [code, table] of this.#tables) {
       for (const state of table.values()) {
         if (state.committed === undefined) continue;
-        changes.push({ op: "deleteRow", key: rowKey(this.policyId, code, state.identity) });
+        changes.push({ op: "deleteRow", key: rowKey(this.policyId, code, state.peer) });
       }
     }
     return changes;
@@ -210,7 +219,7 @@ export class DistinctRows implements PolicyRows {
   }
 
   #state(key: PolicyRowKey): RowState | undefined {
-    return this.#tables.get(l4Code(key.direction, key))?.get(key.identity);
+    return this.#tables.get(l4Code(key.direction, key))?.get(peerCode(key.identity, key.cidr));
   }
 
   head(direction: Direction, defaults: Defaults): PolicyHead {
@@ -219,9 +228,9 @@ export class DistinctRows implements PolicyRows {
 
   *rows(): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
     for (const [code, table] of this.#tables) {
-      for (const { identity, winner } of table.values()) {
+      for (const { peer, winner } of table.values()) {
         if (winner !== undefined)
-          yield { key: rowKey(this.policyId, code, identity), row: this.#row(winner) };
+          yield { key: rowKey(this.policyId, code, peer), row: this.#row(winner) };
       }
     }
   }

@@ -1,4 +1,4 @@
-import type { Prefix } from "@axoneme/base";
+import type { Ip, Prefix } from "@axoneme/base";
 import { type Labels, reserved, reservedIdentities } from "@axoneme/identity";
 import { ActiveSpecs } from "./activespecs.ts";
 import { Budget, type MapSpace } from "./budget.ts";
@@ -18,6 +18,7 @@ import { portOfKey, serviceKeys } from "./peerkeys.ts";
 import { PeerLinks } from "./peerlinks.ts";
 import { type ContainerPort, PeerPorts } from "./peerports.ts";
 import { emptyPhases } from "./phases.ts";
+import { Placements } from "./placements.ts";
 import { PolicyTable } from "./policytable.ts";
 import {
   type CidrGroup,
@@ -46,9 +47,9 @@ import { Subjects } from "./subjects.ts";
  * Network policy, compiled to the rows of the datapath and kept so with work in proportion to each change.
  * Feed it policies, identities, endpoints and named ports in any order; `commit()` yields the writes. Pure.
  *
- * To keep order with the ipcache: call `prepare()` after changes. When it names prefixes, take an identity for each,
- * add it, `commitRows()` and write, put it into the ipcache, and only then `commit()`. After a commit with
- * `cidrs.removed`: take the prefix out of the ipcache first, then `deleteIdentity`. Likewise for pods: add and
+ * To keep order with the map of prefixes: call `prepare()` after changes. When it names prefixes, give each a number,
+ * `commitRows()` and write, put it into the map, and only then `commit()`. After a commit with
+ * `cidrs.removed`: take the prefix out of the map first, then `deletePrefix`. Likewise for pods: add and
  * commit an identity before an endpoint or the ipcache carries it, delete it after none does any more.
  *
  * Only policies that select a local endpoint are compiled; of the others it is known whom they select.
@@ -57,6 +58,7 @@ export class PolicyEngine implements RowSource {
   readonly #enforcement: Enforcement;
   readonly #indexes: Indexes;
   readonly #ports = new PeerPorts();
+  readonly #placements = new Placements();
   readonly #touched = new Set<Distinct>();
   readonly #links: PeerLinks;
   readonly #active: ActiveSpecs;
@@ -82,8 +84,8 @@ export class PolicyEngine implements RowSource {
       services: new Catalog(effort),
       effort,
     };
-    const contributor = new Contributor(this.#ports, effort);
-    this.#links = new PeerLinks(this.#indexes, contributor, this.#touched);
+    const contributor = new Contributor(this.#ports, this.#placements, effort);
+    this.#links = new PeerLinks(this.#indexes, contributor, this.#placements, this.#touched);
     this.#active = new ActiveSpecs(this.#indexes, this.#links);
     this.#grouping = new Grouping(contributor, this.#active, builtins(rules), {
       enforcement: this.#enforcement,
@@ -91,6 +93,7 @@ export class PolicyEngine implements RowSource {
       hostIdentity: reserved.host,
       audit: options.audit ?? false,
       dns: dnsRules,
+      placements: this.#placements,
     });
     const families = options.families ?? { ipv4: true, ipv6: true };
     this.#identities = new IdentityTable(this.#indexes, this.#links, families);
@@ -126,7 +129,7 @@ export class PolicyEngine implements RowSource {
     return this.#policies.all();
   }
 
-  /** Every prefix that policies of local endpoints need an identity for. */
+  /** Every prefix that policies of local endpoints need a number for. */
   neededCidrs(): Prefix[] {
     return [...this.#links.needs.all()];
   }
@@ -177,19 +180,54 @@ export class PolicyEngine implements RowSource {
 
   // --- identities -------------------------------------------------------------------------------------------
 
-  /** Adds an identity (or gives it other labels); `prefix` for those of CIDRs. Reserved ones are known already. */
-  addIdentity(id: number, labels: Labels, prefix?: Prefix): void {
-    this.#identities.add(id, labels, prefix);
-  }
-
-  /** Adds the identity of learned addresses: rules on prefixes reach it as those that are inside of `prefix`. */
-  addLearned(id: number, labels: Labels, prefix: Prefix): void {
-    this.#identities.add(id, labels, prefix, false);
+  /** Adds an identity (or gives it other labels). Reserved ones are known already. */
+  addIdentity(id: number, labels: Labels): void {
+    this.#identities.add(id, labels);
   }
 
   /** Removes an identity. Take it out of the ipcache first. */
   deleteIdentity(id: number): void {
     this.#identities.delete(id);
+  }
+
+  /**
+   * Gives a prefix that rules name a number by which they know the addresses in it, whoever has them. An address counts for the
+   * longest prefix that holds it.
+   */
+  addPrefix(prefix: Prefix, number: number): void {
+    this.#identities.addPrefix(prefix, number);
+  }
+
+  /** Takes the number of a prefix back. No address may count for it any more. */
+  deletePrefix(prefix: Prefix): void {
+    this.#identities.deletePrefix(prefix);
+  }
+
+  /** The number that rules on prefixes know an address by. */
+  cidrOf(ip: Ip): number {
+    return this.#identities.cidrOf(ip);
+  }
+
+  /**
+   * An identity is about to be found at addresses of which a prefix (by its number) is the longest. Where rules on both have to be
+   * judged together they get rows for it; until then the one that denies counts.
+   */
+  addPlacement(identity: number, cidr: number): void {
+    if (this.#placements.add(identity, cidr)) this.#turnPlacement(identity, cidr, 1);
+  }
+
+  /** It is found there no more. */
+  deletePlacement(identity: number, cidr: number): void {
+    if (!this.#placements.has(identity, cidr)) return;
+    this.#turnPlacement(identity, cidr, -1);
+  }
+
+  #turnPlacement(identity: number, cidr: number, by: 1 | -1): void {
+    this.#links.turnPlacement(identity, cidr, by);
+    if (by === -1) this.#placements.delete(identity, cidr);
+    for (const distinct of this.#endpoints.distincts()) {
+      if (distinct.rows.placementTurned(identity, cidr)) this.#touched.add(distinct);
+    }
   }
 
   /**
@@ -249,18 +287,18 @@ export class PolicyEngine implements RowSource {
   // --- commit -----------------------------------------------------------------------------------------------
 
   /**
-   * Looks up what the next commit will bring into force. Returns the prefixes that it names and that have no identity
+   * Looks up what the next commit will bring into force. Returns the prefixes that it names and that have no number
    * yet; `commit` names them among the added if they are not asked for here.
    */
   prepare(): Prefix[] {
     this.#activate();
-    return this.#withoutIdentity(this.#links.needs.takeAdded());
+    return this.#withoutNumber(this.#links.needs.takeAdded());
   }
 
   /** How many prefixes `prepare` would name. */
   countMissing(): number {
     this.#activate();
-    return this.#withoutIdentity([...this.#links.needs.coming()]).length;
+    return this.#withoutNumber([...this.#links.needs.coming()]).length;
   }
 
   #activate(): void {
@@ -313,7 +351,7 @@ export class PolicyEngine implements RowSource {
     const { added, removed } = this.#links.needs.take();
     return {
       changes: [...changes, ...flips, ...removals],
-      cidrs: { added: this.#withoutIdentity(added), removed },
+      cidrs: { added: this.#withoutNumber(added), removed },
       dns: this.dnsRules.take(),
     };
   }
@@ -335,7 +373,7 @@ export class PolicyEngine implements RowSource {
     return distinct && !this.#budget.isWithdrawn(distinct) ? distinct : undefined;
   }
 
-  #withoutIdentity(prefixes: readonly Prefix[]): Prefix[] {
+  #withoutNumber(prefixes: readonly Prefix[]): Prefix[] {
     return prefixes.filter((prefix) => !this.#identities.hasPrefix(prefix));
   }
 

@@ -37,8 +37,8 @@ export interface PolicyCommit {
   /** Writes, in the order in which they must reach the kernel. */
   changes: PolicyChange[];
   /**
-   * Prefixes in need of a local identity (and an ipcache entry) that have none yet, and prefixes no policy names
-   * any more: give up the identity, if you took one.
+   * Prefixes in need of a number that have none yet, and prefixes no policy names any more: give up the number, if you
+   * took one.
    */
   cidrs: { added: Prefix[]; removed: Prefix[] };
   /**
@@ -51,6 +51,8 @@ export interface PolicyCommit {
 /** One side of a connection. */
 export interface FlowSide {
   identity: number;
+  /** What rules on prefixes know its address by (`PolicyEngine.cidrOf`); 0: they pass over it. */
+  cidr: number;
   /** When the side is a local endpoint: its policy is asked. */
   endpointId?: number;
 }

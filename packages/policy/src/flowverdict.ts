@@ -20,7 +20,8 @@ export function evaluateFlow(judge: Judge, { source, destination, proto, port }:
   const ask = (side: FlowSide, peer: FlowSide, direction: Direction): Decision | undefined => {
     if (side.endpointId === undefined) return undefined;
     const policyId = judge.policyIdOf(side.endpointId);
-    return judge.decide({ policyId, direction, identity: peer.identity, proto, port });
+    const { identity, cidr } = peer;
+    return judge.decide({ policyId, direction, identity, cidr, proto, port });
   };
   const egress = ask(source, destination, Direction.EGRESS);
   const ingress = ask(destination, source, Direction.INGRESS);

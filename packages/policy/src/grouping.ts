@@ -8,6 +8,7 @@ import { type Default, isLayered } from "./judge.ts";
 import { anyL4, l4Code } from "./l4.ts";
 import { LayeredRows } from "./layered.ts";
 import { type ContainerPort, namedKey } from "./peerports.ts";
+import type { Placements } from "./placements.ts";
 import { Direction, type PolicyRef, precedence, TIER_NORMAL, Verdict } from "./rule.ts";
 import type { RuleInfo, RuleTable } from "./ruletable.ts";
 import { NO_SPECS, type SpecDelta, type SpecSum, sumAfter } from "./specset.ts";
@@ -57,6 +58,7 @@ export interface GroupingOptions {
   hostIdentity: number;
   audit: boolean;
   dns: DnsRuleTable;
+  placements: Placements;
 }
 
 /** Makes distinct policies and changes them in place. */
@@ -93,12 +95,15 @@ export class Grouping {
 
   /** A new distinct policy with all its rows, and no endpoint yet. */
   create(policyId: number, from: Distinct | undefined, membership: Membership): Distinct {
-    const { audit, dns } = this.#options;
+    const { audit, dns, placements } = this.#options;
     const { gained, lost, layered, standing, key, sum, resolution } = membership;
     const distinct: Distinct = {
       key,
       sum: NO_SPECS,
-      rows: layered > 0 ? new LayeredRows(policyId, audit, dns) : new DistinctRows(policyId, audit),
+      rows:
+        layered > 0
+          ? new LayeredRows(policyId, audit, dns, placements)
+          : new DistinctRows(policyId, audit),
       layered: 0,
       specs: new Set(),
       endpoints: new Set(),

@@ -1,3 +1,4 @@
+export { type CidrMatch, isMatchedByCidr } from "./cidrmatch.ts";
 export { parseCiliumPolicy } from "./ciliumpolicy.ts";
 export type { DnsRuleSet } from "./dnsrules.ts";
 export type { Effort } from "./effort.ts";

@@ -11,13 +11,16 @@ import {
 } from "./compiledtypes.ts";
 import { type Contributor, reachCount } from "./contribute.ts";
 import { l4Code, onePort } from "./l4.ts";
+import { type PeerCode, peerCode } from "./peercodes.ts";
 import { namedKey, type PeerPortChange } from "./peerports.ts";
+import type { Placements } from "./placements.ts";
 import { type ConcretePeer, Direction, type NamedPort } from "./rule.ts";
 
 /** Which rules name which peers: what a change of an identity or of a named object has to touch. */
 export class PeerLinks {
   readonly #indexes: Indexes;
   readonly #contributor: Contributor;
+  readonly #placements: Placements;
   readonly #touched: Set<Distinct>;
   readonly #rulesByPeer = new Map<PeerNode, Set<CompiledRule>>();
   readonly #rulesByRef = new Map<PeerRef, Set<CompiledRule>>();
@@ -26,9 +29,15 @@ export class PeerLinks {
   readonly needs = new CidrNeeds();
 
   /** @param touched collects the distinct policies whose rows changed. */
-  constructor(indexes: Indexes, contributor: Contributor, touched: Set<Distinct>) {
+  constructor(
+    indexes: Indexes,
+    contributor: Contributor,
+    placements: Placements,
+    touched: Set<Distinct>,
+  ) {
     this.#indexes = indexes;
     this.#contributor = contributor;
+    this.#placements = placements;
     this.#touched = touched;
   }
 
@@ -53,10 +62,10 @@ export class PeerLinks {
     for (const port of rule.named) unfile(this.#rulesByName, namedKey(port), rule);
   }
 
-  /** An identity came (1) under these peers, or went (-1) from them. */
-  reach(nodes: Iterable<PeerNode>, identity: number, by: 1 | -1): void {
+  /** An identity or a prefix came (1) under these peers of rules, or went (-1) from them. */
+  reach(nodes: Iterable<PeerNode>, peer: PeerCode, by: 1 | -1): void {
     for (const node of nodes) {
-      for (const rule of this.#rulesByPeer.get(node) ?? []) this.#contribute(rule, [identity], by);
+      for (const rule of this.#rulesByPeer.get(node) ?? []) this.#contribute(rule, [peer], by);
     }
   }
 
@@ -78,15 +87,40 @@ export class PeerLinks {
   /** Identities began or ceased to have ports under names: egress rules that use them follow. */
   turnPorts(changes: readonly PeerPortChange[]): void {
     for (const { named, identity, port, by } of changes) {
-      const proto = Number(named.slice(named.lastIndexOf("/") + 1));
-      const code = l4Code(Direction.EGRESS, onePort(proto, port));
       for (const rule of this.#rulesByName.get(named) ?? []) {
-        const times = reachCount(rule, identity);
-        for (const distinct of rule.spec.distincts) {
-          for (let i = 0; i < times; i++) this.#contributor.row(rule, distinct, code, identity, by);
-          if (times > 0) this.#touched.add(distinct);
-        }
+        this.#turnPort(rule, named, port, identity, identity, by);
+        for (const cidr of this.#placements.cidrsOf(identity))
+          this.#turnPort(rule, named, port, peerCode(0, cidr), peerCode(identity, cidr), by);
       }
+    }
+  }
+
+  /** An identity began (1) or ceased (-1) to be found at addresses of a prefix: rules that reach the prefix by names of ports follow. */
+  turnPlacement(identity: number, cidr: number, by: 1 | -1): void {
+    for (const [named, rules] of this.#rulesByName) {
+      for (const port of this.#contributor.ports.of(named, identity)) {
+        for (const rule of rules)
+          this.#turnPort(rule, named, port, peerCode(0, cidr), peerCode(identity, cidr), by);
+      }
+    }
+  }
+
+  /** As often as a rule reaches `reached`, it wants a row for `peer` on a port that it names. */
+  #turnPort(
+    rule: CompiledRule,
+    named: string,
+    port: number,
+    reached: PeerCode,
+    peer: PeerCode,
+    by: 1 | -1,
+  ): void {
+    const proto = Number(named.slice(named.lastIndexOf("/") + 1));
+    const code = l4Code(Direction.EGRESS, onePort(proto, port));
+    const times = reachCount(rule, reached);
+    if (times === 0) return;
+    for (const distinct of rule.spec.distincts) {
+      for (let i = 0; i < times; i++) this.#contributor.row(rule, distinct, code, peer, by);
+      this.#touched.add(distinct);
     }
   }
 
@@ -115,9 +149,9 @@ export class PeerLinks {
     if (isCidrNode(node)) this.needs.countNode(node, -1);
   }
 
-  #contribute(rule: CompiledRule, identities: Iterable<number>, by: 1 | -1): void {
+  #contribute(rule: CompiledRule, peers: Iterable<PeerCode>, by: 1 | -1): void {
     for (const distinct of rule.spec.distincts) {
-      this.#contributor.peers(rule, distinct, identities, by);
+      this.#contributor.peers(rule, distinct, peers, by);
       this.#touched.add(distinct);
     }
   }

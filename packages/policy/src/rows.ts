@@ -1,4 +1,5 @@
 import { l4Code, l4Of, maskPort } from "./l4.ts";
+import { cidrOfPeer, identityOfPeer, type PeerCode, PeerKind, peerCode, peerKind } from "./peercodes.ts";
 import { type Direction, type RowVerdict, Verdict } from "./rule.ts";
 
 /** Key of a row of `ax_policy`; `port` in host order. */
@@ -7,6 +8,8 @@ export interface PolicyRowKey {
   direction: Direction;
   /** Of the peer; 0 = any. */
   identity: number;
+  /** Number of the longest prefix that rules name around the peer's address; 0 = any. */
+  cidr: number;
   /** Masked to the shape. */
   port: number;
   proto: number;
@@ -23,8 +26,13 @@ export interface PolicyRow {
 
 /** Value of a row of `ax_policy_heads`, key (policyId << 1 | direction). */
 export interface PolicyHead {
+  /** Bit n: there are rows of shape n about an identity at addresses of a prefix. */
+  shapesBoth: number;
   shapesExact: number;
+  shapesCidr: number;
   shapesAny: number;
+  /** Rows are final answers. */
+  layered: boolean;
   defaultRule: number;
   defaultVerdict: RowVerdict;
 }
@@ -53,6 +61,8 @@ export interface RowQuery {
   direction: Direction;
   /** Of the peer. */
   identity: number;
+  /** What rules on prefixes know the peer's address by (`PolicyEngine.cidrOf`); 0: they pass over it. */
+  cidr: number;
   proto: number;
   /** Destination port; ICMP: the type; 0 for protocols without. */
   port: number;
@@ -68,43 +78,67 @@ export interface Decision {
 }
 
 /**
- * Decides as the datapath does: for every shape the head names, the row of the exact identity and the row of
- * identity 0; the highest precedence wins, on a tie the longer shape, then the exact identity. Policy 0 allows; a
+ * Decides as the datapath does: for every shape the head names, the rows of the identity in the prefix, of the identity, of the
+ * prefix and of everybody; the highest precedence wins, on a tie the longer shape, then this order. Policy 0 allows; a
  * policy without a head denies.
  */
 export function decide(source: RowSource, query: RowQuery): Decision {
   if (query.policyId === 0) return { verdict: Verdict.ALLOW, ruleId: 0 };
   const head = source.head(query.policyId, query.direction);
   if (head === undefined) return { verdict: Verdict.DEFAULT_DENY, ruleId: 0 };
+  const found = new Map<PeerKind, Decision>();
   let best: Decision | undefined;
-  for (const candidate of matchingRows(source, head, query)) {
-    if (best?.row === undefined || candidate.row.precedence > best.row.precedence) {
-      best = { verdict: candidate.row.verdict, ruleId: candidate.row.ruleId, ...candidate };
-    }
+  for (const { key, row } of matchingRows(source, head, query)) {
+    const decision = { verdict: row.verdict, ruleId: row.ruleId, key, row };
+    best = better(best, decision);
+    const kind = peerKind(key.identity, key.cidr);
+    found.set(kind, better(found.get(kind), decision));
   }
+  if (head.layered) best = moreCareful(found) ?? best;
   return best ?? { verdict: head.defaultVerdict, ruleId: head.defaultRule };
 }
 
-/** All rows that match, longest shape first, exact identity before any: the order in which ties are broken. */
+function better(a: Decision | undefined, b: Decision): Decision {
+  return a?.row !== undefined && b.row !== undefined && b.row.precedence <= a.row.precedence ? a : b;
+}
+
+/** Named by identity and by prefix, but not by both: this peer is not known yet, and the answer that denies counts. */
+function moreCareful(found: ReadonlyMap<PeerKind, Decision>): Decision | undefined {
+  const [exact, cidr] = [found.get(PeerKind.EXACT), found.get(PeerKind.CIDR)];
+  if (found.has(PeerKind.BOTH) || exact === undefined || cidr === undefined) return undefined;
+  if (denies(exact) === denies(cidr)) return undefined;
+  return denies(cidr) ? cidr : exact;
+}
+
+function denies({ verdict }: Decision): boolean {
+  return verdict === Verdict.DENY || verdict === Verdict.DEFAULT_DENY;
+}
+
+/** All rows that match, longest shape first, the most specific peer first: the order in which ties are broken. */
 export function* matchingRows(
   source: RowSource,
   head: PolicyHead,
   query: RowQuery,
 ): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
+  const { policyId, direction } = query;
   for (let shape = 24; shape >= 0; shape--) {
-    const bit = 1 << shape;
-    const base = { policyId: query.policyId, direction: query.direction, shape };
-    const proto = shape === 0 ? 0 : query.proto;
-    const port = maskPort(query.port, shape);
-    for (const identity of [query.identity, 0]) {
-      const mask = identity === 0 ? head.shapesAny : head.shapesExact;
-      if ((mask & bit) === 0) continue;
-      const key: PolicyRowKey = { ...base, identity, proto, port };
-      const row = source.row(key);
-      if (row !== undefined) yield { key, row };
-      if (query.identity === 0) break;
+    const l4 = { proto: shape === 0 ? 0 : query.proto, port: maskPort(query.port, shape), shape };
+    for (const peer of peersOf(head, query, 1 << shape)) {
+      const row = source.row({ policyId, direction, ...peer, ...l4 });
+      if (row !== undefined) yield { key: { policyId, direction, ...peer, ...l4 }, row };
     }
   }
+}
+
+function* peersOf(
+  head: PolicyHead,
+  { identity, cidr }: RowQuery,
+  bit: number,
+): Generator<{ identity: number; cidr: number }> {
+  if (identity !== 0 && cidr !== 0 && head.shapesBoth & bit) yield { identity, cidr };
+  if (identity !== 0 && head.shapesExact & bit) yield { identity, cidr: 0 };
+  if (cidr !== 0 && head.shapesCidr & bit) yield { identity: 0, cidr };
+  if (head.shapesAny & bit) yield { identity: 0, cidr: 0 };
 }
 
 /** A copy of the two policy maps: takes changes in order and can be asked. */
@@ -143,11 +177,12 @@ export class PolicyMaps implements RowSource {
 }
 
 function rowText(key: PolicyRowKey): string {
-  return `${key.policyId}/${key.identity}/${l4Code(key.direction, key)}`;
+  return `${key.policyId}/${peerCode(key.identity, key.cidr)}/${l4Code(key.direction, key)}`;
 }
 
 /** The key of a row from its parts in packed form. */
-export function rowKey(policyId: number, code: number, identity: number): PolicyRowKey {
+export function rowKey(policyId: number, code: number, peer: PeerCode): PolicyRowKey {
   const { direction, proto, port, shape } = l4Of(code);
-  return { policyId, direction, identity, port, proto, shape };
+  const [identity, cidr] = [identityOfPeer(peer), cidrOfPeer(peer)];
+  return { policyId, direction, identity, cidr, port, proto, shape };
 }

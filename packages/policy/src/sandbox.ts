@@ -1,6 +1,7 @@
-import { hostPrefix, isV4, parseIp } from "@axoneme/base";
+import { isV4, parseIp } from "@axoneme/base";
 import { NameIndex, normalizeName } from "@axoneme/dns";
-import { identityKey, type Labels, reservedIdentities, worldOf } from "@axoneme/identity";
+import { identityKey, type Labels, reserved, reservedIdentities, worldOf } from "@axoneme/identity";
+import { type CidrMatch, isMatchedByCidr } from "./cidrmatch.ts";
 import { parseCiliumPolicy } from "./ciliumpolicy.ts";
 import { PolicyEngine } from "./engine.ts";
 import { fqdnLabel, fqdnSelectors } from "./fqdn.ts";
@@ -18,7 +19,7 @@ export interface SandboxSide {
   readonly labels: Labels;
   /** What policies select: pods, not the world or a node. */
   readonly isPod: boolean;
-  /** Of what is outside: for rules on prefixes. */
+  /** For rules on prefixes; without it they pass over this side. */
   readonly ip?: string;
   /** Names by which the client knows the address. */
   readonly names?: readonly string[];
@@ -58,9 +59,12 @@ export interface SandboxContext {
   readonly cluster?: string;
   readonly services?: readonly PolicyService[];
   readonly isAudited?: (namespace: string) => boolean;
+  /** Whom rules on prefixes match by address (default everybody). */
+  readonly cidrMatch?: CidrMatch;
 }
 
 const firstIdentity = 0x1_0000;
+const firstPrefix = 0x100_0001;
 const verdictNames = {
   [Verdict.ALLOW]: "allow",
   [Verdict.DENY]: "deny",
@@ -95,11 +99,14 @@ export class PolicySandbox {
   readonly #identities = new Map<string, number>();
   readonly #endpoints = new Map<string, number>();
   readonly #names = new NameIndex<string>();
+  readonly #cidrMatch: CidrMatch;
+  #nextPrefix = firstPrefix;
   readonly policies: readonly Policy[];
   #isStale = true;
 
   /** `objects`: policies and CiliumCIDRGroups as the API has them; other kinds are passed over. */
   constructor(objects: readonly unknown[], context: SandboxContext = {}) {
+    this.#cidrMatch = context.cidrMatch ?? "address";
     for (const { id, labels } of reservedIdentities()) this.#identities.set(identityKey(labels), id);
     for (const object of objects) {
       const group = groupOf(object);
@@ -119,22 +126,38 @@ export class PolicySandbox {
 
   /** Judges a connection. */
   judge(query: SandboxQuery): Judged {
-    const source = { identity: this.#identityOf(query.source), endpoint: this.#endpointOf(query.source) };
+    const source = { peer: this.#identityOf(query.source), endpoint: this.#endpointOf(query.source) };
     const destination = {
-      identity: this.#identityOf(query.destination),
+      peer: this.#identityOf(query.destination),
       endpoint: this.#endpointOf(query.destination),
     };
     this.#settle();
-    const ask = (endpoint: number | undefined, peer: number, direction: Direction) =>
-      endpoint === undefined
-        ? undefined
-        : this.#side(endpoint, { direction, identity: peer, proto: query.proto, port: query.port });
-    const egress = ask(source.endpoint, destination.identity, Direction.EGRESS);
-    const ingress = ask(destination.endpoint, source.identity, Direction.INGRESS);
+    const ask = (endpoint: number | undefined, side: SandboxSide, identity: number, direction: Direction) => {
+      if (endpoint === undefined) return undefined;
+      const cidr = this.#cidrOf(side, identity);
+      return this.#side(endpoint, { direction, identity, cidr, proto: query.proto, port: query.port });
+    };
+    const egress = ask(source.endpoint, query.destination, destination.peer, Direction.EGRESS);
+    const ingress = ask(destination.endpoint, query.source, source.peer, Direction.INGRESS);
     const isAllowed = [egress, ingress].every(
       (side) => side?.verdict !== "deny" && side?.verdict !== "default-deny",
     );
     return { isAllowed, egress, ingress };
+  }
+
+  /** What rules on prefixes know a side by. */
+  #cidrOf({ ip, labels, isPod }: SandboxSide, identity: number): number {
+    if (ip === undefined || !this.#isMatched(labels, isPod, identity)) return 0;
+    const cidr = this.#engine.cidrOf(parseIp(ip));
+    this.#engine.addPlacement(identity, cidr);
+    this.#engine.commit();
+    return cidr;
+  }
+
+  #isMatched(labels: Labels, isPod: boolean, identity: number): boolean {
+    if (!isPod && isWorld(labels)) return true;
+    const isNode = !isPod && Object.keys(labels).some((label) => nodeLabels.has(label));
+    return isMatchedByCidr(this.#cidrMatch, isNode ? reserved.remoteNode : identity);
   }
 
   /** In which directions a pod is isolated. */
@@ -153,7 +176,7 @@ export class PolicySandbox {
 
   #side(
     endpoint: number,
-    query: { direction: Direction; identity: number; proto: number; port: number },
+    query: { direction: Direction; identity: number; cidr: number; proto: number; port: number },
   ): SideJudgement {
     const policyId = this.#engine.policyIdOf(endpoint);
     const { verdict, ruleId } = this.#engine.decide({ ...query, policyId });
@@ -170,8 +193,8 @@ export class PolicySandbox {
   }
 
   #identityOf(side: SandboxSide): number {
-    const outside = side.ip !== undefined && !side.isPod && isWorld(side.labels) ? side.ip : undefined;
-    if (outside !== undefined) return this.#learned(outside, side.names ?? []);
+    const isOutside = side.ip !== undefined && !side.isPod && isWorld(side.labels);
+    if (isOutside) return this.#learned(side.ip, side.names ?? []);
     const key = identityKey(side.labels);
     const known = this.#identities.get(key);
     if (known !== undefined) return known;
@@ -182,22 +205,22 @@ export class PolicySandbox {
     return id;
   }
 
-  /** An address outside: rules on prefixes around it and on its names reach it. */
+  /** An address outside: rules on its names reach it. */
   #learned(ip: string, names: readonly string[]): number {
     const selectors = [
       ...new Set(names.flatMap((name) => [...this.#names.matching(normalizeName(name))])),
     ].sort();
-    const key = `${ip} ${selectors.join(" ")}`;
+    const world = worldOf(isV4(parseIp(ip)), true).label;
+    const key = `${world} ${selectors.join(" ")}`;
     const known = this.#identities.get(key);
     if (known !== undefined) return known;
-    const address = parseIp(ip);
     const id = firstIdentity + this.#identities.size;
     const labels = Object.fromEntries([
-      [worldOf(isV4(address), true).label, ""],
+      [world, ""],
       ...selectors.map((selector) => [fqdnLabel(selector), ""]),
     ]) as Labels;
     this.#identities.set(key, id);
-    this.#engine.addLearned(id, labels, hostPrefix(address));
+    this.#engine.addIdentity(id, labels);
     this.#isStale = true;
     return id;
   }
@@ -217,11 +240,17 @@ export class PolicySandbox {
 
   #settle(): void {
     if (!this.#isStale) return;
-    this.#engine.prepare();
+    for (const prefix of this.#engine.prepare()) this.#engine.addPrefix(prefix, this.#nextPrefix++);
     this.#engine.commit();
     this.#isStale = false;
   }
 }
+
+const nodeLabels: ReadonlySet<string> = new Set([
+  "reserved:host",
+  "reserved:remote-node",
+  "reserved:kube-apiserver",
+]);
 
 function isWorld(labels: Labels): boolean {
   return Object.keys(labels).some((label) => label.startsWith("reserved:world") || label.startsWith("cidr:"));

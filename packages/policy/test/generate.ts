@@ -32,12 +32,14 @@ export const podArb = fc
   .map(({ name, namespace, labels }) => pod(name, namespace, labels));
 
 export const outsiders: Party[] = [
-  { kind: "host" },
-  { kind: "remote-node" },
-  { kind: "apiserver" },
-  { kind: "health" },
-  { kind: "ingress" },
-  { kind: "unmanaged" },
+  { kind: "host", ip: "172.30.0.11" },
+  { kind: "host", ip: "fd00:172:30::11" },
+  { kind: "remote-node", ip: "172.30.0.12" },
+  { kind: "remote-node", ip: "fd00:172:30::12" },
+  { kind: "apiserver", ip: "172.30.0.13" },
+  { kind: "health", ip: "10.244.1.1" },
+  { kind: "ingress", ip: "fd44:1::2" },
+  { kind: "unmanaged", ip: "10.244.1.3" },
   { kind: "world", ip: "10.0.0.1" },
   { kind: "world", ip: "10.1.2.3" },
   { kind: "world", ip: "192.0.2.1" },
@@ -77,14 +79,33 @@ const namespaceSelector = fc.oneof(
   fc.constant({}),
   fc.record({ matchLabels: fc.record({ team: fc.constantFrom("x", "y", "z") }) }),
 );
+/** Prefixes that part the pods p1 to p5 of this universe (10.244.0.1 and fd44::1 on), and one that holds its nodes. */
+export const insidePrefixes = [
+  "10.244.0.0/30",
+  "10.244.0.2/32",
+  "10.244.0.0/24",
+  "fd44::/126",
+  "fd44::4/128",
+  "172.30.0.0/16",
+] as const;
+const prefixes = [
+  "10.0.0.0/8",
+  "10.1.0.0/16",
+  "192.0.2.1/32",
+  "0.0.0.0/0",
+  "::/0",
+  "fd00::/8",
+  ...insidePrefixes,
+];
 const block = fc.oneof(
-  fc.record({
-    cidr: fc.constantFrom("10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "0.0.0.0/0", "::/0", "fd00::/8"),
-  }),
+  fc.record({ cidr: fc.constantFrom(...prefixes) }),
   fc.constantFrom<{ cidr: string; except: string[] }[]>(
     { cidr: "10.0.0.0/8", except: ["10.1.0.0/16"] },
     { cidr: "0.0.0.0/0", except: ["10.0.0.0/8", "192.0.2.0/24"] },
     { cidr: "fd00::/8", except: ["fd00::/64"] },
+    { cidr: "0.0.0.0/0", except: ["10.244.0.0/30"] },
+    { cidr: "10.244.0.0/24", except: ["10.244.0.2/32"] },
+    { cidr: "::/0", except: ["fd44::/126"] },
   ),
 );
 /** A record without the keys whose value is undefined. */
@@ -111,7 +132,7 @@ export const groupArb: fc.Arbitrary<Objects["groups"][number]> = fc.record({
   name: fc.constantFrom("office", "cloud"),
   labels: fc.constantFrom<Record<string, string>[]>({}, { team: "x" }, { team: "y" }),
   cidrs: fc.uniqueArray(
-    fc.constantFrom("10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "192.0.2.1/32", "0.0.0.0/0", "fd00::/8"),
+    fc.constantFrom(...prefixes, "192.0.2.0/24"),
     { maxLength: 3 },
   ),
 });
@@ -143,7 +164,7 @@ export const serviceArb: fc.Arbitrary<Objects["services"][number]> = fc.record({
     { app: "db" },
     { app: "web", tier: "front" },
   ),
-  addresses: fc.uniqueArray(fc.constantFrom("192.0.2.1", "10.1.2.3", "fd00::1"), { maxLength: 2 }),
+  addresses: fc.uniqueArray(fc.constantFrom("192.0.2.1", "10.1.2.3", "fd00::1", "10.244.0.3"), { maxLength: 2 }),
 });
 const some = <T>(arb: fc.Arbitrary<T>) =>
   fc.option(fc.array(arb, { maxLength: 2 }), { nil: undefined, freq: 3 });
@@ -227,7 +248,9 @@ const peersOf = (prefix: "from" | "to") =>
       })
       .map((list) => ({ [`${prefix}Entities`]: list })),
     fc
-      .array(fc.constantFrom("10.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "fd00::1"), { maxLength: 2 })
+      .array(fc.constantFrom("10.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "fd00::1", ...insidePrefixes), {
+        maxLength: 2,
+      })
       .map((list) => ({ [`${prefix}CIDR`]: list })),
     fc
       .constantFrom<object[]>({}, { matchLabels: { a: "b" } })
@@ -300,7 +323,7 @@ const scopedArb = fc.oneof(
   fc.record({ pods: fc.record({ namespaceSelector, podSelector: selector }) }),
 );
 const networks = fc.record({
-  networks: fc.subarray(["10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0", "fd00::/8"], {
+  networks: fc.subarray(["10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0", "fd00::/8", ...insidePrefixes], {
     minLength: 1,
     maxLength: 2,
   }),

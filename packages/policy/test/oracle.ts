@@ -12,15 +12,17 @@ export interface Pod {
   namespaceLabels: Record<string, string>;
   ports: { name: string; proto: number; port: number }[];
   serviceAccount?: string;
+  /** The address that a packet has: a pod has several. */
+  ip?: string;
 }
 export type Party =
   | Pod
-  | { kind: "host" }
-  | { kind: "remote-node" }
-  | { kind: "apiserver" }
-  | { kind: "health" }
-  | { kind: "ingress" }
-  | { kind: "unmanaged" }
+  | { kind: "host"; ip?: string }
+  | { kind: "remote-node"; ip?: string }
+  | { kind: "apiserver"; ip?: string }
+  | { kind: "health"; ip?: string }
+  | { kind: "ingress"; ip?: string }
+  | { kind: "unmanaged"; ip?: string }
   | { kind: "world"; ip: string };
 
 // biome-ignore lint/suspicious/noExplicitAny: raw API objects; the oracle must not depend on our types
@@ -37,6 +39,8 @@ export interface Objects {
     addresses: string[];
   }[];
   auditedNamespaces: string[];
+  /** Whom rules on prefixes match; default everybody by the address of the packet. */
+  cidrMatch?: "address" | "nodes" | "identity";
 }
 
 const CLUSTER = "default";
@@ -64,7 +68,8 @@ function inCidr(ip: string, cidr: string): boolean {
 }
 
 function inBlock(party: Party, cidr: string, except: string[] = []): boolean {
-  return party.kind === "world" && inCidr(party.ip, cidr) && !except.some((hole) => inCidr(party.ip, hole));
+  const { ip } = party;
+  return ip !== undefined && inCidr(ip, cidr) && !except.some((hole) => inCidr(ip, hole));
 }
 
 // --- Kubernetes ------------------------------------------------------------------------------------------------
@@ -390,17 +395,28 @@ function decide(opinions: Opinion[], probesFromHost: boolean, mode: Mode): boole
   return tierSays(opinions, "baseline") !== "Deny";
 }
 
+const NODES = ["host", "remote-node", "apiserver"];
+
+/** Without an address for those whom rules on prefixes do not match. */
+function seen(party: Party, match: Objects["cidrMatch"] = "address"): Party {
+  const { kind } = party;
+  if (match === "address" || kind === "world" || (match === "nodes" && NODES.includes(kind))) return party;
+  const { ip: _, ...rest } = party;
+  return rest as Party;
+}
+
 /** What the subject's own policies say of a connection in one direction. */
 export function verdict(
   policies: Raw[],
   subject: Pod,
-  peer: Party,
+  other: Party,
   ingress: boolean,
   proto: number,
   port: number,
   objects: Objects = { groups: [], services: [], auditedNamespaces: [] },
   mode: Mode = "default",
 ): "allow" | "deny" | "audit" {
+  const peer = seen(other, objects.cidrMatch);
   const opinionOf = (policy: Raw): Opinion[] => {
     if (policy.kind === "NetworkPolicy") return [k8s(policy, subject, peer, ingress, proto, port)];
     if (!policy.kind.startsWith("Cilium")) return [tiered(policy, subject, peer, ingress, proto, port)];

@@ -1,3 +1,4 @@
+import { formatIp } from "@axoneme/base";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Verdict } from "../src/index.ts";
@@ -14,7 +15,7 @@ import {
   serviceArb,
 } from "./generate.ts";
 import { type Mode, type Party, type Pod, verdict } from "./oracle.ts";
-import { keyOf, parse, World } from "./world.ts";
+import { addressesOf, keyOf, parse, World } from "./world.ts";
 
 interface Cell {
   pod: Pod;
@@ -26,8 +27,9 @@ interface Cell {
 
 function* cells(world: World, peers = outsiders, ports = probes): Generator<Cell> {
   const pods = [...world.pods.values()].map(({ pod }) => pod);
+  const others = pods.flatMap((pod) => addressesOf(pod).map((ip) => ({ ...pod, ip: formatIp(ip) })));
   for (const pod of pods) {
-    for (const peer of [...pods, ...peers]) {
+    for (const peer of [...others, ...peers]) {
       for (const ingress of [true, false]) {
         for (const [proto, port] of ports) yield { pod, peer, ingress, proto, port };
       }
@@ -103,8 +105,9 @@ describe("the rows", () => {
         fc.array(serviceArb, { maxLength: 3 }),
         fc.subarray(["red", "blue"]),
         fc.constantFrom<Mode[]>("default", "default", "default", "default", "always", "never"),
-        (policies, pods, groups, services, audited, mode) => {
-          const world = new World({ enforcement: mode });
+        fc.constantFrom("address", "address", "nodes", "identity"),
+        (policies, pods, groups, services, audited, mode, cidrMatch) => {
+          const world = new World({ enforcement: mode, cidrMatch });
           for (const namespace of audited) world.auditNamespace(namespace, true, false);
           for (const group of groups) world.setGroup(group, false);
           for (const service of services) world.setService(service, false);

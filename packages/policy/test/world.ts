@@ -1,10 +1,12 @@
 /** The engine with what stands around it: identities of pods and CIDRs, an ipcache, a copy of the maps. */
-import { isV4, Lpm, type Prefix, parseIp } from "@axoneme/base";
+import { type Ip, isV4, Lpm, type Prefix, parseIp, parsePrefix } from "@axoneme/base";
 import { identityKey, LocalIdentities, podLabels, reserved } from "@axoneme/identity";
 import {
+  type CidrMatch,
   type Decision,
   Direction,
   decide,
+  isMatchedByCidr,
   type ParseContext,
   type Policy,
   type PolicyChange,
@@ -16,7 +18,7 @@ import {
   parseNetworkPolicy,
   parseTierPolicy,
 } from "../src/index.ts";
-import type { RawPolicy } from "./generate.ts";
+import { outsiders, type RawPolicy } from "./generate.ts";
 import type { Objects, Party, Pod } from "./oracle.ts";
 
 /** Each single thing the agent would write to the kernel. */
@@ -24,8 +26,20 @@ export type Write =
   | PolicyChange
   | { op: "putPod"; pod: Pod; id: number; identity: number; policyId: number }
   | { op: "deletePod"; pod: Pod }
-  | { op: "putIpcache"; prefix: Prefix; identity: number }
-  | { op: "deleteIpcache"; prefix: Prefix };
+  | { op: "putCidr"; prefix: Prefix; number: number }
+  | { op: "deleteCidr"; prefix: Prefix };
+
+const numbers = new Map<string, number>();
+
+/** The addresses of a pod: always the same for one name; p1 to p5 have those that `insidePrefixes` part. */
+export function addressesOf({ name }: Pick<Pod, "name">): [v4: Ip, v6: Ip] {
+  const own = /^p([1-9])$/.exec(name)?.[1];
+  const number = own === undefined ? (numbers.get(name) ?? numbers.size + 10) : Number(own);
+  if (own === undefined) numbers.set(name, number);
+  return [parseIp(`10.244.0.${number}`), parseIp(`fd44::${number}`)];
+}
+
+const everything = { v4: parsePrefix("0.0.0.0/0"), v6: parsePrefix("::/0") };
 
 export function parse(raw: RawPolicy, context: ParseContext = {}): Policy {
   if (raw.kind === "NetworkPolicy") return parseNetworkPolicy(raw, context);
@@ -42,7 +56,10 @@ export class World {
   readonly services = new Map<string, Objects["services"][number]>();
   readonly #ids = new Map<string, number>();
   readonly #local = new LocalIdentities({ dualStack: true });
-  readonly ipcache = new Lpm<number>();
+  readonly #match: CidrMatch;
+  /** Prefixes with their numbers, as in the kernel. */
+  readonly cidrs = new Lpm<number>();
+  readonly #placed = new Map<string, readonly [identity: number, cidr: number]>();
   #nextEndpoint = 1;
   /** Called before and after each single write. */
   onChange: ((change: PolicyChange) => void) | undefined;
@@ -50,8 +67,51 @@ export class World {
   /** Told of each single write, those of pods and of the ipcache too. */
   onWrite: ((write: Write) => void) | undefined;
 
-  constructor(options: PolicyEngineOptions = {}) {
+  constructor(options: PolicyEngineOptions & { cidrMatch?: CidrMatch } = {}) {
     this.engine = new PolicyEngine(options);
+    this.#match = options.cidrMatch ?? "address";
+    this.cidrs.set(everything.v4, reserved.worldIpv4);
+    this.cidrs.set(everything.v6, reserved.worldIpv6);
+  }
+
+  /** What rules on prefixes know an address of an identity by. */
+  #cidrOf(ip: Ip, identity: number, cidrs: Lpm<number>): number {
+    return isMatchedByCidr(this.#match, identity) ? (cidrs.lookup(ip)?.value ?? 0) : 0;
+  }
+
+  /** Tells the engine who is where, before it is so in the kernel. */
+  #place(cidrs: Lpm<number> = this.cidrs): void {
+    for (const [key, place] of this.#places(cidrs)) {
+      if (this.#placed.has(key)) continue;
+      this.#placed.set(key, place);
+      this.engine.addPlacement(...place);
+    }
+  }
+
+  /** Takes back what is so no more. */
+  #displace(): void {
+    const places = this.#places(this.cidrs);
+    for (const [key, place] of this.#placed) {
+      if (places.has(key)) continue;
+      this.#placed.delete(key);
+      this.engine.deletePlacement(...place);
+    }
+  }
+
+  #places(cidrs: Lpm<number>): Map<string, readonly [identity: number, cidr: number]> {
+    const places = new Map<string, readonly [number, number]>();
+    const add = (identity: number, ip: Ip): void => {
+      const cidr = this.#cidrOf(ip, identity, cidrs);
+      if (cidr !== 0) places.set(`${identity} ${cidr}`, [identity, cidr]);
+    };
+    for (const { pod, identity } of this.pods.values()) for (const ip of addressesOf(pod)) add(identity, ip);
+    for (const party of outsiders)
+      if (party.kind !== "world" && party.ip) add(this.carried(party), parseIp(party.ip));
+    for (const { prefix, value } of cidrs.entries()) {
+      const world = isV4(prefix.ip) ? reserved.worldIpv4 : reserved.worldIpv6;
+      places.set(`${world} ${value}`, [world, value]);
+    }
+    return places;
   }
 
   identityOf(pod: Pod): number {
@@ -79,6 +139,8 @@ export class World {
     this.engine.addIdentity(identity, labels);
     if (commit) this.commit(); // an identity has its rows before anybody carries it
     this.pods.set(pod.name, { pod, id, identity });
+    if (commit) this.#place();
+    if (commit) this.#write(this.engine.commitRows().changes);
     this.engine.upsertEndpoint({ id, identity, labels, namedPorts: pod.ports });
     if (commit) this.commit();
     this.#writePod(id);
@@ -91,11 +153,6 @@ export class World {
     const found = [...this.pods.values()].find((pod) => pod.id === id);
     if (found === undefined) return;
     this.onWrite?.({ op: "putPod", ...found, policyId: this.maps.endpoints.get(id) ?? 0 });
-  }
-
-  #setIpcache(prefix: Prefix, identity: number): void {
-    this.ipcache.set(prefix, identity);
-    this.onWrite?.({ op: "putIpcache", prefix, identity });
   }
 
   deletePod(name: string, commit = true): void {
@@ -168,16 +225,43 @@ export class World {
       auditedNamespaces: [...this.auditedNamespaces],
       groups: [...this.groups.values()],
       services: [...this.services.values()],
+      cidrMatch: this.#match,
     };
   }
 
   /** What rules will name is told apart before they rely on it. */
   #prepare(): void {
-    const identities = this.engine.prepare().map((prefix) => ({ prefix, ...this.#local.acquire(prefix) }));
-    if (identities.length === 0) return;
-    for (const { prefix, id, labels } of identities) this.engine.addIdentity(id, labels, prefix);
+    this.#introduce(this.engine.prepare());
+  }
+
+  /** Rows first, then the addresses count for the prefixes. */
+  #introduce(prefixes: readonly Prefix[]): void {
+    if (prefixes.length === 0) return;
+    const next = new Lpm<number>();
+    for (const { prefix, value } of this.cidrs.entries()) next.set(prefix, value);
+    for (const prefix of prefixes) {
+      const { id } = this.#local.acquire(prefix);
+      this.engine.addPrefix(prefix, id);
+      next.set(prefix, id);
+      this.#place(next);
+      this.#write(this.engine.commitRows().changes);
+      this.cidrs.set(prefix, id);
+      this.onWrite?.({ op: "putCidr", prefix, number: id });
+    }
+    this.#displace();
+  }
+
+  #forgetPrefix(prefix: Prefix): void {
+    const next = new Lpm<number>();
+    for (const entry of this.cidrs.entries()) next.set(entry.prefix, entry.value);
+    next.delete(prefix);
+    this.#place(next);
     this.#write(this.engine.commitRows().changes);
-    for (const { prefix, id } of identities) this.#setIpcache(prefix, id);
+    this.cidrs.delete(prefix);
+    this.onWrite?.({ op: "deleteCidr", prefix });
+    this.#displace();
+    this.#local.release(prefix);
+    this.engine.deletePrefix(prefix);
   }
 
   #write(changes: readonly PolicyChange[]): void {
@@ -192,23 +276,15 @@ export class World {
   }
 
   commit(): void {
+    this.#place();
     this.#prepare();
     const { changes, cidrs } = this.engine.commit();
     this.#write(changes);
-    // A new identity has its rows before the ipcache gives it to packets.
-    const fresh = cidrs.added.filter((prefix) => this.ipcache.get(prefix) === undefined);
-    const identities = fresh.map((prefix) => ({ prefix, ...this.#local.acquire(prefix) }));
-    for (const { prefix, id, labels } of identities) this.engine.addIdentity(id, labels, prefix);
-    if (identities.length > 0) this.commit();
-    for (const { prefix, id } of identities) this.#setIpcache(prefix, id);
-    for (const prefix of cidrs.removed) {
-      const id = this.ipcache.get(prefix);
-      this.ipcache.delete(prefix);
-      this.onWrite?.({ op: "deleteIpcache", prefix });
-      this.#local.release(prefix);
-      if (id !== undefined) this.engine.deleteIdentity(id);
-    }
-    if (cidrs.removed.length > 0) this.commit();
+    this.#displace();
+    this.#introduce(cidrs.added);
+    for (const prefix of cidrs.removed) this.#forgetPrefix(prefix);
+    if (cidrs.added.length + cidrs.removed.length > 0) this.commit();
+    else this.#write(this.engine.commitRows().changes);
   }
 
   /** The identity a packet of this party carries. */
@@ -218,24 +294,23 @@ export class World {
     if (party.kind === "remote-node") return reserved.remoteNode;
     if (party.kind === "apiserver") return reserved.kubeApiserver;
     if (party.kind !== "world") return reserved[party.kind];
-    const ip = parseIp(party.ip);
-    // `::/0` never is in this ipcache, so that the families cannot mix.
-    return this.ipcache.lookup(ip)?.value ?? (isV4(ip) ? reserved.worldIpv4 : reserved.worldIpv6);
+    return isV4(parseIp(party.ip)) ? reserved.worldIpv4 : reserved.worldIpv6;
   }
 
   decide(pod: Pod, peer: Party, ingress: boolean, proto: number, port: number): Decision {
     const policyId = this.maps.endpoints.get(this.pods.get(pod.name)?.id ?? 0) ?? 0;
     const direction = ingress ? Direction.INGRESS : Direction.EGRESS;
-    return decide(this.maps, { policyId, direction, identity: this.carried(peer), proto, port });
+    const identity = this.carried(peer);
+    const cidr = peer.ip === undefined ? 0 : this.#cidrOf(parseIp(peer.ip), identity, this.cidrs);
+    return decide(this.maps, { policyId, direction, identity, cidr, proto, port });
   }
 
   /** What the maps say, without numbers that depend on history. */
   dump(): Record<string, string[]> {
     const ruleName = (id: number) => this.engine.rule(id)?.name ?? `rule ${id}`;
     const identityName = (id: number) =>
-      [...this.#ids].find(([, number]) => number === id)?.[0] ??
-      [...this.#local.all()].find((local) => local.id === id)?.labels ??
-      id;
+      [...this.#ids].find(([, number]) => number === id)?.[0] ?? id;
+    const prefixName = (number: number) => this.#local.labelsOf(number) ?? number;
     const result: Record<string, string[]> = {};
     for (const { pod, id } of this.pods.values()) {
       const policyId = this.maps.endpoints.get(id) ?? 0;
@@ -243,7 +318,7 @@ export class World {
         .filter(({ key }) => key.policyId === policyId)
         .map(({ key, row }) =>
           JSON.stringify([
-            { ...key, policyId: 0, identity: identityName(key.identity) },
+            { ...key, policyId: 0, identity: identityName(key.identity), cidr: prefixName(key.cidr) },
             { ...row, ruleId: ruleName(row.ruleId) },
           ]),
         );

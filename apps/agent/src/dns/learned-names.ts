@@ -75,7 +75,7 @@ export class LearnedNames implements PolicyNames {
     for (const { id, selectors, prefix } of saved.classes) {
       const restored = this.classes.restore(id, selectors, parsePrefix(prefix), members.get(id) ?? []);
       if (restored === undefined) continue;
-      engine.addLearned(id, restored.labels, restored.prefix);
+      engine.addIdentity(id, restored.labels);
       for (const ip of members.get(id) ?? []) ipcache.upsert(hostPrefix(ip), "fqdn", owner, { identity: id });
     }
     this.#learned({ added: this.cache.restore(saved.entries, now + restoredMs), removed: [] });
@@ -197,7 +197,7 @@ export class LearnedNames implements PolicyNames {
   plan(): boolean {
     const { engine, journal, log } = this.#deps;
     const { created, moves, exhausted } = this.classes.plan();
-    for (const { id, labels, prefix } of created) engine.addLearned(id, labels, prefix);
+    for (const { id, labels } of created) engine.addIdentity(id, labels);
     journal.append({ classes: created.map(savedClass) });
     if (exhausted > 0) {
       log.error({ addresses: exhausted }, "no local identity is left: learned addresses are not allowed");

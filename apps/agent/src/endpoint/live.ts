@@ -149,6 +149,7 @@ export class LiveEndpoints {
       const row = endpoints.get(ip);
       if (row?.id !== record.id || row.identity === identity) continue;
       handover.carry(row.identity, identity);
+      this.#deps.policy.places.beforeEndpoint([ip], identity);
       endpoints.put(ip, { ...row, identity });
     }
     this.#tellIpcache(keyOf(record), live);
@@ -196,7 +197,9 @@ export class LiveEndpoints {
       mac: parseMac(record.mac),
       hostMac: parseMac(record.hostMac),
     };
-    for (const ip of record.ips) kernel.maps.endpoints.put(parseIp(ip), row);
+    const ips = record.ips.map(parseIp);
+    policy.places.beforeEndpoint(ips, identity);
+    for (const ip of ips) kernel.maps.endpoints.put(ip, row);
     kernel.changed();
   }
 

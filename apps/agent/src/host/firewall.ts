@@ -52,6 +52,7 @@ export class HostFirewall {
     if (record.read().unsettled) kernel.useHostPolicy(0);
     const lifelines = new Lifelines({
       ...{ engine: policy.engine, ipcache, kernel },
+      cidrOf: (ip, identity) => policy.places.cidrOf(ip, identity),
       isOwn: (ip) => addresses().some((own) => ipEqual(own, ip)),
       protected: config.hostPolicyProtected.map(parseProtectedPort),
     });

@@ -39,6 +39,8 @@ export interface LifelineSources {
   readonly ipcache: Ipcache;
   readonly kernel: Kernel;
   readonly isOwn: (ip: Ip) => boolean;
+  /** What rules on prefixes know an address of an identity by. */
+  readonly cidrOf: (ip: Ip, identity: number) => number;
   readonly protected: readonly ProtectedPort[];
 }
 
@@ -96,7 +98,7 @@ export class Lifelines {
       {
         what: `the API server at ${[...ends.keys()].join(", ")}`,
         isAllowed: () =>
-          all.some(({ peer, peerPort }) => this.#allows(Direction.EGRESS, this.#identityOf(peer), peerPort)),
+          all.some(({ peer, peerPort }) => this.#allows(Direction.EGRESS, peer, peerPort)),
         isProven: async () =>
           (await Promise.all(all.map(({ peer, peerPort }) => connects(peer, peerPort)))).some(Boolean),
       },
@@ -107,35 +109,41 @@ export class Lifelines {
     const { peer, peerPort, localPort } = socket;
     return {
       what: `the session of ${endText(peer, peerPort)} with port ${localPort}`,
-      isAllowed: () => this.#allows(Direction.INGRESS, this.#identityOf(peer), localPort),
+      isAllowed: () => this.#allows(Direction.INGRESS, peer, localPort),
       isProven: () => Promise.resolve(this.#goesOn(socket)),
     };
   }
 
-  /** All identities within the range; nothing proves that nobody there would be missed. */
+  /** Everybody within the range, who is told apart; nothing proves that nobody there would be missed. */
   #port({ text, from, port }: ProtectedPort): Lifeline {
-    const identities = () => {
+    const peers = () => {
       const inside = [...this.#sources.ipcache.entries()].filter(
         ({ prefix }) => prefix.length >= from.length && prefixContains(from, prefix.ip),
       );
-      return new Set([this.#identityOf(from.ip), ...inside.map(({ identity }) => identity)]);
+      const all = [from.ip, ...inside.map(({ prefix }) => prefix.ip)].map((ip) => this.#peerOf(ip));
+      return new Map(all.map((peer) => [`${peer.identity} ${peer.cidr}`, peer])).values();
     };
     return {
       what: `the protected port ${text}`,
-      isAllowed: () => [...identities()].every((identity) => this.#allows(Direction.INGRESS, identity, port)),
+      isAllowed: () => [...peers()].every((peer) => this.#allowsPeer(Direction.INGRESS, peer, port)),
       isProven: () => Promise.resolve(false),
     };
   }
 
-  #identityOf(ip: Ip): number {
-    return this.#sources.ipcache.lookup(ip)?.identity ?? reserved.world;
+  #peerOf(ip: Ip): { identity: number; cidr: number } {
+    const identity = this.#sources.ipcache.lookup(ip)?.identity ?? reserved.world;
+    return { identity, cidr: this.#sources.cidrOf(ip, identity) };
   }
 
-  #allows(direction: Direction, identity: number, port: number): boolean {
-    if (identity === reserved.host) return true;
+  #allows(direction: Direction, peer: Ip, port: number): boolean {
+    return this.#allowsPeer(direction, this.#peerOf(peer), port);
+  }
+
+  #allowsPeer(direction: Direction, peer: { identity: number; cidr: number }, port: number): boolean {
+    if (peer.identity === reserved.host) return true;
     const { engine } = this.#sources;
     const policyId = engine.policyIdOf(hostEndpointId);
-    const { verdict } = engine.decide({ policyId, direction, identity, proto: tcp, port });
+    const { verdict } = engine.decide({ policyId, direction, ...peer, proto: tcp, port });
     return verdict === Verdict.ALLOW || verdict === Verdict.AUDIT;
   }
 

@@ -28,6 +28,12 @@ const nothing: Ip = new Uint8Array(16);
 /** Seed of the hash by which Maglev look-ups go: the same on all nodes, for ever. */
 const hashSeed = 0x61786f6e;
 
+const cidrFlags = {
+  address: 0,
+  nodes: ConfigFlags.CIDR_NOT_PODS,
+  identity: ConfigFlags.CIDR_NOT_PODS | ConfigFlags.CIDR_NOT_NODES,
+} as const;
+
 const aggregation = {
   none: Aggregation.NONE,
   lowest: Aggregation.LOWEST,
@@ -163,6 +169,7 @@ function nodeConfig(
     (config.enableIPv4Masquerade && device.v4 ? ConfigFlags.MASQUERADE4 : 0) |
     (config.enableIPv6Masquerade && device.v6 ? ConfigFlags.MASQUERADE6 : 0) |
     (config.policyAuditMode ? ConfigFlags.POLICY_AUDIT : 0) |
+    cidrFlags[config.policyCIDRMatchMode] |
     (outsideKinds.some((kind) => services.kinds.has(kind)) ? ConfigFlags.SERVICES : 0) |
     (config.dsrDispatch === "ipip" ? ConfigFlags.DSR_IPIP : 0) |
     (config.hubbleProcesses === "off" ? 0 : ConfigFlags.PROCESSES);

@@ -59,6 +59,7 @@ export function createPolicy(parts: PolicyParts): {
     names: dns.names,
     room,
     cluster: config.clusterName,
+    cidrMatch: config.policyCIDRMatchMode,
   });
   const pressure = new MapPressure(
     {

@@ -10,8 +10,11 @@ export function announceWorld(ipcache: Ipcache, dualStack: boolean): void {
   }
 }
 
-/** CIDR identities keep their numbers over a restart: rows of live policies name them. */
+/** Prefixes keep their numbers over a restart: rows of live policies name them. */
 export function restoreIdentities(kernel: Kernel, identities: LocalIdentities): void {
+  for (const [key, number] of kernel.maps.cidrs.entries()) {
+    if (isLocalIdentity(number)) identities.restore({ ip: key.addr.slice(), length: key.prefixlen }, number);
+  }
   for (const [key, { identity }] of kernel.maps.ipcache.entries()) {
     if (isLocalIdentity(identity))
       identities.restore({ ip: key.addr.slice(), length: key.prefixlen }, identity);

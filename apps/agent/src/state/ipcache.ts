@@ -2,6 +2,7 @@ import { IpcacheFlags } from "@axoneme/abi";
 import { errorText, type Ip, type Logger, type Prefix, prefixKey } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import type { Ipcache, IpcacheEntry } from "@axoneme/identity";
+import type { AddressPlaces } from "./places.ts";
 
 /** How long rows that could not be written wait for their next try. */
 const retryMs = 1000;
@@ -14,6 +15,8 @@ export class IpcacheWriter {
   readonly #kernel: Kernel;
   readonly #log: Logger;
   readonly #pending = new Map<string, Prefix>();
+  /** Told of rows before they are written, and after: policy rows for who is where come first. */
+  places: Pick<AddressPlaces, "beforeRows" | "settle"> | undefined;
   #queued = false;
   #retryTimer: NodeJS.Timeout | undefined;
   /** The last write that failed, while it has not been made good. */
@@ -38,8 +41,12 @@ export class IpcacheWriter {
   flush(isGain = false): void {
     this.#queued = false;
     if (this.#pending.size === 0) return;
+    const pending = [...this.#pending.values()];
+    this.places?.beforeRows(
+      pending.map((prefix) => ({ prefix, identity: this.#model.get(prefix)?.identity })),
+    );
     const puts: [{ prefixlen: number; addr: Ip }, ReturnType<typeof rowOf>][] = [];
-    for (const prefix of this.#pending.values()) {
+    for (const prefix of pending) {
       const entry = this.#model.get(prefix);
       const key = { prefixlen: prefix.length, addr: prefix.ip };
       if (entry) puts.push([key, rowOf(entry)]);
@@ -47,8 +54,9 @@ export class IpcacheWriter {
     }
     try {
       this.#kernel.maps.ipcache.putAll(puts);
-      this.#pending.clear();
+      for (const prefix of pending) this.#pending.delete(prefixKey(prefix));
       this.problem = undefined;
+      this.places?.settle();
     } catch (error) {
       // They stay pending: written with the next change, or after a while without one.
       this.problem = errorText(error);

@@ -6,17 +6,11 @@ import {
   type PolicyTables,
   prunePolicy,
 } from "@axoneme/datapath";
-import {
-  type Ipcache,
-  isLocalIdentity,
-  type Labels,
-  type LocalIdentities,
-  reserved,
-  reservedLabels,
-} from "@axoneme/identity";
+import { type Ipcache, type Labels, type LocalIdentities, reserved, reservedLabels } from "@axoneme/identity";
 import type { KubeObject, ListWatchHandlers } from "@axoneme/kube";
 import {
   type CidrGroup,
+  type CidrMatch,
   type ParseContext,
   type Policy,
   type PolicyChange,
@@ -36,7 +30,9 @@ import type { NamedPort } from "../endpoint/pods.ts";
 import { containerPorts, type PeerPortClaim } from "./container-ports.ts";
 import type { IpcacheWriter } from "./ipcache.ts";
 import { NamedKeys } from "./named-keys.ts";
+import { AddressPlaces } from "./places.ts";
 import type { PolicyRoom } from "./policy-room.ts";
+import { NamedPrefixes, type PrefixTables } from "./prefixes.ts";
 
 /** A row of a policy with its key. */
 export interface RowOfPolicy {
@@ -53,15 +49,17 @@ export interface KnownPolicy {
 /** What the policy module works with. */
 export interface PolicyDeps {
   readonly engine: PolicyEngine;
-  readonly kernel: Pick<Kernel, "changed"> & { readonly maps: PolicyTables };
+  readonly kernel: Pick<Kernel, "changed"> & { readonly maps: PolicyTables & PrefixTables };
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
-  readonly ipcacheWriter: Pick<IpcacheWriter, "flush">;
+  readonly ipcacheWriter: Pick<IpcacheWriter, "flush" | "places">;
   /** DNS names in policies; default none. */
   readonly names?: PolicyNames;
   /** Whether rows find room before they are written; default always. */
   readonly room?: PolicyRoom;
   readonly cluster: string;
+  /** Whom rules on prefixes match by address; default everybody. */
+  readonly cidrMatch?: CidrMatch;
   readonly log: Logger;
 }
 
@@ -73,8 +71,6 @@ interface Refused {
   readonly why: string;
   readonly used: number;
 }
-
-const owner = "policy";
 
 /**
  * Policies from the API to the kernel. Until `open` is called everything is only taken in: rows an earlier agent left
@@ -115,9 +111,18 @@ export class PolicyModule {
   /** Rules are about to tell pods apart by these label keys: every pod must go by a number that has them. */
   beforeNaming: (keys: readonly string[]) => void = () => undefined;
 
+  /** Who is where, as rules on prefixes look at it. */
+  readonly places: AddressPlaces;
+  /** The prefixes that rules name. */
+  readonly prefixes: NamedPrefixes;
+
   constructor(deps: PolicyDeps) {
     this.#deps = deps;
     this.#names = deps.names ?? noNames;
+    const { cidrMatch: match = "address" } = deps;
+    this.places = new AddressPlaces({ ...deps, match, commitRows: () => this.#commitRows() });
+    this.prefixes = new NamedPrefixes({ ...deps, names: this.#names, places: this.places });
+    deps.ipcacheWriter.places = this.places;
   }
 
   // ---- what the API says ----------------------------------------------------------------------------------------
@@ -357,27 +362,6 @@ export class PolicyModule {
     this.#changed(policy);
   }
 
-  #learnCidr(prefix: Prefix): void {
-    const { engine, localIdentities } = this.#deps;
-    const { id, labels } = localIdentities.acquire(prefix);
-    if (isLocalIdentity(id)) engine.addIdentity(id, labels, prefix);
-    this.#names.prefixAdded(prefix);
-  }
-
-  #announceCidr(prefix: Prefix): void {
-    const identity = this.#deps.localIdentities.get(prefix);
-    if (identity) this.#deps.ipcache.upsert(prefix, "generated", owner, { identity: identity.id });
-  }
-
-  #forgetCidr(prefix: Prefix): void {
-    const { engine, ipcache, ipcacheWriter, localIdentities } = this.#deps;
-    ipcache.delete(prefix, "generated", owner);
-    ipcacheWriter.flush();
-    const gone = localIdentities.release(prefix);
-    if (gone) engine.deleteIdentity(gone.id);
-    this.#names.prefixRemoved(prefix);
-  }
-
   // ---- endpoints ------------------------------------------------------------------------------------------------
 
   /** States a local endpoint. When this returns, the rows of its policy are in the kernel. */
@@ -456,11 +440,15 @@ export class PolicyModule {
       const { added, removed } = this.#commitOnce();
       if (added.length > 0) this.#introduce(added);
       if (removed.length === 0) return;
-      for (const prefix of removed) this.#forgetCidr(prefix);
+      for (const prefix of removed) this.prefixes.forget(prefix);
     }
   }
 
-  /** What rules will name has its identity first, and Services are known before a rule relies on them. */
+  #commitRows(): void {
+    if (this.#open) this.#apply(this.#deps.engine.commitRows());
+  }
+
+  /** What rules will name has its number first, and Services are known before a rule relies on them. */
   #prepare(): void {
     const { engine } = this.#deps;
     const missing = engine.prepare();
@@ -477,12 +465,12 @@ export class PolicyModule {
     if (missing.length > 0) this.#introduce(missing);
   }
 
-  /** Prefixes become identities: rows that match them first, then packets that carry them. */
+  /** Prefixes get numbers: rows that match them first, then addresses count for them. */
   #introduce(prefixes: readonly Prefix[]): void {
-    for (const prefix of prefixes) this.#learnCidr(prefix);
+    for (const prefix of prefixes) this.prefixes.learn(prefix);
     const moves = this.#namesOpen && this.#names.plan();
     this.#apply(this.#deps.engine.commitRows());
-    for (const prefix of prefixes) this.#announceCidr(prefix);
+    this.prefixes.announce(prefixes);
     if (moves) this.#names.publish();
     this.#deps.ipcacheWriter.flush();
   }

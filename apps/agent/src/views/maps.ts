@@ -133,11 +133,24 @@ function ipcacheRows(maps: DatapathMaps): MapEntryView[] {
   }));
 }
 
+function cidrRows(maps: DatapathMaps): MapEntryView[] {
+  return maps.cidrs.entries().map(([{ addr, prefixlen }, number]) => ({
+    prefix: formatPrefix({ ip: addr, length: prefixlen }),
+    number,
+  }));
+}
+
 function policyRows(maps: DatapathMaps): MapEntryView[] {
+  const prefixes = new Map(
+    maps.cidrs
+      .entries()
+      .map(([{ addr, prefixlen }, number]) => [number, formatPrefix({ ip: addr, length: prefixlen })]),
+  );
   const rows = maps.policy.entries().map(([key, row]) => ({
     policy: key.policyId,
     direction: key.shape & 0x80 ? "egress" : "ingress",
     identity: key.identity,
+    prefix: prefixes.get(key.cidr) ?? "",
     protocol: (key.shape & 0x1f) === 0 ? "ANY" : protocolName(key.proto),
     port: (key.shape & 0x1f) <= 8 ? "ANY" : key.port,
     shape: key.shape & 0x1f,
@@ -149,6 +162,7 @@ function policyRows(maps: DatapathMaps): MapEntryView[] {
     policy: key >>> 1,
     direction: key & 1 ? "egress" : "ingress",
     identity: "default",
+    prefix: "",
     protocol: "ANY",
     port: "ANY",
     shape: 0,

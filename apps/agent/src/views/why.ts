@@ -40,6 +40,7 @@ const entities: Readonly<Record<string, number>> = {
   ingress: reserved.ingress,
   unmanaged: reserved.unmanaged,
 };
+const worlds: ReadonlySet<number> = new Set([reserved.world, reserved.worldIpv4, reserved.worldIpv6]);
 const names = {
   [Verdict.ALLOW]: "allow",
   [Verdict.DENY]: "deny",
@@ -58,6 +59,7 @@ export function whyView(sources: WhySources, query: URLSearchParams): WhySideVie
     policyId,
     direction,
     identity: peer.identity,
+    cidr: cidrOf(sources, peer),
     proto: numberOf(query, "proto", 255),
     port: numberOf(query, "port", 65_535),
   };
@@ -103,10 +105,10 @@ function matchedPeer(
 ): Pick<MatchedConnection, "labels" | "prefix" | "ports"> {
   const labels = parseLabelLines([...labelsOf(identity)]);
   const ip = tryParseIp(address);
-  const isOutside = Object.keys(labels).some((key) => /^(reserved:world|cidr:|fqdn:)/.test(key));
+  const isMatched = ip && policy.places.cidrOf(ip, identity) !== 0;
   return {
     labels,
-    ...(ip && isOutside && { prefix: hostPrefix(ip) }),
+    ...(isMatched && { prefix: hostPrefix(ip) }),
     ports: policy.engine.peerPortsOf(direction === Direction.INGRESS ? own : identity),
   };
 }
@@ -138,6 +140,13 @@ function peerOf({ ipcache }: WhySources, text: string): { address: string; ident
       `give an address or one of ${Object.keys(entities).join(", ")}`,
     );
   return { address: formatIp(ip), identity: ipcache.lookup(ip)?.identity ?? reserved.unknown };
+}
+
+/** What rules on prefixes know the peer by; an entity without an address counts for the world, if it is that. */
+function cidrOf({ policy }: WhySources, { address, identity }: { address: string; identity: number }): number {
+  const ip = tryParseIp(address);
+  if (ip !== undefined) return policy.places.cidrOf(ip, identity);
+  return worlds.has(identity) ? identity : 0;
 }
 
 /** Of a pod its own: its identity may say less. */
