@@ -76,7 +76,7 @@ export async function changeTimes(
   const policyId = (): number => node.maps.endpoints.get(address)?.policyId ?? 0;
   const epoch = (): number => node.maps.config.get(0)?.epoch ?? 0;
   const row = (identity: number, port: number) =>
-    node.maps.policy.get({ policyId: policyId(), identity, port, proto: TCP, shape: ONE_PORT });
+    node.maps.policy.get({ policyId: policyId(), identity, cidr: 0, port, proto: TCP, shape: ONE_PORT });
   /** Rows are as told, and what was open before them is judged anew. */
   const shows = (identity: number, port: number, wanted: boolean) => {
     const before = epoch();

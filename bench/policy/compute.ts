@@ -34,7 +34,7 @@ export function computed(policies: number, endpoints: number): Computed {
     engine.upsertEndpoint({ id: i + 1, identity: identityOf(place), labels: labelsOf(placeOf(place)) });
   }
   const cidrs = engine.prepare().map((prefix, i) => ({ prefix, id: firstCidrIdentity + i }));
-  for (const { prefix, id } of cidrs) engine.addIdentity(id, {}, prefix);
+  for (const { prefix, id } of cidrs) engine.addPrefix(prefix, id);
   const rows = engine.commitRows().changes;
   return { engine, changes: [...rows, ...engine.commit().changes], cidrs };
 }

@@ -109,10 +109,14 @@ export const defaultConfig: Config = {
   hostPolicyId: 0,
 };
 
+const noShapes = { both: 0, exact: 0, cidr: 0, any: 0 };
+
 export interface PolicyRowSpec {
   policy: number;
   dir: "ingress" | "egress";
   peer?: number;
+  /** Number of a prefix, see `cidr`. */
+  cidr?: number;
   proto?: number;
   port?: number;
   /** Length of the port prefix, default 16 when a port is given. */
@@ -157,7 +161,7 @@ export class Datapath {
   readonly #events: RingBuffer | undefined;
   readonly #growing = new Map<string, GrowingMap>();
   #config: Config = { ...defaultConfig };
-  readonly #heads = new Map<number, { exact: number; any: number; rule: number; verdict: number }>();
+  readonly #heads = new Map<number, typeof noShapes & { rule: number; verdict: number }>();
 
   /**
    * With `pinDir` the maps are shared with the node's other objects, and keep their default sizes. Not `first`: what
@@ -252,6 +256,11 @@ export class Datapath {
     this.map("ax_ipcache").put(lpmKey(prefix), encoded(abi.ipcacheEntrySize, encodeIpcacheEntry, row));
   }
 
+  /** A prefix that rules name, and its number. */
+  cidr(prefix: string, number: number): void {
+    this.map("ax_cidrs").put(lpmKey(prefix), key32(number));
+  }
+
   /** A source that is dropped at the edge. */
   deny(prefix: string): void {
     this.map("ax_deny").put(lpmKey(prefix), key32(1));
@@ -269,7 +278,7 @@ export class Datapath {
     verdict: number = abi.PolicyVerdict.DEFAULT_DENY,
   ): void {
     const key = headKey(policy, dir);
-    const head = this.#heads.get(key) ?? { exact: 0, any: 0, rule, verdict };
+    const head = this.#heads.get(key) ?? { ...noShapes, rule, verdict };
     this.#heads.set(key, { ...head, rule, verdict });
     this.#writeHead(key);
   }
@@ -280,6 +289,7 @@ export class Datapath {
     const key = encoded(abi.policyKeySize, encodePolicyKey, {
       policyId: r.policy,
       identity: r.peer ?? 0,
+      cidr: r.cidr ?? 0,
       port: (r.port ?? 0) & keep,
       proto: r.proto ?? 0,
       shape: shape | (r.dir === "egress" ? 0x80 : 0),
@@ -293,13 +303,12 @@ export class Datapath {
     this.map("ax_policy").put(key, row);
     const at = headKey(r.policy, r.dir);
     const head = this.#heads.get(at) ?? {
-      exact: 0,
-      any: 0,
+      ...noShapes,
       rule: 0,
       verdict: abi.PolicyVerdict.DEFAULT_DENY,
     };
-    if (r.peer) head.exact |= 1 << shape;
-    else head.any |= 1 << shape;
+    if (r.peer) head[r.cidr ? "both" : "exact"] |= 1 << shape;
+    else head[r.cidr ? "cidr" : "any"] |= 1 << shape;
     this.#heads.set(at, head);
     this.#writeHead(at);
   }
@@ -308,10 +317,13 @@ export class Datapath {
     const head = this.#heads.get(key);
     if (!head) return;
     const row = {
+      shapesBoth: head.both,
       shapesExact: head.exact,
+      shapesCidr: head.cidr,
       shapesAny: head.any,
       defaultRule: head.rule,
       defaultVerdict: head.verdict,
+      flags: 0,
     };
     this.map("ax_policy_heads").put(key32(key), encoded(abi.policyHeadSize, encodePolicyHead, row));
   }

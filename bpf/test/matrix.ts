@@ -1,12 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PolicyVerdict } from "@axoneme/abi";
-import { type Ip, type Prefix, parseIp, parseMac } from "@axoneme/base";
+import { ConfigFlags, PolicyVerdict } from "@axoneme/abi";
+import { type Ip, type Prefix, parseMac } from "@axoneme/base";
 import { type BpfMap, BpfObject, type Entries, type LoadedObject } from "@axoneme/bpf";
 import { applyPolicyChanges, type DatapathMaps, openMaps } from "@axoneme/datapath";
-import type { Pod } from "../../packages/policy/test/oracle.ts";
-import type { World, Write } from "../../packages/policy/test/world.ts";
+import type { CidrMatch } from "@axoneme/policy";
+import { addressesOf, type World, type Write } from "../../packages/policy/test/world.ts";
 import { compileBpf } from "../../scripts/build-bpf.mjs";
 import { defaultConfig } from "./datapath.ts";
 import { hostMac, podMac } from "./packet.ts";
@@ -31,14 +31,11 @@ function wordOf(decision: number): "allow" | "deny" | "audit" {
   return verdict === PolicyVerdict.ALLOW ? "allow" : "deny";
 }
 
-const numbers = new Map<string, number>();
-
-/** The addresses of a pod: always the same for one name. */
-export function addressesOf({ name }: Pick<Pod, "name">): [v4: Ip, v6: Ip] {
-  const number = numbers.get(name) ?? numbers.size + 1;
-  numbers.set(name, number);
-  return [parseIp(`10.244.0.${number}`), parseIp(`fd44::${number}`)];
-}
+const flagsOf = {
+  address: 0,
+  nodes: ConfigFlags.CIDR_NOT_PODS,
+  identity: ConfigFlags.CIDR_NOT_PODS | ConfigFlags.CIDR_NOT_NODES,
+} as const;
 
 function ipcacheKey({ ip, length }: Prefix): { prefixlen: number; addr: Ip } {
   return { prefixlen: length, addr: ip };
@@ -83,11 +80,16 @@ export class KernelMaps {
     rmSync(this.#scratch, { recursive: true, force: true });
   }
 
-  /** As after the load. */
-  clear(): void {
-    for (const map of [this.maps.policy, this.maps.policyHeads, this.maps.endpoints, this.maps.ipcache]) {
-      (map.raw as BpfMap).clear();
-    }
+  /** As after the load; rules on prefixes match as told. */
+  clear(match: CidrMatch = "address"): void {
+    const { policy, policyHeads, endpoints, ipcache, cidrs } = this.maps;
+    for (const map of [policy, policyHeads, endpoints, ipcache, cidrs]) (map.raw as BpfMap).clear();
+    this.maps.config.put(0, { ...defaultConfig, flags: defaultConfig.flags | flagsOf[match] });
+  }
+
+  /** The identity of an address, as the agent writes it. */
+  identify(prefix: Prefix, identity: number): void {
+    this.maps.ipcache.put(ipcacheKey(prefix), { identity, flags: 0, nodeIp: new Uint8Array(16) });
   }
 
   /** What the next `judge` asks. */
@@ -123,10 +125,8 @@ export class KernelMaps {
 
   /** One write of a world, as the agent does it. */
   write(write: Write): void {
-    if (write.op === "putIpcache") {
-      const row = { identity: write.identity, flags: 0, nodeIp: new Uint8Array(16) };
-      this.maps.ipcache.put(ipcacheKey(write.prefix), row);
-    } else if (write.op === "deleteIpcache") this.maps.ipcache.delete(ipcacheKey(write.prefix));
+    if (write.op === "putCidr") this.maps.cidrs.put(ipcacheKey(write.prefix), write.number);
+    else if (write.op === "deleteCidr") this.maps.cidrs.delete(ipcacheKey(write.prefix));
     else if (write.op === "putPod") {
       const { id, identity, policyId } = write;
       const macs = { mac: parseMac(podMac), hostMac: parseMac(hostMac) };

@@ -4,6 +4,7 @@
  */
 import { formatIp, hostPrefix, type Ip, parseIp } from "@axoneme/base";
 import { reserved } from "@axoneme/identity";
+import type { CidrMatch } from "@axoneme/policy";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Action, act, action } from "../../packages/policy/test/actions.ts";
@@ -19,25 +20,15 @@ import {
   serviceArb,
 } from "../../packages/policy/test/generate.ts";
 import { type Party, type Pod, verdict } from "../../packages/policy/test/oracle.ts";
-import { keyOf, World } from "../../packages/policy/test/world.ts";
-import { addressesOf, KernelMaps, type Question } from "./matrix.ts";
+import { addressesOf, keyOf, World } from "../../packages/policy/test/world.ts";
+import { KernelMaps, type Question } from "./matrix.ts";
 
 /** A multiple of what every run of the tests does: see docs/development.md. */
 const effort = Number(process.env["AXON_POLICY_RUNS"] ?? 150) / 150;
 
-const places: Partial<Record<Party["kind"], readonly string[]>> = {
-  host: ["172.30.0.11", "fd00:172:30::11"],
-  "remote-node": ["172.30.0.12", "fd00:172:30::12"],
-  apiserver: ["172.30.0.13", "fd00:172:30::13"],
-  health: ["10.244.1.1", "fd44:1::1"],
-  ingress: ["10.244.1.2", "fd44:1::2"],
-  unmanaged: ["10.244.1.3", "fd44:1::3"],
-};
-
 function ipsOf(party: Party): readonly Ip[] {
   if (party.kind === "pod") return addressesOf(party);
-  if (party.kind === "world") return [parseIp(party.ip)];
-  return (places[party.kind] ?? []).map(parseIp);
+  return party.ip === undefined ? [] : [parseIp(party.ip)];
 }
 
 /** Of the reserved identity that stands for a party that is neither a pod nor the world. */
@@ -86,9 +77,10 @@ function expected(world: World, cells: readonly Cell[]): string[] {
   const policies = [...world.policies.values()];
   const now = (party: Party): Party =>
     party.kind === "pod" ? (world.pods.get(party.name)?.pod ?? party) : party;
-  return cells.map(({ pod, party, ingress, proto, port }) =>
-    verdict(policies, now(pod) as Pod, now(party), ingress, proto, port, world.objects()),
-  );
+  return cells.map(({ pod, party, peer, ingress, proto, port }) => {
+    const other = { ...now(party), ip: formatIp(peer) };
+    return verdict(policies, now(pod) as Pod, other, ingress, proto, port, world.objects());
+  });
 }
 
 let kernel: KernelMaps;
@@ -98,13 +90,12 @@ beforeAll(() => {
 });
 afterAll(() => kernel.close());
 
-function newWorld(): World {
-  kernel.clear();
+function newWorld(cidrMatch: CidrMatch = "address"): World {
+  kernel.clear(cidrMatch);
   for (const party of outsiders)
     if (party.kind !== "world")
-      for (const ip of ipsOf(party))
-        kernel.write({ op: "putIpcache", prefix: hostPrefix(ip), identity: identityOf(party.kind) });
-  const world = new World();
+      for (const ip of ipsOf(party)) kernel.identify(hostPrefix(ip), identityOf(party.kind));
+  const world = new World({ cidrMatch });
   kernel.follow(world);
   return world;
 }
@@ -141,8 +132,9 @@ describe("the rows in the kernel", () => {
         fc.array(groupArb, { maxLength: 2 }),
         fc.array(serviceArb, { maxLength: 3 }),
         fc.subarray(["red", "blue"]),
-        (policies, pods, groups, services, audited) => {
-          const world = newWorld();
+        fc.constantFrom("address", "address", "nodes", "identity"),
+        (policies, pods, groups, services, audited, match) => {
+          const world = newWorld(match);
           for (const namespace of audited) world.auditNamespace(namespace, true, false);
           for (const group of groups) world.setGroup(group, false);
           for (const service of services) world.setService(service, false);

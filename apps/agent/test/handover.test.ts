@@ -15,7 +15,7 @@ function rowsOf(kernel: ModelKernel, identity: number): string[] {
 function stage() {
   const kernel = new ModelKernel();
   const put = (policyId: number, identity: number, port: number) => {
-    const key: PolicyKey = { policyId, identity, port, proto: 6, shape: 0 };
+    const key: PolicyKey = { policyId, identity, cidr: 0, port, proto: 6, shape: 0 };
     kernel.policy.put(key, row);
   };
   const ip = parseIp("10.0.0.1");

@@ -52,7 +52,8 @@ class Agent {
     for (const change of changes) this.maps.apply(change);
     for (const prefix of cidrs.added) {
       const { id, labels: own } = this.local.acquire(prefix);
-      this.engine.addIdentity(id, own, prefix);
+      this.engine.addIdentity(id, own);
+      this.engine.addPrefix(prefix, id);
       this.ipcache.upsert(prefix, "generated", "policy", { identity: id });
       this.names.prefixAdded(prefix);
     }
@@ -99,11 +100,10 @@ class Agent {
 
   allows(ip: string): boolean {
     const identity = this.identityOf(ip) ?? 9;
+    const cidr = this.engine.cidrOf(parseIp(ip));
     const policyId = this.maps.endpoints.get(1) ?? 0;
-    return (
-      decide(this.maps, { policyId, direction: Direction.EGRESS, identity, proto: 6, port: 80 }).verdict ===
-      Verdict.ALLOW
-    );
+    const query = { policyId, direction: Direction.EGRESS, identity, cidr, proto: 6, port: 80 };
+    return decide(this.maps, query).verdict === Verdict.ALLOW;
   }
 }
 

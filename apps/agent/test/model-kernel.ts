@@ -1,6 +1,7 @@
 import type { Endpoint, IpcacheEntry, PolicyHead, PolicyKey, PolicyRow } from "@axoneme/abi";
-import { type Ip, ipKey } from "@axoneme/base";
+import { type Ip, ipKey, isV4, prefixContains } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
+import { reserved } from "@axoneme/identity";
 import { type Decision, type Direction, decide, type RowSource } from "@axoneme/policy";
 
 /** A map in memory, keyed by text. */
@@ -56,13 +57,17 @@ export class ModelKernel implements RowSource {
     this.#written,
   );
   readonly endpoints = new Table<Ip, Endpoint>((ip) => ipKey(ip), this.#written);
+  readonly cidrs = new Table<Cidr, number>(
+    ({ addr, prefixlen }) => `${ipKey(addr)}/${prefixlen}`,
+    this.#written,
+  );
 
   /** What the agent takes for the kernel. */
   asKernel(): Kernel {
     const attached = new Set<number>();
-    const { policy, policyHeads, ipcache, endpoints } = this;
+    const { policy, policyHeads, ipcache, endpoints, cidrs } = this;
     return {
-      maps: { policy, policyHeads, ipcache, endpoints },
+      maps: { policy, policyHeads, ipcache, endpoints, cidrs },
       attachments: {
         attachPod: (index: number) => void attached.add(index),
         detachPod: (index: number) => void attached.delete(index),
@@ -74,7 +79,8 @@ export class ModelKernel implements RowSource {
   }
 
   head(policyId: number, direction: Direction) {
-    return this.policyHeads.get(((policyId << 1) | direction) >>> 0) as ReturnType<RowSource["head"]>;
+    const head = this.policyHeads.get(((policyId << 1) | direction) >>> 0);
+    return head && ({ ...head, layered: head.flags !== 0 } as ReturnType<RowSource["head"]>);
   }
 
   row(key: Parameters<RowSource["row"]>[0]) {
@@ -87,15 +93,25 @@ export class ModelKernel implements RowSource {
     return this.endpoints.get(ip)?.identity ?? this.ipcache.get({ addr: ip, prefixlen: 128 })?.identity;
   }
 
+  /** The number of the longest prefix that rules name around an address. */
+  cidrOf(ip: Ip): number {
+    const holding = this.cidrs
+      .entries()
+      .filter(([{ addr, prefixlen }]) => prefixContains({ ip: addr, length: prefixlen }, ip));
+    const longest = holding.sort(([a], [b]) => b.prefixlen - a.prefixlen)[0];
+    return longest?.[1] ?? (isV4(ip) ? reserved.worldIpv4 : reserved.worldIpv6);
+  }
+
   /** What the endpoint with this address says to a packet from, or to, another. */
   judge(of: Ip, peer: Ip, direction: Direction, proto: number, port: number): Decision | undefined {
     const endpoint = this.endpoints.get(of);
     const identity = this.identityOf(peer);
     if (endpoint === undefined || identity === undefined) return undefined;
-    return decide(this, { policyId: endpoint.policyId, direction, identity, proto, port });
+    const cidr = this.cidrOf(peer);
+    return decide(this, { policyId: endpoint.policyId, direction, identity, cidr, proto, port });
   }
 }
 
-function keyText({ policyId, identity, port, proto, shape }: PolicyKey): string {
-  return `${policyId}/${identity}/${port}/${proto}/${shape}`;
+function keyText({ policyId, identity, cidr, port, proto, shape }: PolicyKey): string {
+  return `${policyId}/${identity}/${cidr}/${port}/${proto}/${shape}`;
 }

@@ -58,12 +58,12 @@ function nestedPadding(layout: abi.StructLayout): (readonly [number, number])[] 
 }
 
 describe("byte order", () => {
-  const key = { policyId: 1, identity: 0x01020304, port: 0x1234, proto: 6, shape: 24 };
+  const key = { policyId: 1, identity: 0x01020304, cidr: 7, port: 0x1234, proto: 6, shape: 24 };
 
   it("is the network's for __be16, the machine's for the rest", () => {
     const bytes = new Uint8Array(abi.policyKeySize);
     abi.encodePolicyKey(key, new DataView(bytes.buffer), 0);
-    expect([...bytes]).toEqual([1, 0, 0, 0, 4, 3, 2, 1, 0x12, 0x34, 6, 24]);
+    expect([...bytes]).toEqual([1, 0, 0, 0, 4, 3, 2, 1, 7, 0, 0, 0, 0x12, 0x34, 6, 24]);
     expect(abi.decodePolicyKey(new DataView(bytes.buffer), 0)).toEqual(key);
   });
 

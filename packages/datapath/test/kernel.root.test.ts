@@ -224,13 +224,16 @@ describe("the epoch", () => {
 
 const row = { precedence: 5, ruleId: 70, proxyPort: 0, verdict: PolicyVerdict.ALLOW } as const;
 const head = {
+  shapesBoth: 0,
   shapesExact: 1,
+  shapesCidr: 0,
   shapesAny: 0,
+  layered: false,
   defaultRule: 71,
   defaultVerdict: PolicyVerdict.DEFAULT_DENY,
 } as const;
 const keyOf = (policyId: number, port: number) =>
-  ({ policyId, direction: 0, identity: 5000, port, proto: 6, shape: 24 }) as const;
+  ({ policyId, direction: 0, identity: 5000, cidr: 0, port, proto: 6, shape: 24 }) as const;
 
 describe("policy", () => {
   it("is written in the order of its changes, endpoints in their place", () => {
@@ -256,7 +259,9 @@ describe("policy", () => {
       "3: 20 rows, 1 heads",
       "4: 19 rows, 1 heads",
     ]);
-    expect(maps.policy.get({ policyId: 9, identity: 5000, port: 81, proto: 6, shape: 24 })).toEqual(row);
+    expect(maps.policy.get({ policyId: 9, identity: 5000, cidr: 0, port: 81, proto: 6, shape: 24 })).toEqual(
+      row,
+    );
   });
 
   it("of an earlier agent is pruned, and its numbers are not given again", () => {

@@ -416,6 +416,7 @@ export interface ConfirmView {
 export const mapNames = [
   "endpoints",
   "ipcache",
+  "cidrs",
   "policy",
   "ct",
   "nat",

@@ -229,8 +229,7 @@ export class DistinctRows implements PolicyRows {
   *rows(): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
     for (const [code, table] of this.#tables) {
       for (const { peer, winner } of table.values()) {
-        if (winner !== undefined)
-          yield { key: rowKey(this.policyId, code, peer), row: this.#row(winner) };
+        if (winner !== undefined) yield { key: rowKey(this.policyId, code, peer), row: this.#row(winner) };
       }
     }
   }

@@ -101,9 +101,7 @@ export class Grouping {
       key,
       sum: NO_SPECS,
       rows:
-        layered > 0
-          ? new LayeredRows(policyId, audit, dns, placements)
-          : new DistinctRows(policyId, audit),
+        layered > 0 ? new LayeredRows(policyId, audit, dns, placements) : new DistinctRows(policyId, audit),
       layered: 0,
       specs: new Set(),
       endpoints: new Set(),

@@ -29,12 +29,7 @@ export class PeerLinks {
   readonly needs = new CidrNeeds();
 
   /** @param touched collects the distinct policies whose rows changed. */
-  constructor(
-    indexes: Indexes,
-    contributor: Contributor,
-    placements: Placements,
-    touched: Set<Distinct>,
-  ) {
+  constructor(indexes: Indexes, contributor: Contributor, placements: Placements, touched: Set<Distinct>) {
     this.#indexes = indexes;
     this.#contributor = contributor;
     this.#placements = placements;

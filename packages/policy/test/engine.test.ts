@@ -1,4 +1,4 @@
-import { parsePrefix } from "@axoneme/base";
+import { parseIp, parsePrefix } from "@axoneme/base";
 import { describe, expect, it } from "vitest";
 import { Direction, decide, PolicyEngine, PolicyMaps, Verdict } from "../src/index.ts";
 import { pod, type RawPolicy } from "./generate.ts";
@@ -142,6 +142,7 @@ describe("precedence", () => {
           policyId: made.engine.policyIdOf(1),
           direction: Direction.EGRESS,
           identity: made.carried({ kind: "world", ip: "10.0.0.1" }),
+          cidr: made.engine.cidrOf(parseIp("10.0.0.1")),
           proto: 6,
           port: 80,
         })
@@ -157,6 +158,7 @@ describe("modes", () => {
       policyId: engine.policyIdOf(1),
       direction: Direction.INGRESS,
       identity,
+      cidr: 0,
       proto: 6,
       port: 80,
     });
@@ -198,8 +200,8 @@ describe("modes", () => {
     engine.commit();
     expect([judge(engine, 2).verdict, judge(engine, 300).verdict]).toEqual([Verdict.AUDIT, Verdict.AUDIT]);
     const flow = {
-      source: { identity: 2 },
-      destination: { identity: 300, endpointId: 1 },
+      source: { identity: 2, cidr: 2 },
+      destination: { identity: 300, cidr: 0, endpointId: 1 },
       proto: 6,
       port: 80,
     };
@@ -255,7 +257,7 @@ describe("CIDRs", () => {
     engine.upsertPolicy(parse(policy));
     expect(engine.prepare()).toEqual([parsePrefix("10.0.0.0/8")]);
     expect(engine.prepare()).toEqual([]);
-    engine.addIdentity(900, {}, parsePrefix("10.0.0.0/8"));
+    engine.addPrefix(parsePrefix("10.0.0.0/8"), 900);
     expect(engine.commitRows().changes).toEqual([]); // nothing of the new policy
     expect(engine.commit().cidrs).toEqual({ added: [], removed: [] });
   });
@@ -270,14 +272,31 @@ describe("CIDRs", () => {
     expect(engine.neededCidrs()).toEqual([]);
   });
 
-  it("0.0.0.0/0 is all of the IPv4 world and none of IPv6, of the nodes or of the pods", () => {
-    const made = world(policy);
+  it.each([
+    { cidrMatch: "address", node: Verdict.ALLOW, pod: Verdict.ALLOW },
+    { cidrMatch: "nodes", node: Verdict.ALLOW, pod: Verdict.DEFAULT_DENY },
+    { cidrMatch: "identity", node: Verdict.DEFAULT_DENY, pod: Verdict.DEFAULT_DENY },
+  ] as const)("0.0.0.0/0 is all of IPv4 that is matched by $cidrMatch, and none of IPv6", (mode) => {
+    const made = new World(mode);
+    made.setPod(web);
+    made.setPod(db);
+    made.setPolicy(policy);
     const verdict = (peer: Parameters<World["decide"]>[1]) => made.decide(web, peer, false, 6, 80).verdict;
     expect(verdict({ kind: "world", ip: "192.0.2.1" })).toBe(Verdict.ALLOW);
     expect(verdict({ kind: "world", ip: "10.0.0.1" })).toBe(Verdict.DEFAULT_DENY);
     expect(verdict({ kind: "world", ip: "2001:db8::1" })).toBe(Verdict.DEFAULT_DENY);
-    expect(verdict({ kind: "remote-node" })).toBe(Verdict.DEFAULT_DENY);
-    expect(verdict(db)).toBe(Verdict.DEFAULT_DENY);
+    expect(verdict({ kind: "remote-node", ip: "172.30.0.12" })).toBe(mode.node);
+    expect(verdict({ kind: "remote-node", ip: "fd00:172:30::12" })).toBe(Verdict.DEFAULT_DENY);
+    expect(verdict({ ...db, ip: "192.0.2.7" })).toBe(mode.pod);
+    expect(verdict({ ...db, ip: "fd44::1" })).toBe(Verdict.DEFAULT_DENY);
+  });
+
+  it("one row is enough for all pods in a prefix, however many identities they have", () => {
+    const made = world(policy);
+    const [, egress] = [0, 1].map(() => [...made.maps.rows()].length);
+    for (let i = 0; i < 50; i++) made.engine.addIdentity(5000 + i, { "k8s:app": `app${i}` });
+    made.commit();
+    expect([...made.maps.rows()].length).toBe(egress);
   });
 
   it("in a cluster of one family identity 2 is that family's world", () => {
@@ -292,7 +311,7 @@ describe("CIDRs", () => {
     engine.upsertEndpoint({ id: 1, identity: 300, labels: { "k8s:app": "x" } });
     engine.commit();
     const query = { policyId: engine.policyIdOf(1), direction: Direction.EGRESS, proto: 6, port: 80 };
-    expect(engine.decide({ ...query, identity: 2 }).verdict).toBe(Verdict.ALLOW);
+    expect(engine.decide({ ...query, identity: 2, cidr: 2 }).verdict).toBe(Verdict.ALLOW);
   });
 });
 
@@ -330,6 +349,7 @@ describe("resync", () => {
 
   it("a policy id without a head denies", () =>
     expect(
-      decide(new PolicyMaps(), { policyId: 7, direction: 0, identity: 1, proto: 6, port: 1 }).verdict,
+      decide(new PolicyMaps(), { policyId: 7, direction: 0, identity: 1, cidr: 0, proto: 6, port: 1 })
+        .verdict,
     ).toBe(Verdict.DEFAULT_DENY));
 });

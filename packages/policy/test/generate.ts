@@ -131,10 +131,7 @@ const groupsPeer = dense(
 export const groupArb: fc.Arbitrary<Objects["groups"][number]> = fc.record({
   name: fc.constantFrom("office", "cloud"),
   labels: fc.constantFrom<Record<string, string>[]>({}, { team: "x" }, { team: "y" }),
-  cidrs: fc.uniqueArray(
-    fc.constantFrom(...prefixes, "192.0.2.0/24"),
-    { maxLength: 3 },
-  ),
+  cidrs: fc.uniqueArray(fc.constantFrom(...prefixes, "192.0.2.0/24"), { maxLength: 3 }),
 });
 const servicePeer = fc.oneof(
   fc.record({
@@ -164,7 +161,9 @@ export const serviceArb: fc.Arbitrary<Objects["services"][number]> = fc.record({
     { app: "db" },
     { app: "web", tier: "front" },
   ),
-  addresses: fc.uniqueArray(fc.constantFrom("192.0.2.1", "10.1.2.3", "fd00::1", "10.244.0.3"), { maxLength: 2 }),
+  addresses: fc.uniqueArray(fc.constantFrom("192.0.2.1", "10.1.2.3", "fd00::1", "10.244.0.3"), {
+    maxLength: 2,
+  }),
 });
 const some = <T>(arb: fc.Arbitrary<T>) =>
   fc.option(fc.array(arb, { maxLength: 2 }), { nil: undefined, freq: 3 });

@@ -1,5 +1,5 @@
 import { parsePrefix } from "@axoneme/base";
-import { reserved } from "@axoneme/identity";
+import { isLocalIdentity, reserved } from "@axoneme/identity";
 import { describe, expect, it } from "vitest";
 import {
   Direction,
@@ -40,9 +40,11 @@ function node(labels: Record<string, string> = {}, options: PolicyEngineOptions 
   return engine;
 }
 
+/** A peer whose address is in the one prefix with a number, when it has that number for an identity. */
 function verdict(engine: PolicyEngine, direction: Direction, identity: number, port: number) {
   const policyId = engine.policyIdOf(HOST);
-  return engine.decide({ policyId, direction, identity, proto: TCP, port }).verdict;
+  const cidr = isLocalIdentity(identity) ? identity : 0;
+  return engine.decide({ policyId, direction, identity, cidr, proto: TCP, port }).verdict;
 }
 
 const ssh = { fromEntities: ["world"], toPorts: [{ ports: [{ port: "22", protocol: "TCP" }] }] };
@@ -87,7 +89,8 @@ describe("host policies", () => {
   it("allow and deny by entity, pod, CIDR and port, and not the host by itself", () => {
     const engine = node();
     const prefix = parsePrefix("192.0.2.0/24");
-    engine.addIdentity(0x0100_0001, { "cidr:192.0.2.0/24": "", "reserved:world-ipv4": "" }, prefix);
+    engine.addIdentity(0x0100_0001, { "cidr:192.0.2.0/24": "", "reserved:world-ipv4": "" });
+    engine.addPrefix(prefix, 0x0100_0001);
     engine.upsertPolicy(
       ccnp("h", {
         nodeSelector: {},

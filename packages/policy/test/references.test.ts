@@ -35,7 +35,7 @@ describe("CIDR groups", () => {
     const prefixes = Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`);
     const learn = () => {
       const { changes, cidrs } = engine.commit();
-      for (const [i, prefix] of cidrs.added.entries()) engine.addIdentity(base + i, {}, prefix);
+      for (const [i, prefix] of cidrs.added.entries()) engine.addPrefix(prefix, base + i);
       base += cidrs.added.length;
       return changes.length + engine.commit().changes.length;
     };

@@ -308,8 +308,7 @@ export class World {
   /** What the maps say, without numbers that depend on history. */
   dump(): Record<string, string[]> {
     const ruleName = (id: number) => this.engine.rule(id)?.name ?? `rule ${id}`;
-    const identityName = (id: number) =>
-      [...this.#ids].find(([, number]) => number === id)?.[0] ?? id;
+    const identityName = (id: number) => [...this.#ids].find(([, number]) => number === id)?.[0] ?? id;
     const prefixName = (number: number) => this.#local.labelsOf(number) ?? number;
     const result: Record<string, string[]> = {};
     for (const { pod, id } of this.pods.values()) {

@@ -97,8 +97,7 @@ export class Lifelines {
     return [
       {
         what: `the API server at ${[...ends.keys()].join(", ")}`,
-        isAllowed: () =>
-          all.some(({ peer, peerPort }) => this.#allows(Direction.EGRESS, peer, peerPort)),
+        isAllowed: () => all.some(({ peer, peerPort }) => this.#allows(Direction.EGRESS, peer, peerPort)),
         isProven: async () =>
           (await Promise.all(all.map(({ peer, peerPort }) => connects(peer, peerPort)))).some(Boolean),
       },

@@ -56,12 +56,14 @@ function dumps(maps: DatapathMaps): Record<MapName, Dump> {
       columns: ["prefix", "identity", "node", "direct"],
       rows: ipcacheRows,
     },
+    cidrs: { maps: [maps.cidrs.raw], columns: ["prefix", "number"], rows: cidrRows },
     policy: {
       maps: [maps.policy.raw, maps.policyHeads.raw],
       columns: [
         "policy",
         "direction",
         "identity",
+        "prefix",
         "protocol",
         "port",
         "shape",

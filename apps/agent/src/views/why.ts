@@ -143,7 +143,10 @@ function peerOf({ ipcache }: WhySources, text: string): { address: string; ident
 }
 
 /** What rules on prefixes know the peer by; an entity without an address counts for the world, if it is that. */
-function cidrOf({ policy }: WhySources, { address, identity }: { address: string; identity: number }): number {
+function cidrOf(
+  { policy }: WhySources,
+  { address, identity }: { address: string; identity: number },
+): number {
   const ip = tryParseIp(address);
   if (ip !== undefined) return policy.places.cidrOf(ip, identity);
   return worlds.has(identity) ? identity : 0;

@@ -11,6 +11,7 @@ import { withNode } from "./list.ts";
 const says: Record<MapName, string> = {
   endpoints: "local endpoints by address",
   ipcache: "prefix to identity and node (LPM)",
+  cidrs: "prefixes that rules name, and the numbers that policy rows know them by (LPM)",
   policy: "rows of all distinct policies",
   ct: "connection tracking",
   nat: "source NAT mappings",
