@@ -81,15 +81,15 @@ export function cellsBetween(
 
 /** What a world of policies says of a connection: both ends have to agree. */
 export function isAllowed(policies: readonly RawPolicy[], cell: Cell, objects: Objects): boolean {
-  const { from, to, proto, port } = cell;
+  const { from, to, source, address, proto, port } = cell;
   const number = proto === "tcp" ? 6 : proto === "udp" ? 17 : isV6(cell.address) ? 58 : 1;
-  const says = (subject: Corner, peer: Corner, ingress: boolean): boolean => {
+  const says = (subject: Corner, peer: Corner, ip: string, ingress: boolean): boolean => {
     const pod = subject.party(subject.node);
     if (pod.kind !== "pod") return true;
-    const party = peer.party(subject.node);
+    const party = { ...peer.party(subject.node), ip };
     return verdict([...policies], pod, party, ingress, number, port, objects) !== "deny";
   };
-  return says(from, to, false) && says(to, from, true);
+  return says(from, to, address, false) && says(to, from, source, true);
 }
 
 export function cellText({ from, to, source, address, proto, port }: Cell): string {

@@ -380,6 +380,7 @@ export class Composition {
     this.#dns.restore();
     restoreIdentities(this.#kernel, this.#localIdentities);
     announceWorld(this.#ipcache, this.#dualStack);
+    this.#policy.prefixes.onSplit = (from, to) => this.#handover.carryPrefix(from, to);
     this.#policy.prefixes.start(this.#dualStack);
     this.#watchCluster();
     this.#endpoints.load();

@@ -70,7 +70,8 @@ function truth(of: Knowledge, { subject, peer, direction, proto, port }: Cell): 
   const pod = of.local.get(subject);
   const other = of.local.get(peer) ?? of.remote.get(peer);
   if (!pod || !other) throw new Error("no such pod");
-  return verdict(of.policies, pod, other, direction === Direction.INGRESS, proto, port, of.objects);
+  const seen = { ...other, ip: addressOf(other) };
+  return verdict(of.policies, pod, seen, direction === Direction.INGRESS, proto, port, of.objects);
 }
 
 /** Asks an agent's maps about a cell; what does not change between two writes is made once. */

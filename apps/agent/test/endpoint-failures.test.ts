@@ -99,7 +99,12 @@ class Stage {
       },
       ipcache: new Ipcache(),
       ipcacheWriter: { flush: () => undefined },
-      policy: { setEndpoint: () => undefined, removeEndpoint: () => undefined, policyOf: () => 0 },
+      policy: {
+        setEndpoint: () => undefined,
+        removeEndpoint: () => undefined,
+        policyOf: () => 0,
+        places: { beforeEndpoint: () => undefined },
+      },
       publisher: { publish: () => undefined, retract: () => undefined },
       namespaces: { put: () => undefined, remove: () => undefined, prune: () => undefined },
       log: quiet,

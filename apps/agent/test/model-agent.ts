@@ -12,6 +12,7 @@ import { type EndpointDeps, EndpointManager } from "../src/endpoint/manager.ts";
 import type { PodFacts } from "../src/endpoint/pods.ts";
 import type { PublishedEndpoint } from "../src/endpoint/publisher.ts";
 import { type RemoteEndpoint, RemoteEndpoints } from "../src/remote-endpoints.ts";
+import { announceWorld, restoreIdentities } from "../src/state/first-identities.ts";
 import { Handover } from "../src/state/handover.ts";
 import { IdentityAllocator } from "../src/state/identities.ts";
 import { IpcacheWriter } from "../src/state/ipcache.ts";
@@ -100,7 +101,7 @@ export class ModelApi {
 
 /** The address of a pod, by its name. */
 export function addressOf({ name }: Pick<Pod, "name">): string {
-  return `10.0.0.${10 + Number(name.slice(1))}`;
+  return `10.244.0.${name.slice(1)}`;
 }
 
 /** An agent over a model of the kernel: everything above the maps that has to do with who pods are is the real thing. */
@@ -132,10 +133,12 @@ export class ModelAgent {
     const identities = new IdentityCache();
     const ipcache = new Ipcache();
     this.#ipcacheWriter = new IpcacheWriter(ipcache, kernel, quiet);
+    const localIdentities = new LocalIdentities({ dualStack: true });
+    restoreIdentities(kernel, localIdentities);
     this.#policy = new PolicyModule({
       engine: new PolicyEngine({ firstPolicyId: policyId, firstRuleId: ruleId }),
       kernel,
-      localIdentities: new LocalIdentities({ dualStack: true }),
+      localIdentities,
       ipcache,
       ipcacheWriter: this.#ipcacheWriter,
       cluster: "default",
@@ -143,6 +146,9 @@ export class ModelAgent {
     });
     this.#allocator = new IdentityAllocator(identities, api.client(this), quiet);
     this.#handover = new Handover(kernel);
+    announceWorld(ipcache, true);
+    this.#policy.prefixes.onSplit = (from, to) => this.#handover.carryPrefix(from, to);
+    this.#policy.prefixes.start(true);
     this.podIdentities = new PodIdentities(
       { identityMode: mode, identityMergeDelay: 1 },
       {
@@ -254,7 +260,9 @@ export class ModelAgent {
     this.#remote.open(this.#handover);
     await this.#manager.restore(this.#handover);
     this.#manager.reconcilePublished(this.#remote.own());
+    this.#handover.end();
     this.#policy.prune();
+    this.#policy.prefixes.prune();
     this.#ipcacheWriter.prune();
     const ready = new Deferred<void>();
     ready.resolve();

@@ -16,7 +16,8 @@ export class Handover {
   readonly #carried = new Set<number>();
   /** Policies above it are of the agent that starts: they know its numbers. */
   readonly #lastPolicyId: number;
-  #rows: Map<number, [PolicyKey, PolicyRow][]> | undefined;
+  #rows: Rows | undefined;
+  #isOver = false;
   /** First number for classes of this node: above all that an earlier agent has used. */
   readonly firstNumber: number;
 
@@ -49,34 +50,64 @@ export class Handover {
   carry(from: number, to: number): void {
     if (from === to || this.#carried.has(to)) return;
     this.#carried.add(to);
-    const all = this.#allRows();
-    const rows = (all.get(from) ?? []).map(([key, row]): [PolicyKey, PolicyRow] => [
-      { ...key, identity: to },
-      row,
-    ]);
-    // Nobody goes by it: what the old policies say of it is about its labels, not about this pod.
+    this.#copy("identity", from, to);
+  }
+
+  /** Addresses that counted for one prefix, by its number, are about to count for another that is new. */
+  carryPrefix(from: number, to: number): void {
+    if (this.#isOver || from === to) return;
+    this.#copy("cidr", from, to);
+  }
+
+  /** Nobody goes by it: what the old policies say of it is about others than these. */
+  #copy(part: "identity" | "cidr", from: number, to: number): void {
     const { policy } = this.#kernel.maps;
-    policy.deleteAll((all.get(to) ?? []).map(([key]) => key));
+    const all = this.#allRows();
+    const gone = [...all.get(`${part} ${to}`)];
+    const rows = [...all.get(`${part} ${from}`)].map(([key, row]): Row => [{ ...key, [part]: to }, row]);
+    policy.deleteAll(gone.map(([key]) => key));
     policy.putAll(rows);
-    // It may be carried on from there.
-    all.set(to, rows);
+    // They may be carried on from there.
+    for (const row of gone) all.delete(row);
+    for (const row of rows) all.add(row);
   }
 
   /** Once everything is under new policies. */
   end(): void {
     this.#byIp.clear();
     this.#rows = undefined;
+    this.#isOver = true;
   }
 
-  #allRows(): Map<number, [PolicyKey, PolicyRow][]> {
+  #allRows(): Rows {
     if (this.#rows !== undefined) return this.#rows;
-    this.#rows = new Map();
-    for (const [key, row] of this.#kernel.maps.policy.entries()) {
-      if (key.policyId > this.#lastPolicyId) continue;
-      const rows = this.#rows.get(key.identity) ?? [];
-      rows.push([key, row]);
-      this.#rows.set(key.identity, rows);
+    this.#rows = new Rows();
+    for (const row of this.#kernel.maps.policy.entries()) {
+      if (row[0].policyId <= this.#lastPolicyId) this.#rows.add(row);
     }
     return this.#rows;
   }
+}
+
+type Row = [PolicyKey, PolicyRow];
+
+/** Rows by what they say of whom. */
+class Rows {
+  readonly #byPart = new Map<string, Set<Row>>();
+
+  get(part: string): Iterable<Row> {
+    return this.#byPart.get(part) ?? [];
+  }
+
+  add(row: Row): void {
+    for (const part of partsOf(row)) this.#byPart.set(part, (this.#byPart.get(part) ?? new Set()).add(row));
+  }
+
+  delete(row: Row): void {
+    for (const part of partsOf(row)) this.#byPart.get(part)?.delete(row);
+  }
+}
+
+function partsOf([{ identity, cidr }]: Row): string[] {
+  return [`identity ${identity}`, `cidr ${cidr}`];
 }

@@ -43,13 +43,13 @@ export class AddressPlaces {
 
   /** The number that rules on prefixes know an address by when it has this identity; 0: they pass over it. */
   cidrOf(ip: Ip, identity: number): number {
-    return isMatchedByCidr(this.#deps.match, identity) ? this.#numberAround(hostPrefix(ip)) : 0;
+    return isMatchedByCidr(this.#deps.match, identity) ? this.numberAround(hostPrefix(ip)) : 0;
   }
 
   /** Rows of the ipcache are about to be written; `settle` when they are. */
   beforeRows(changes: readonly PlaceChange[]): void {
     for (const { prefix, identity } of changes) {
-      this.#assign(`at ${prefixKey(prefix)}`, identity, this.#numberAround(prefix));
+      this.#assign(`at ${prefixKey(prefix)}`, identity, this.numberAround(prefix));
       for (const { prefix: inner, value } of this.#numbers.inside(prefix)) this.#assignNamed(inner, value);
     }
     this.#deps.commitRows();
@@ -69,9 +69,9 @@ export class AddressPlaces {
   beforePrefix(prefix: Prefix, number: number | undefined): void {
     if (number === undefined) this.#numbers.delete(prefix);
     else this.#numbers.set(prefix, number);
-    const now = number ?? this.#numberAround(prefix);
+    const now = number ?? this.numberAround(prefix);
     for (const { prefix: inner, identity } of this.#deps.ipcache.inside(prefix))
-      if (this.#numberAround(inner) === now) this.#assign(`at ${prefixKey(inner)}`, identity, now);
+      if (this.numberAround(inner) === now) this.#assign(`at ${prefixKey(inner)}`, identity, now);
     if (number === undefined) this.#assign(`in ${prefixKey(prefix)}`, undefined, 0);
     else this.#assignNamed(prefix, number);
     this.#deps.commitRows();
@@ -85,7 +85,8 @@ export class AddressPlaces {
     this.#deps.commitRows();
   }
 
-  #numberAround(prefix: Prefix): number {
+  /** The number of the longest prefix that holds all of this one; 0: none does. */
+  numberAround(prefix: Prefix): number {
     let number = 0;
     for (const { value } of this.#numbers.covering(prefix)) number = value; // the longest comes last
     return number;

@@ -18,7 +18,10 @@ export type PrefixTables = Pick<Kernel["maps"], "cidrs">;
 
 /** What this works with. */
 export interface NamedPrefixesDeps {
-  readonly engine: Pick<PolicyEngine, "addIdentity" | "deleteIdentity" | "addPrefix" | "deletePrefix">;
+  readonly engine: Pick<
+    PolicyEngine,
+    "addIdentity" | "deleteIdentity" | "addPrefix" | "deletePrefix" | "neededCidrs"
+  >;
   readonly kernel: Pick<Kernel, "changed"> & { readonly maps: PrefixTables };
   readonly localIdentities: LocalIdentities;
   readonly ipcache: Ipcache;
@@ -38,15 +41,36 @@ const everything = ["0.0.0.0/0", "::/0"].map(parsePrefix);
 export class NamedPrefixes {
   readonly #deps: NamedPrefixesDeps;
   readonly #known = new Map<string, Prefix>();
+  /** Those an earlier agent left, until it is known whether rules name them. */
+  readonly #restored = new Map<string, Prefix>();
+  /** Addresses are about to count for a prefix that is new, by its number, and no longer for another. */
+  onSplit: (from: number, to: number) => void = () => undefined;
 
   constructor(deps: NamedPrefixesDeps) {
     this.#deps = deps;
     deps.ipcache.changes.on((change) => this.#followCluster(change));
   }
 
-  /** What no rule names counts for the world of its family: so that no short IPv6 prefix holds IPv4 addresses. */
+  /**
+   * Takes over what is in the kernel, with the numbers that were restored. What no rule names counts for the world of its
+   * family, so that no short IPv6 prefix holds IPv4 addresses.
+   */
   start(dualStack: boolean): void {
+    const { kernel, localIdentities, engine, places, names } = this.#deps;
     for (const prefix of everything) this.#put(prefix, worldOf(isV4Prefix(prefix), dualStack).id);
+    for (const [{ addr, prefixlen }, number] of kernel.maps.cidrs.entries()) {
+      const prefix = { ip: addr.slice(), length: prefixlen };
+      const identity = localIdentities.get(prefix);
+      if (identity?.id !== number) continue;
+      this.#restored.set(prefixKey(prefix), prefix);
+      this.#known.set(prefixKey(prefix), prefix);
+      engine.addIdentity(identity.id, identity.labels);
+      engine.addPrefix(prefix, identity.id);
+      names.prefixAdded(prefix);
+      places.beforePrefix(prefix, number);
+      this.#identify(prefix, number);
+    }
+    places.settle();
   }
 
   /** A prefix gets its number: rules reach it from now on. No address counts for it yet. */
@@ -75,6 +99,7 @@ export class NamedPrefixes {
 
   /** No rule names it any more. */
   forget(prefix: Prefix): void {
+    if (this.#restored.delete(prefixKey(prefix))) this.#deps.localIdentities.acquire(prefix);
     const { engine, ipcache, ipcacheWriter, kernel, localIdentities, names, places } = this.#deps;
     this.#known.delete(prefixKey(prefix));
     ipcache.delete(prefix, source, owner);
@@ -91,8 +116,19 @@ export class NamedPrefixes {
     names.prefixRemoved(prefix);
   }
 
-  /** Removes the numbers of prefixes that no rule names: those an earlier agent left. */
+  /** All policies are in force: removes the numbers of prefixes that no rule names, which an earlier agent left. */
   prune(): void {
+    const { engine, localIdentities } = this.#deps;
+    const needed = new Set(engine.neededCidrs().map(prefixKey));
+    for (const [key, prefix] of this.#restored) {
+      if (!needed.has(key)) this.forget(prefix);
+      else localIdentities.acquire(prefix);
+    }
+    this.#restored.clear();
+    this.#pruneRows();
+  }
+
+  #pruneRows(): void {
     const { maps } = this.#deps.kernel;
     const known = new Set([...this.#known.values(), ...everything].map(prefixKey));
     const stale = maps.cidrs
@@ -106,6 +142,7 @@ export class NamedPrefixes {
 
   #put(prefix: Prefix, number: number): void {
     const { kernel, places } = this.#deps;
+    if (kernel.maps.cidrs.get(keyOf(prefix)) !== number) this.onSplit(places.numberAround(prefix), number);
     places.beforePrefix(prefix, number);
     kernel.maps.cidrs.put(keyOf(prefix), number);
     kernel.changed();
