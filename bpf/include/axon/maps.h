@@ -24,7 +24,7 @@ AX_MAP(ax_config, BPF_MAP_TYPE_ARRAY, __u32, struct ax_config, 1, 0);
 AX_MAP(ax_endpoints, BPF_MAP_TYPE_HASH, struct ax_addr, struct ax_endpoint, 16384, 0);
 AX_MAP(ax_ipcache, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, struct ax_ipcache_entry, 512000, BPF_F_NO_PREALLOC);
 AX_MAP(ax_nomasq, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 16384, BPF_F_NO_PREALLOC);
-AX_MAP(ax_cidrs, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 65536, BPF_F_NO_PREALLOC);
+AX_MAP(ax_cidrs, BPF_MAP_TYPE_LPM_TRIE, struct ax_ipcache_key, __u32, 131072, BPF_F_NO_PREALLOC);
 AX_MAP(ax_policy, BPF_MAP_TYPE_HASH, struct ax_policy_key, struct ax_policy_row, 1048576, BPF_F_NO_PREALLOC);
 AX_MAP(ax_policy_heads, BPF_MAP_TYPE_HASH, __u32, struct ax_policy_head, 65536, BPF_F_NO_PREALLOC);
 AX_MAP(ax_affinity, BPF_MAP_TYPE_LRU_HASH, struct ax_affinity_key, struct ax_affinity, 65536, 0);

@@ -169,6 +169,8 @@ export interface StatusResponse {
   loadBalancing: LoadBalancingStatus;
   dnsProxy: DnsProxyStatus;
   policies: number;
+  /** Whom rules on prefixes match by address; absent: everybody. */
+  policyCIDRMatchMode?: "address" | "nodes" | "identity";
   modules: ModuleStatus[];
   flows: ServerStatus;
 }
@@ -183,6 +185,8 @@ export interface PolicyRowView {
   direction: "ingress" | "egress";
   /** 0 = any peer. */
   identity: number;
+  /** Only at addresses in this prefix, and in no longer one that rules name. */
+  prefix?: string;
   /** `ANY`, `TCP`, ... */
   protocol: string;
   /** `80`, `80-95`, or `ANY`. */

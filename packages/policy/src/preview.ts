@@ -128,7 +128,6 @@ function changedFlows<Flow extends SandboxQuery>(
   return changed;
 }
 
-/** Of a pod its labels are what counts, of others the address. */
 function sideKey({ isPod, labels, ip, names }: SandboxSide): unknown {
-  return isPod ? labels : [labels, ip, names];
+  return [isPod, labels, ip, names];
 }

@@ -1,5 +1,7 @@
 /** What a change costs among ten thousand policies, counted and not timed: it may touch what it concerns, nothing else. */
+import { parsePrefix } from "@axoneme/base";
 import { beforeAll, describe, expect, it } from "vitest";
+import { noEffort } from "../src/effort.ts";
 import { type Effort, PolicyEngine, parseNetworkPolicy } from "../src/index.ts";
 
 const POLICIES = 10_000;
@@ -167,5 +169,31 @@ describe("among 10,000 policies that all select the same 100 endpoints", () => {
 
   it("all of them are one distinct policy", () => {
     expect([...engine.distincts()].map(({ endpoints }) => endpoints.length)).toEqual([ENDPOINTS]);
+  });
+
+  it("an identity in a prefix costs nothing where rules add up, and a prefix one row, whoever is in it", () => {
+    const engine = populated((i) => ({
+      namespace: `ns-${i % NAMESPACES}`,
+      name: `p${i}`,
+      subject: undefined,
+      peer: "app-1",
+    }));
+    const prefix = parsePrefix("10.0.0.0/8");
+    const block = { from: [{ ipBlock: { cidr: "10.0.0.0/8" } }] };
+    const spec = {
+      podSelector: { matchLabels: { app: "app-0" } },
+      policyTypes: ["Ingress"],
+      ingress: [block],
+    };
+    engine.upsertPolicy(parseNetworkPolicy({ metadata: { namespace: "ns-0", name: "block" }, spec }));
+    expect(engine.prepare()).toEqual([prefix]);
+    const placed = spent(engine, () => {
+      engine.addPrefix(prefix, 0x100_0001);
+      for (let i = 0; i < IDENTITIES; i++) engine.addPlacement(1000 + i, 0x100_0001);
+    });
+    expect(placed.contributions).toBeLessThan(10 + POLICIES / NAMESPACES);
+    expect(spent(engine, () => engine.addPlacement(4000, 0x100_0001))).toEqual({ ...noEffort(), changes: 0 });
+    const rows = [...engine.allRows()].filter(({ key }) => key.cidr !== 0);
+    expect(rows.length).toBe(1);
   });
 });

@@ -86,6 +86,20 @@ describe("a sandbox", () => {
     expect(sandbox.judge(tcp(pod("shop", "web"), world("198.51.100.1"))).isAllowed).toBe(true);
   });
 
+  test.each([
+    ["address", false],
+    ["nodes", true],
+    ["identity", true],
+  ] as const)("knows a pod by its address where rules on prefixes match by %s", (cidrMatch, isAllowed) => {
+    const own = new PolicySandbox([denyCidr], { cidrMatch });
+    const inside = { ...pod("dev", "x"), ip: "203.0.113.9" };
+    expect(own.judge(tcp(pod("shop", "web"), inside)).isAllowed).toBe(isAllowed);
+    expect(own.judge(tcp(pod("shop", "web"), { ...inside, ip: "203.0.114.9" })).isAllowed).toBe(true);
+    expect(own.judge(tcp(pod("shop", "web"), { ...host, ip: "203.0.113.8" })).isAllowed).toBe(
+      cidrMatch === "identity",
+    );
+  });
+
   test("knows addresses by their names", () => {
     const client = pod("bank", "teller");
     expect(sandbox.judge(tcp(client, world("198.51.100.1"))).isAllowed).toBe(false);

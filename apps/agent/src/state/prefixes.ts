@@ -1,4 +1,4 @@
-import { isV4Prefix, type Prefix, parsePrefix, prefixKey } from "@axoneme/base";
+import { formatPrefix, isV4Prefix, type Prefix, parsePrefix, prefixKey } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import {
   type Ipcache,
@@ -71,6 +71,13 @@ export class NamedPrefixes {
       this.#identify(prefix, number);
     }
     places.settle();
+  }
+
+  /** The prefix that a number stands for. */
+  textOf(number: number): string {
+    const prefix = this.#deps.localIdentities.prefixOf(number);
+    if (prefix !== undefined) return formatPrefix(prefix);
+    return number === reserved.worldIpv6 ? "::/0" : number === reserved.worldIpv4 ? "0.0.0.0/0" : "world";
   }
 
   /** A prefix gets its number: rules reach it from now on. No address counts for it yet. */

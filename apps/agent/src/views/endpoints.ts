@@ -85,6 +85,7 @@ function rowView(row: RowOfPolicy, policy: PolicyModule): PolicyRowView {
   return {
     direction: row.key.direction === 1 ? "egress" : "ingress",
     identity: row.key.identity,
+    ...(row.key.cidr !== 0 && { prefix: policy.prefixes.textOf(row.key.cidr) }),
     protocol: row.key.shape === 0 ? "ANY" : protocolName(row.key.proto),
     port: portText(row.key.port, row.key.shape),
     verdict: verdicts[row.row.verdict] ?? "default-deny",

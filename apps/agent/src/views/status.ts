@@ -60,6 +60,7 @@ export function statusView(sources: StatusSources): StatusResponse {
     loadBalancing,
     dnsProxy: sources.dnsProxy(),
     policies: counts.policies,
+    policyCIDRMatchMode: config.policyCIDRMatchMode,
     modules,
     flows: sources.flows(),
   };

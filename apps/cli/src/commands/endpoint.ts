@@ -1,4 +1,4 @@
-import { apiPath, type EndpointView } from "@axoneme/observe";
+import { apiPath, type EndpointView, type PolicyRowView } from "@axoneme/observe";
 import { Command } from "commander";
 import { type AgentOptions, addAgentOptions, askWhoKnows } from "../agents.ts";
 import type { Context } from "../context.ts";
@@ -110,13 +110,18 @@ function endpointText(node: string, endpoint: EndpointView, now: number): string
   return `${head}\n${policyText(endpoint)}`;
 }
 
+function peerText({ identity, prefix }: PolicyRowView): string {
+  if (identity === 0) return prefix ?? "any";
+  return prefix === undefined ? `${identity}` : `${identity} in ${prefix}`;
+}
+
 function policyText(endpoint: EndpointView): string {
   const rows = endpoint.policy ?? [];
   if (rows.length === 0) return "";
   const header = ["DIRECTION", "PEER", "PROTOCOL", "PORT", "VERDICT", "PRECEDENCE", "RULE", "POLICIES"];
   const cells = rows.map((row) => [
     row.direction,
-    row.identity === 0 ? "any" : `${row.identity}`,
+    peerText(row),
     row.protocol,
     row.port,
     row.verdict,

@@ -16,7 +16,7 @@ import { CliError, exitCode } from "../errors.ts";
 import { parseTime } from "../observe/values.ts";
 import { colorsOf, type OutputOptions, outputOption, printData } from "../output.ts";
 import { type ClusterOptions, clusterInstead, kubeconfigOption } from "../policy/cluster-option.ts";
-import { policyObjects, type SeenFlow, seenSince } from "../policy/flows.ts";
+import { cidrMatchOf, policyObjects, type SeenFlow, seenSince } from "../policy/flows.ts";
 import { allEndpoints } from "../policy/places.ts";
 import { unknownToAll } from "../policy/why-cluster.ts";
 import { examples } from "./help.ts";
@@ -94,9 +94,10 @@ async function known(context: Context, options: PreviewOptions): Promise<Known> 
     ];
     return { today: cluster.objects, pods, flows: undefined, unknown, engine: cluster.context };
   }
-  const [today, endpoints, flows] = await Promise.all([
+  const [today, endpoints, cidrMatch, flows] = await Promise.all([
     policyObjects(context, options),
     allEndpoints(context, options),
+    cidrMatchOf(context, options),
     seenSince(context, options, parseTime(options.since, context.now())),
   ]);
   const pods = endpoints
@@ -105,7 +106,7 @@ async function known(context: Context, options: PreviewOptions): Promise<Known> 
       name: `${namespace}/${pod}`,
       side: { isPod: true, labels: parseLabelLines(labels) },
     }));
-  return { today, pods, flows, unknown: [], engine: {} };
+  return { today, pods, flows, unknown: [], engine: { cidrMatch } };
 }
 
 function readObjects(file: string): unknown[] {

@@ -1,7 +1,7 @@
 import type { Flow, FlowEndpoint } from "@axoneme/flow";
 import { parseLabelLines } from "@axoneme/identity";
-import { apiPath, type PolicyView } from "@axoneme/observe";
-import type { SandboxSide, SeenConnection } from "@axoneme/policy";
+import { apiPath, type PolicyView, type StatusResponse } from "@axoneme/observe";
+import type { CidrMatch, SandboxSide, SeenConnection } from "@axoneme/policy";
 import type { AgentOptions } from "../agents.ts";
 import { findAgents } from "../agents.ts";
 import type { Context } from "../context.ts";
@@ -111,6 +111,15 @@ export async function policyObjects(context: Context, options: AgentOptions): Pr
     .flat()
     .map((view) => [`${view.kind}/${view.namespace}/${view.name}`, withKind(view)] as const);
   return [...new Map(all).values()];
+}
+
+/** Whom rules on prefixes match, as the agents are configured: they should agree. */
+export async function cidrMatchOf(context: Context, options: AgentOptions): Promise<CidrMatch> {
+  const [agent] = findAgents(context, options);
+  if (agent === undefined) return "address";
+  const what = "cannot read how prefixes are matched";
+  const { policyCIDRMatchMode } = await ask<StatusResponse>(context, agent, apiPath.status, what);
+  return policyCIDRMatchMode ?? "address";
 }
 
 /** Objects from a list have no kind of their own. */

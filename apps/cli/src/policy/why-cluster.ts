@@ -18,7 +18,7 @@ const verdictNames = {
 /** What the API server never tells. */
 export const unknownToAll = [
   "whether the agents have all of it in force, and what the rows in the kernel say",
-  "options of the agents: policyEnforcement default and the cluster's name default are assumed",
+  "options of the agents: policyEnforcement default, policyCIDRMatchMode address and the cluster's name default are assumed",
 ];
 
 /** Answers from what the API server knows, with the agents' engine. @throws CliError not found */
