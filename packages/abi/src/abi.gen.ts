@@ -1494,7 +1494,7 @@ export function decodeSvcKey(view: DataView, off: number): SvcKey {
 export const maps = {
   ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
   ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
-  ax_cidrs: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
+  ax_cidrs: { type: 11, keySize: 20, valueSize: 4, maxEntries: 131072, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_config: { type: 2, keySize: 4, valueSize: 132, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
   ax_ct: { type: 1, keySize: 40, valueSize: 124, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
   ax_deny: { type: 11, keySize: 20, valueSize: 4, maxEntries: 65536, flags: 1, key: "IpcacheKey", value: "u32" },
