@@ -67,7 +67,12 @@ function placeOf(cluster: Cluster, text: string, node: string): ClusterPlace | u
   const entity = entityLabels(text);
   if (entity) return { pod: undefined, address: "", side: { isPod: false, labels: entity }, unknown: [] };
   const pod = podBy(cluster.pods, text);
-  if (pod) return { pod, address: pod.ips[0] ?? "", side: pod.side, unknown: [] };
+  if (pod) {
+    // Rules on prefixes look at the address that is asked about.
+    const ip = tryParseIp(text);
+    const side = ip ? { ...pod.side, ip: formatIp(ip) } : pod.side;
+    return { pod, address: pod.ips[0] ?? "", side, unknown: [] };
+  }
   const ip = tryParseIp(text);
   return ip && addressPlace(cluster, formatIp(ip), node);
 }
