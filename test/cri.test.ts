@@ -170,6 +170,12 @@ describe("containerd and runc", () => {
     await started.reaches("tcp", "127.0.0.1", port);
   });
 
+  it("starts a static pod, which the API shows under another uid", async () => {
+    const fixed = await pod("static-node2", { staticUid: "0123456789abcdef0123456789abcdef" });
+    expect(fixed.failures).toEqual([]);
+    await the().reached(peer, ["tcp", fixed.v4, port]);
+  });
+
   it("keeps address and policy while a container restarts, and has new ones in a new sandbox", async () => {
     const [restarted, friend, stranger] = await Promise.all([
       pod("restarted"),

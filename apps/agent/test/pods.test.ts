@@ -10,7 +10,11 @@ beforeAll(async () => {
 }, 30_000);
 afterAll(() => cluster.close(), 30_000);
 
-async function createPod(name: string, labels: Record<string, string>): Promise<string> {
+async function createPod(
+  name: string,
+  labels: Record<string, string>,
+  annotations: Record<string, string> = {},
+): Promise<string> {
   const pod = await cluster.client.resource(resources.pods).create({
     apiVersion: "v1",
     kind: "Pod",
@@ -18,6 +22,7 @@ async function createPod(name: string, labels: Record<string, string>): Promise<
       name,
       namespace: "default",
       labels,
+      annotations,
       ownerReferences: [
         { apiVersion: "apps/v1", kind: "ReplicaSet", name: "web-5d4f", uid: "u", controller: true },
       ],
@@ -64,6 +69,17 @@ test("the pod of an earlier life under the same name is not taken for this one",
   expect(directory.known(ref)).toBeUndefined();
   await expect(directory.facts(ref)).rejects.toMatchObject({ code: "endpoint.pod" });
   await expect(directory.facts({ ...ref, name: "never" })).rejects.toMatchObject({ code: "endpoint.pod" });
+  await stop();
+});
+
+test("a static pod is known by its kubelet's uid, and has the uid that the API shows it under", async () => {
+  const staticUid = "0123456789abcdef0123456789abcdef";
+  const uid = await createPod("static-node1", { app: "s" }, { "kubernetes.io/config.mirror": staticUid });
+  const { directory, stop } = await watched();
+  const ref = { namespace: "default", name: "static-node1", uid: staticUid };
+  expect(directory.known(ref)?.uid).toBe(uid);
+  expect((await directory.facts(ref)).labels["k8s:app"]).toBe("s");
+  expect(directory.known({ ...ref, uid: "f".repeat(32) })).toBeUndefined();
   await stop();
 });
 

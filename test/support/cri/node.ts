@@ -18,6 +18,8 @@ export interface CriPodRequest {
   readonly init?: readonly (readonly string[])[];
   readonly hostPort?: number;
   readonly hostNetwork?: boolean;
+  /** Comes from a file of the kubelet's: the runtime calls it by this uid, and the API's Pod only shows it. */
+  readonly staticUid?: string;
   /** Name servers and search domains of its resolv.conf. */
   readonly dns?: { readonly servers: readonly string[]; readonly searches: readonly string[] };
 }
@@ -50,7 +52,7 @@ export class CriNode {
   /** Creates the Pod only. */
   async create(request: CriPodRequest): Promise<CriPod> {
     const object = await this.lab.client.resource(resources.pods).create(this.#object(request));
-    const uid = object.metadata?.uid ?? "";
+    const uid = request.staticUid ?? object.metadata?.uid ?? "";
     const pod = new CriPod(this, request, uid, join(this.#dir, uid));
     this.#pods.add(pod);
     return pod;
@@ -66,7 +68,8 @@ export class CriNode {
   }
 
   #object(request: CriPodRequest): Pod & KubeObject {
-    const { name, namespace, labels = { app: name }, annotations, hostNetwork = false, hostPort } = request;
+    const { name, namespace, labels = { app: name }, hostNetwork = false, hostPort, staticUid } = request;
+    const shown = staticUid === undefined ? {} : { "kubernetes.io/config.mirror": staticUid };
     const ports = hostPort === undefined ? {} : { ports: [{ containerPort: Number(port), hostPort }] };
     return {
       apiVersion: "v1",
@@ -75,7 +78,7 @@ export class CriNode {
         name,
         namespace,
         labels: { ...labels },
-        ...(annotations && { annotations: { ...annotations } }),
+        annotations: { ...request.annotations, ...shown },
       },
       spec: {
         nodeName: this.node,

@@ -42,6 +42,8 @@ export interface TrimmedPod {
     readonly name: string;
     readonly namespace: string;
     readonly uid: string;
+    /** Of the Pod that stands for a static one: what the kubelet and its runtime call that. */
+    readonly staticUid: string | undefined;
     readonly labels: Readonly<Record<string, string>>;
     readonly ownerReferences: readonly { readonly kind: string; readonly name: string }[];
   };
@@ -60,6 +62,7 @@ export function trimPod(pod: Pod): TrimmedPod {
       name: metadata.name ?? "",
       namespace: metadata.namespace ?? "",
       uid: metadata.uid ?? "",
+      staticUid: metadata.annotations?.[mirrorAnnotation],
       labels: metadata.labels ?? {},
       ownerReferences: (metadata.ownerReferences ?? []).map(({ kind, name }) => ({ kind, name })),
     },
@@ -98,6 +101,9 @@ export function trimNamespace({ metadata }: Namespace): {
   };
 }
 
+/** On a Pod that its kubelet made to show a static one: that one's uid. */
+const mirrorAnnotation = "kubernetes.io/config.mirror";
+
 /** How long a Pod that the watch has not shown yet is waited for before the API is asked. */
 const watchGraceMs = 200;
 
@@ -127,8 +133,7 @@ export class PodDirectory {
   /** The facts of a pod that is in the watch's copy. */
   known(ref: PodRef): PodFacts | undefined {
     const pod = this.#pods.get(ref.name, ref.namespace);
-    if (!pod || (ref.uid !== "" && pod.metadata.uid !== ref.uid)) return undefined;
-    return this.factsOf(pod);
+    return pod && isMeant(pod, ref) ? this.factsOf(pod) : undefined;
   }
 
   /**
@@ -138,9 +143,9 @@ export class PodDirectory {
   async facts(ref: PodRef): Promise<PodFacts> {
     const known = this.known(ref) ?? (await this.#awaitWatch(ref));
     if (known) return known;
-    const pod = await this.#get(ref);
-    if (ref.uid !== "" && pod.metadata?.uid !== ref.uid) throw absent(ref);
-    return this.factsOf(trimPod(pod));
+    const pod = trimPod(await this.#get(ref));
+    if (!isMeant(pod, ref)) throw absent(ref);
+    return this.factsOf(pod);
   }
 
   /** What a pod's objects mean: its identity's labels and named ports. */
@@ -174,6 +179,14 @@ export class PodDirectory {
       throw isNotFound(error) ? absent(ref) : error;
     }
   }
+}
+
+/**
+ * Whether it is the Pod that the runtime means, and not an earlier or later one of that name. A static pod has a uid of
+ * its kubelet's, and the Pod that shows it in the API has another and names the first.
+ */
+function isMeant({ metadata }: TrimmedPod, { uid }: PodRef): boolean {
+  return uid === "" || uid === metadata.uid || uid === metadata.staticUid;
 }
 
 /** Whether two sets of facts make the same endpoint. */
