@@ -267,6 +267,10 @@ describe("the page", () => {
     await page.getByRole("complementary", { name: "Details" }).waitFor();
     expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
     await shot(page, "phone");
+    await page.getByRole("button", { name: /^2 nodes/ }).click();
+    await page.getByRole("complementary", { name: "Nodes" }).waitFor();
+    expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+    await shot(page, "phone-nodes");
     await page.close();
   });
 

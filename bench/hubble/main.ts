@@ -1,12 +1,13 @@
 /**
  * Flows: records from the kernel into the store, memory of a store of a million, first answer and stream out of it, and
- * a relay over ten nodes. Usage: node dist/bench-hubble.mjs [seconds] [records a second], as 10 1000000.
+ * a relay over ten nodes; what observation costs pods. Usage: node dist/bench-hubble.mjs [seconds] [records a second], as 10 1000000.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buildPerf, formatTable, writeReport } from "../net/index.ts";
+import { buildPerf, comparisonTable, formatTable, writeReport } from "../net/index.ts";
 import { type Measure, writeSummary } from "../summary.ts";
+import { type CostFigures, cost } from "./cost.ts";
 import { ingest } from "./ingest.ts";
 import { runRole, start } from "./roles.ts";
 
@@ -14,6 +15,8 @@ const million = 1 << 20;
 const relayNodes = 10;
 const relaySeconds = 5;
 const rounds = 3;
+/** Rounds of traffic with observation and without. */
+const costRounds = 9;
 
 interface Read {
   readonly flows: number;
@@ -45,6 +48,7 @@ async function main(): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), "axon-bench-"));
   buildPerf(root);
   try {
+    const costs = await cost(root, costRounds, 0.5);
     const taken = await ingest(rate, seconds);
     const socket = join(dir, "store.sock");
     const { child: holder, told } = await start("store", socket, million);
@@ -59,13 +63,14 @@ async function main(): Promise<void> {
     const merged = await repeated(() => read(relaySocket, { follow: true }, relaySeconds));
     relay.disconnect();
     nodes.disconnect();
-    report(root, { taken, held, last, streams, merged });
+    report(root, { costs, taken, held, last, streams, merged });
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
 interface Figures {
+  readonly costs: CostFigures;
   readonly taken: Awaited<ReturnType<typeof ingest>>;
   readonly held: { readonly flows: number; readonly bytes: number; readonly rss: number };
   readonly last: readonly Read[];
@@ -73,7 +78,7 @@ interface Figures {
   readonly merged: readonly Read[];
 }
 
-function report(root: string, { taken, held, last, streams, merged }: Figures): void {
+function report(root: string, { costs, taken, held, last, streams, merged }: Figures): void {
   const megabytes = held.bytes / 2 ** 20;
   const firstMs = Math.min(...last.map((one) => one.firstMs));
   const stream = rateOf(best(streams, rateOf));
@@ -97,6 +102,12 @@ function report(root: string, { taken, held, last, streams, merged }: Figures): 
       [`relay over ${relayNodes} nodes`, "", merged.map((one) => kilo(rateOf(one))).join(", ")],
     ]),
   );
+  console.log(comparisonTable(costs.traffic));
+  const micros = (value: number): string => `${value.toFixed(2)} us`;
+  console.log(
+    `agent's CPU for a connection: ${micros(costs.agent.on)}, without observation ${micros(costs.agent.off)}`,
+  );
+  const observed = costs.traffic.figures.filter(({ subject }) => subject === "with observation");
   const figure = (measure: string, value: number, ours: string, bar: Measure["bar"]): Measure => ({
     measure,
     ours,
@@ -104,7 +115,7 @@ function report(root: string, { taken, held, last, streams, merged }: Figures): 
     value,
     bar,
   });
-  writeReport(root, "hubble", { taken, held, last, streams, merged });
+  writeReport(root, "hubble", { costs, taken, held, last, streams, merged });
   writeSummary(root, "hubble", [
     figure("records a second from the kernel", taken.rate, kilo(taken.rate), { atLeast: 1_000_000 * 0.99 }),
     figure("share of them in the store", share, share.toFixed(4), { atLeast: 1 }),
@@ -117,6 +128,9 @@ function report(root: string, { taken, held, last, streams, merged }: Figures): 
     figure("memory of a store of 1M flows, MB", megabytes, megabytes.toFixed(0), { atMost: 160 }),
     figure("first of the last 20 of 1M, ms", firstMs, firstMs.toFixed(1), { atMost: 20 }),
     figure("flows a second to one client", stream, kilo(stream), { atLeast: 60_000 }),
+    ...observed.map(({ mode, ratio }) =>
+      figure(`${mode} with observation, against without`, ratio, ratio.toFixed(3), { atLeast: 0.97 }),
+    ),
     figure("flows a second of a relay over 10 nodes", relayed, kilo(relayed), { atLeast: 100_000 }),
   ]);
 }

@@ -22,6 +22,11 @@ export class BenchLab {
     return lab;
   }
 
+  /** A lab that somebody else brings up. */
+  static at(root: string, name: string): BenchLab {
+    return new BenchLab(root, name);
+  }
+
   async down(): Promise<void> {
     await this.axon("lab", "down", "--name", this.name).catch(() => undefined);
   }

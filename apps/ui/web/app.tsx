@@ -88,7 +88,11 @@ export function App() {
             <p className="note">{graph.hidden} quieter connections are not drawn: choose a namespace.</p>
           )}
           {graph.nodes.size === 0 && (
-            <Empty connection={shown.connection} clear={() => change({ filter: everything })} />
+            <Empty
+              connection={shown.connection}
+              hasRows={shown.rows.length > 0}
+              clear={() => change({ filter: everything })}
+            />
           )}
         </section>
         {showsNodes && <NodesPanel nodes={shown.nodes} close={() => setShowsNodes(false)} />}
@@ -107,14 +111,21 @@ export function App() {
   );
 }
 
-function Empty({ connection, clear }: { connection: string; clear: () => void }) {
+interface EmptyProps {
+  readonly connection: string;
+  readonly hasRows: boolean;
+  readonly clear: () => void;
+}
+
+function Empty({ connection, hasRows, clear }: EmptyProps) {
   return (
     <div className="empty" role="status">
       {connection === "connecting" ? (
         "Waiting for flows…"
       ) : (
         <>
-          No flow matches.{" "}
+          {/* The map adds flows up: of pods, labels, addresses and programs it knows nothing. */}
+          {hasRows ? "No workload and no name is called so; flows below match." : "No flow matches."}{" "}
           <button type="button" onClick={clear}>
             Show everything
           </button>
