@@ -165,6 +165,20 @@ it("a live option changes with the ConfigMap; one that needs a restart is told t
       expect.objectContaining({ name: "mtu", running: 0, desired: 1400, pending: true, change: "restart" }),
     );
   }
+  const { stdout } = await waitFor(
+    async () => {
+      const outcome = await lab.axonRun(["config", "diff", "-o", "json"]);
+      return (JSON.parse(outcome.stdout) as object[]).length === 2 && outcome;
+    },
+    { timeoutMs: 10_000, what: "both nodes to say what waits" },
+  );
+  expect(JSON.parse(stdout)).toContainEqual({
+    node: "node2",
+    key: "mtu",
+    running: 0,
+    desired: 1400,
+    change: "restart",
+  });
 });
 
 describe("rights", () => {

@@ -312,6 +312,7 @@ export class Composition {
 
   /** Options that take a change at once, besides those of the kernel's configuration. */
   #followOptions(): void {
+    this.#configuration.onChange = () => this.#nodePublisher.publishConfig(this.#configuration.summary());
     this.#configuration
       .on("cniTimeout", () => undefined) // read at each use
       .on("conntrackGCInterval", ({ conntrackGCInterval }) => {

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { bpfCommand } from "./commands/bpf.ts";
 import { completionCommand } from "./commands/completion.ts";
+import { configCommand } from "./commands/config.ts";
 import { endpointCommand } from "./commands/endpoint.ts";
 import { fqdnCommand } from "./commands/fqdn.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
@@ -61,7 +62,7 @@ export function buildProgram(context: Context): Command {
     ],
     [
       "In a Kubernetes cluster:",
-      [installCommand(context), upgradeCommand(context), uninstallCommand(context)],
+      [installCommand(context), upgradeCommand(context), uninstallCommand(context), configCommand(context)],
     ],
     ["A cluster to try it on:", [labCommand(context)]],
     ["This program:", [versionCommand(context), completionCommand(context, () => program)]],

@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLogger } from "@axoneme/base";
-import { builtinResources, crdManifests, KubeClient, loadKubeconfig } from "@axoneme/kube";
+import { silentLogger, waitFor } from "@axoneme/base";
+import { builtinResources, crdManifests, KubeClient, loadKubeconfig, resources } from "@axoneme/kube";
 import { ApiServer } from "@axoneme/lab/apiserver";
 import { load, loadAll } from "js-yaml";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -174,6 +174,51 @@ test("upgrades keep the values of before, add and remove objects, and write noth
   expect(await present()).toEqual(titles(expected()));
 });
 
+test("options are set in the ConfigMap or on nodes with labels, checked before; what waits is told by nodes", async () => {
+  const set = (...args: string[]) =>
+    new FakeLabs().axon("config", "set", "--kubeconfig", kubeconfig, ...args);
+  expect((await set("log-levle=debug")).err).toContain(
+    "agents have no option log-levle (is log-level meant?)",
+  );
+  expect((await set("enable-ipv4=false")).err).toContain("pods need addresses of one family");
+  expect((await set("mtu=huge")).err).toContain('"mtu" must be a number, got "huge"');
+  expect((await set("kubeconfig=/x")).code).toBe(2);
+  const done = await set("log-level=debug", "mtu=9000");
+  expect([done.code, done.out]).toEqual([
+    0,
+    expect.stringMatching(/log-level +debug +nothing: at once\nmtu +9000 +a restart/),
+  ]);
+  const maps = client.resource(builtinResources.configmaps);
+  const data = async () => (await maps.get("axoneme-config", { namespace })).data;
+  expect(await data()).toMatchObject({ "log-level": "debug", mtu: "9000" });
+  await set("mtu=");
+  expect(await data()).not.toHaveProperty("mtu");
+
+  const definitions = client.resource(builtinResources.customresourcedefinitions);
+  for (const manifest of crdManifests) await definitions.create(manifest);
+  const configs = client.resource(resources.ciliumnodeconfigs);
+  await waitFor(async () => (await set("mtu=1400", "-l", "zone=a", "--name", "a")).code === 0, {
+    timeoutMs: 10_000,
+  });
+  await set("cni-timeout=20s", "mtu=", "-l", "zone=a", "--name", "a");
+  expect((await configs.get("a", { namespace })).spec).toEqual({
+    defaults: { "cni-timeout": "20s" },
+    nodeSelector: { matchLabels: { zone: "a" } },
+  });
+
+  const diff = () => new FakeLabs().axon("config", "diff", "--kubeconfig", kubeconfig);
+  expect([(await diff()).code, (await diff()).err]).toEqual([0, "every node runs with what is wanted\n"]);
+  const pending = [{ key: "mtu", running: 0, desired: 1400, change: "restart" }];
+  const annotations = { "axoneme.io/config": JSON.stringify({ pending, problem: "unknown option" }) };
+  await client.resource(resources.ciliumnodes).create({ metadata: { name: "n9", annotations }, spec: {} });
+  const { code, out } = await diff();
+  expect([code, out]).toEqual([
+    1,
+    expect.stringMatching(/n9 +mtu +0 +1400 +a restart of the agent\nn9 .*unknown option/),
+  ]);
+  await configs.delete("a", { namespace });
+});
+
 test("an uninstall takes everything away, and the definitions when told to", async () => {
   const taints = [
     { key: "node.cilium.io/agent-not-ready", value: "true", effect: "NoExecute" as const },
@@ -182,7 +227,6 @@ test("an uninstall takes everything away, and the definitions when told to", asy
   const nodes = client.resource(builtinResources.nodes);
   await nodes.create({ metadata: { name: "n1" }, spec: { taints } });
   const definitions = client.resource(builtinResources.customresourcedefinitions);
-  for (const manifest of crdManifests) await definitions.create(manifest);
   const managed = { "app.kubernetes.io/managed-by": "axoneme-operator" };
   const secrets = client.resource(builtinResources.secrets);
   await secrets.create({ metadata: { name: "cilium-ca", namespace, labels: managed } });

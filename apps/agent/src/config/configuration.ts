@@ -143,6 +143,15 @@ export class Configuration implements Module {
     };
   }
 
+  /** What is told to the cluster: options that wait, and why nothing is taken up; undefined: all is in force. */
+  summary(): string | undefined {
+    const pending = this.view()
+      .options.filter((option) => option.pending === true)
+      .map(({ key, running, desired, change }) => ({ key, running, desired, change }));
+    if (pending.length === 0 && this.#problem === undefined) return undefined;
+    return JSON.stringify({ pending, ...(this.#problem === undefined ? {} : { problem: this.#problem }) });
+  }
+
   /** The ConfigMap that the directory is a copy of: its volume follows it after a minute, the API at once. */
   #followMap(): void {
     const { configMap, configNamespace: namespace } = this.#running;

@@ -2,6 +2,9 @@ import { backoff, delay, errorText, formatIp, type Ip, type Logger } from "@axon
 import type { KubeClient } from "@axoneme/kube";
 import { ciliumNodes, fieldManager } from "../state/objects.ts";
 
+/** What waits of the node's options, for `axon config diff`. */
+const configAnnotation = "axoneme.io/config";
+
 interface Place {
   readonly addresses: readonly Ip[];
   readonly gateways: readonly Ip[];
@@ -13,6 +16,7 @@ export class NodePublisher {
   readonly #name: string;
   readonly #log: Logger;
   #labels: Readonly<Record<string, string>> = {};
+  #config: string | undefined;
   #place: Place | undefined;
   #wanted: Place | undefined;
   #running = false;
@@ -28,6 +32,13 @@ export class NodePublisher {
   publish(addresses: readonly Ip[], gateways: readonly Ip[]): void {
     this.#place = { addresses, gateways };
     this.#changed();
+  }
+
+  /** States what is to be told of this node's options; undefined: nothing. */
+  publishConfig(text: string | undefined): void {
+    if (text === this.#config) return;
+    this.#config = text;
+    if (this.#place) this.#changed();
   }
 
   /** States the labels of the Node object: other nodes' policies select this one by them. */
@@ -72,7 +83,11 @@ export class NodePublisher {
     return {
       apiVersion: "cilium.io/v2",
       kind: "CiliumNode",
-      metadata: { name: this.#name, labels: this.#labels },
+      metadata: {
+        name: this.#name,
+        labels: this.#labels,
+        ...(this.#config === undefined ? {} : { annotations: { [configAnnotation]: this.#config } }),
+      },
       spec: { addresses: [...of("InternalIP", addresses), ...of("CiliumInternalIP", gateways)] },
     };
   }
