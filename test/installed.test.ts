@@ -225,6 +225,7 @@ const tiers = ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clustern
 /** What agents ask for only now and then, and where in apps/agent/src. */
 const seldom: readonly Right[] = [
   "create events", // lb/reporter.ts, state/policy-room.ts: something cannot be done
+  "get ciliumidentities.cilium.io", // state/identities.ts: another agent was quicker
   "get pods", // endpoint/pods.ts: a pod that the runtime knows before the watch does
   ...tiers.map((plural) => `list ${plural}.policy.networking.k8s.io`), // state/tier-policies.ts: where they are defined
   "patch ciliumclusterwidenetworkpolicies/status.cilium.io", // host/notices.ts: a policy was taken back

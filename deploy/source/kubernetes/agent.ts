@@ -16,12 +16,9 @@ import {
  * Everything else of root is dropped, and the container is not privileged.
  */
 export const agentCapabilities = [
-  "BPF", // load programs, write maps
-  "PERFMON", // programs may read kernel memory
-  "NET_ADMIN", // links, addresses, routes; programs on devices
-  "NET_RAW", // answers to ARP and neighbour discovery
-  "SYS_ADMIN", // enter the namespaces of pods
-  "SYS_RESOURCE", // memory of maps on older kernels
+  "NET_ADMIN", // links, addresses, routes, sysctls; programs on devices
+  "NET_RAW", // announcements of addresses by ARP and neighbour discovery
+  "SYS_ADMIN", // enter the namespaces of pods; load programs (it includes BPF and PERFMON)
 ] as const;
 
 /** SELinux hosts keep ordinary containers from the node's files. */

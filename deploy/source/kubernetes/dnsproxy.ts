@@ -5,7 +5,8 @@ import { valueTree } from "./values.ts";
 
 /** What the DNS proxy does as root, and the capability for it. */
 export const proxyCapabilities = [
-  "BPF", // read the datapath's maps: who asked, and whom
+  "BPF", // the datapath's maps: who asked, and whom
+  "NET_ADMIN", // mark packets: servers see the pod
 ] as const;
 
 /**
