@@ -14,11 +14,12 @@ import {
   merge,
   names,
   objects,
+  proxyCapabilities,
   secretsNamespace,
   valueTree,
 } from "../deploy/source/kubernetes/index.ts";
 import { ask } from "./support/agent.ts";
-import { built, root, run } from "./support/command.ts";
+import { built, Running, root, run } from "./support/command.ts";
 import { labName, pathsOf, port, TestLab, type TestPod } from "./support/lab.ts";
 import { granted, type Right, rightOf } from "./support/rights.ts";
 
@@ -27,7 +28,7 @@ const namespace = "kube-system";
 const paths = pathsOf(name);
 const values = merge(defaultsOf(valueTree), {
   ...{ routingMode: "native", devices: "eth0", ipv6: { enabled: true }, kubeProxyReplacement: true },
-  ...{ cni: { install: false }, dnsProxy: { enabled: false } },
+  ...{ cni: { install: false } },
   hubble: { relay: { enabled: true } },
 });
 const installed = objects({ values, namespace, appVersion: "0" });
@@ -145,6 +146,16 @@ it("the probes' port says that pods can be served, to the node alone", async () 
   };
   expect(await from("127.0.0.1")).toBe("200");
   expect(await from(lab.node("node1").v4)).toBe("none");
+});
+
+it("the DNS proxy serves beside the agent, and may ask in the pods' names", async () => {
+  const place = ["--run-dir", paths.nodeDir("node1"), "--bpffs", join(paths.bpffs("node1"), "maps")];
+  const argv = capable(proxyCapabilities, node("dnsproxy.mjs", ...place));
+  const proxy = new Running(built("axon-exec"), ["--netns", lab.node("node1").netns, "--", ...argv]);
+  const isConnected = () => proxy.stdout.includes("an agent is connected");
+  await waitFor(isConnected, { timeoutMs: 10_000, what: "the agent to find the proxy" });
+  expect(proxy.stdout).not.toContain("servers see the node");
+  proxy.kill();
 });
 
 it("a live option changes with the ConfigMap; one that needs a restart is told to wait", async () => {
