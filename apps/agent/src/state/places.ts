@@ -12,10 +12,10 @@ export interface PlacesDeps {
   readonly commitRows: () => void;
 }
 
-interface Place {
-  readonly identity: number;
-  readonly cidr: number;
-}
+/** An identity and the number of a prefix in one number, for tables with a line for each address. */
+type Place = number;
+
+const identities = 0x400_0000;
 
 /** A change of the ipcache that is about to be written; `identity` absent: the prefix goes. */
 export interface PlaceChange {
@@ -33,8 +33,10 @@ export class AddressPlaces {
   readonly #deps: PlacesDeps;
   /** Numbers of prefixes that rules name, as in the kernel or about to be. */
   readonly #numbers = new Lpm<number>();
-  readonly #slots = new Map<string, Place>();
-  readonly #counts = new Map<string, number>();
+  /** Of prefixes of the ipcache, and of those that rules name. */
+  readonly #at = new Map<string, Place>();
+  readonly #named = new Map<string, Place>();
+  readonly #counts = new Map<Place, number>();
   #stale: Place[] = [];
 
   constructor(deps: PlacesDeps) {
@@ -49,7 +51,7 @@ export class AddressPlaces {
   /** Rows of the ipcache are about to be written; `settle` when they are. */
   beforeRows(changes: readonly PlaceChange[]): void {
     for (const { prefix, identity } of changes) {
-      this.#assign(`at ${prefixKey(prefix)}`, identity, this.numberAround(prefix));
+      this.#assign(this.#at, prefix, identity, this.numberAround(prefix));
       for (const { prefix: inner, value } of this.#numbers.inside(prefix)) this.#assignNamed(inner, value);
     }
     this.#deps.commitRows();
@@ -58,7 +60,9 @@ export class AddressPlaces {
   /** The row of an endpoint is about to be written: before the ipcache hears of it. */
   beforeEndpoint(ips: readonly Ip[], identity: number): void {
     for (const ip of ips) {
-      const place = { identity, cidr: this.cidrOf(ip, identity) };
+      const cidr = this.cidrOf(ip, identity);
+      if (cidr === 0) continue;
+      const place = cidr * identities + identity;
       this.#acquire(place);
       this.#stale.push(place);
     }
@@ -71,8 +75,8 @@ export class AddressPlaces {
     else this.#numbers.set(prefix, number);
     const now = number ?? this.numberAround(prefix);
     for (const { prefix: inner, identity } of this.#deps.ipcache.inside(prefix))
-      if (this.numberAround(inner) === now) this.#assign(`at ${prefixKey(inner)}`, identity, now);
-    if (number === undefined) this.#assign(`in ${prefixKey(prefix)}`, undefined, 0);
+      if (this.numberAround(inner) === now) this.#assign(this.#at, inner, identity, now);
+    if (number === undefined) this.#assign(this.#named, prefix, undefined, 0);
     else this.#assignNamed(prefix, number);
     this.#deps.commitRows();
   }
@@ -93,40 +97,36 @@ export class AddressPlaces {
   }
 
   #assignNamed(prefix: Prefix, number: number): void {
-    this.#assign(`in ${prefixKey(prefix)}`, this.#deps.ipcache.cover(prefix)?.identity, number);
+    this.#assign(this.#named, prefix, this.#deps.ipcache.cover(prefix)?.identity, number);
   }
 
-  #assign(slot: string, identity: number | undefined, cidr: number): void {
-    const before = this.#slots.get(slot);
+  #assign(slots: Map<string, Place>, prefix: Prefix, identity: number | undefined, cidr: number): void {
+    const slot = prefixKey(prefix);
+    const before = slots.get(slot);
     const isPlace = identity !== undefined && cidr !== 0 && isMatchedByCidr(this.#deps.match, identity);
-    if (isPlace && before?.identity === identity && before.cidr === cidr) return;
+    const place = isPlace ? cidr * identities + identity : undefined;
+    if (place === before) return;
     if (before !== undefined) this.#stale.push(before);
-    this.#slots.delete(slot);
-    if (!isPlace) return;
-    const place = { identity, cidr };
-    this.#acquire(place);
-    this.#slots.set(slot, place);
+    if (place === undefined) slots.delete(slot);
+    else {
+      this.#acquire(place);
+      slots.set(slot, place);
+    }
   }
 
   #acquire(place: Place): void {
-    const key = keyOf(place);
-    const count = this.#counts.get(key) ?? 0;
-    this.#counts.set(key, count + 1);
-    if (count === 0 && place.cidr !== 0) this.#deps.engine.addPlacement(place.identity, place.cidr);
+    const count = this.#counts.get(place) ?? 0;
+    this.#counts.set(place, count + 1);
+    if (count === 0) this.#deps.engine.addPlacement(place % identities, Math.floor(place / identities));
   }
 
   #release(place: Place): void {
-    const key = keyOf(place);
-    const count = (this.#counts.get(key) ?? 0) - 1;
+    const count = (this.#counts.get(place) ?? 0) - 1;
     if (count > 0) {
-      this.#counts.set(key, count);
+      this.#counts.set(place, count);
       return;
     }
-    this.#counts.delete(key);
-    if (place.cidr !== 0) this.#deps.engine.deletePlacement(place.identity, place.cidr);
+    this.#counts.delete(place);
+    this.#deps.engine.deletePlacement(place % identities, Math.floor(place / identities));
   }
-}
-
-function keyOf({ identity, cidr }: Place): string {
-  return `${identity} ${cidr}`;
 }
