@@ -109,7 +109,7 @@ export const defaultConfig: Config = {
   hostPolicyId: 0,
 };
 
-const noShapes = { both: 0, exact: 0, cidr: 0, any: 0 };
+const noShapes = { both: 0, exact: 0, cidr: 0, any: 0, flags: 0 };
 
 export interface PolicyRowSpec {
   policy: number;
@@ -283,6 +283,14 @@ export class Datapath {
     this.#writeHead(key);
   }
 
+  /** Rows of a policy are final answers from now on. */
+  layered(policy: number, dir: "ingress" | "egress"): void {
+    const key = headKey(policy, dir);
+    const head = this.#heads.get(key);
+    if (head) this.#heads.set(key, { ...head, flags: abi.PolicyFlags.LAYERED });
+    this.#writeHead(key);
+  }
+
   policyRow(r: PolicyRowSpec): void {
     const shape = r.proto === undefined ? 0 : r.port === undefined ? 8 : 8 + (r.bits ?? 16);
     const keep = shape <= 8 ? 0 : (0xffff << (24 - shape)) & 0xffff;
@@ -323,7 +331,7 @@ export class Datapath {
       shapesAny: head.any,
       defaultRule: head.rule,
       defaultVerdict: head.verdict,
-      flags: 0,
+      flags: head.flags,
     };
     this.map("ax_policy_heads").put(key32(key), encoded(abi.policyHeadSize, encodePolicyHead, row));
   }

@@ -1,4 +1,13 @@
-import { CtFlags, CtPath, DropReason, EventFlags, EventType, PolicyVerdict, TraceReason } from "@axoneme/abi";
+import {
+  ConfigFlags,
+  CtFlags,
+  CtPath,
+  DropReason,
+  EventFlags,
+  EventType,
+  PolicyVerdict,
+  TraceReason,
+} from "@axoneme/abi";
 import { waitFor } from "@axoneme/base";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Datapath, text, Verdict } from "./datapath.ts";
@@ -368,6 +377,37 @@ describe.each(families)("connections of pod_from, $name", (f) => {
       expect([answer(), ack()]).toEqual([Verdict.REDIRECT, Verdict.REDIRECT]);
       expect(dp.connections()[0]).toMatchObject({ flags: CtFlags.SEEN_REPLY, epoch: dp.config.epoch });
     }
+  });
+
+  test("rules on prefixes are about the peer's address, whichever side's packet is judged", () => {
+    const [prefixOfA, prefixOfB] = [0x0100_0001, 0x0100_0002];
+    peopled(dp, dev);
+    const length = f.name === "IPv4" ? 32 : 128;
+    dp.cidr(`${f.a}/${length}`, prefixOfA);
+    dp.cidr(`${f.b}/${length}`, prefixOfB);
+    dp.endpoint(f.a, { ifindex: dev.a, identity: ID.A, id: 1, policyId: 1 });
+    dp.endpoint(f.b, { ifindex: dev.b, identity: ID.B, id: 2, policyId: 2 });
+    dp.policyRow({ policy: 1, dir: "egress", cidr: prefixOfB, rule: RULE.A_HTTP });
+    dp.policyRow({ policy: 2, dir: "ingress", cidr: prefixOfA, rule: RULE.B_HTTP });
+    dp.policyHead(2, "egress", 99);
+    dp.policyHead(1, "ingress", 99);
+    expect(fromA(request(f)).verdict).toBe(Verdict.REDIRECT);
+    expect(fromB(reply(f)).verdict).toBe(Verdict.REDIRECT);
+    dp.nextEpoch();
+    expect(fromB(reply(f, Tcp.ACK)).verdict).toBe(Verdict.REDIRECT);
+    expect(dp.connections()[0]?.flags).toBe(CtFlags.SEEN_REPLY);
+    for (const [flags, is] of [
+      [ConfigFlags.CIDR_NOT_PODS, Verdict.DROP],
+      [0, Verdict.REDIRECT],
+    ] as const) {
+      dp.configure({ flags: ConfigFlags.IPV4 | ConfigFlags.IPV6 | flags });
+      dp.nextEpoch();
+      expect(fromB(reply(f, Tcp.ACK)).verdict).toBe(is);
+    }
+    // Within a longer prefix that no rule reaches.
+    dp.cidr(`${f.b}/${length}`, 0x0100_0003);
+    dp.nextEpoch();
+    expect(fromA(request(f, 80, Tcp.ACK)).verdict).toBe(Verdict.DROP);
   });
 
   test("an established connection survives the loss of the map when policy allows its packets", () => {

@@ -315,6 +315,64 @@ describe("CIDRs", () => {
   });
 });
 
+describe("a peer that is named by identity and by prefix", () => {
+  const raw = {
+    kind: "ClusterNetworkPolicy",
+    metadata: { name: "tier" },
+    spec: {
+      tier: "Admin",
+      priority: 1,
+      subject: { namespaces: {} },
+      egress: [
+        { action: "Deny", to: [{ networks: ["10.0.0.0/8"] }] },
+        {
+          action: "Accept",
+          to: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: "db" } } } }],
+        },
+      ],
+    },
+  };
+  const engineOf = () => {
+    const engine = new PolicyEngine();
+    const labels = { "k8s:io.kubernetes.pod.namespace": "red", "k8s:app": "db" };
+    engine.addIdentity(301, labels);
+    engine.upsertPolicy(parse(raw));
+    engine.upsertEndpoint({ id: 1, identity: 300, labels: { ...labels, "k8s:app": "web" } });
+    for (const prefix of engine.prepare()) engine.addPrefix(prefix, 7);
+    engine.commit();
+    const ask = (identity: number, cidr: number) =>
+      engine.decide({
+        policyId: engine.policyIdOf(1),
+        direction: Direction.EGRESS,
+        identity,
+        cidr,
+        proto: 6,
+        port: 80,
+      });
+    return { engine, ask };
+  };
+  const rows = (engine: PolicyEngine) =>
+    [...engine.allRows()].filter(({ key }) => key.cidr * key.identity !== 0);
+
+  it("has a row of its own in tiers, as long as it is there", () => {
+    const { engine, ask } = engineOf();
+    expect([ask(301, 9).verdict, ask(9, 7).verdict]).toEqual([Verdict.ALLOW, Verdict.DENY]);
+    expect(rows(engine)).toEqual([]);
+    engine.addPlacement(301, 7);
+    engine.commitRows();
+    expect(rows(engine).map(({ key }) => [key.identity, key.cidr])).toEqual([[301, 7]]);
+    expect(ask(301, 7).verdict).toBe(Verdict.DENY);
+    engine.deletePlacement(301, 7);
+    engine.commitRows();
+    expect(rows(engine)).toEqual([]);
+  });
+
+  it("is denied before it is known, where one of both denies", () => {
+    const { ask } = engineOf();
+    expect(ask(301, 7).verdict).toBe(Verdict.DENY);
+  });
+});
+
 describe("named ports of destinations", () => {
   it("are those of each peer; pods of one identity that disagree are all meant", () => {
     const made = world(
