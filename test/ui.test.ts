@@ -271,6 +271,10 @@ describe("the page", () => {
     await page.getByRole("complementary", { name: "Nodes" }).waitFor();
     expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
     await shot(page, "phone-nodes");
+    const close = page.getByRole("button", { name: "Close the nodes" });
+    const { x = 0, width = 0 } = (await close.boundingBox()) ?? {};
+    expect(x + width).toBeLessThanOrEqual(390);
+    await close.click();
     await page.close();
   });
 
