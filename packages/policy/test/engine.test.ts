@@ -334,7 +334,11 @@ describe("a peer that is named by identity and by prefix", () => {
   };
   const engineOf = () => {
     const engine = new PolicyEngine();
-    const labels = { "k8s:io.kubernetes.pod.namespace": "red", "k8s:app": "db" };
+    const labels = {
+      "k8s:io.kubernetes.pod.namespace": "red",
+      "k8s:io.cilium.k8s.policy.cluster": "default",
+      "k8s:app": "db",
+    };
     engine.addIdentity(301, labels);
     engine.upsertPolicy(parse(raw));
     engine.upsertEndpoint({ id: 1, identity: 300, labels: { ...labels, "k8s:app": "web" } });
