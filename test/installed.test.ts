@@ -10,7 +10,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   agentCapabilities,
   defaultsOf,
-  type KubernetesObject,
   merge,
   names,
   objects,

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Scope } from "../../../deploy/source/kubernetes/index.ts";
 
 /**
@@ -110,9 +111,21 @@ function isTrue(value: unknown): boolean {
   return Boolean(value);
 }
 
+/** Go writes the keys of a mapping in order. */
+function sorted(of: unknown): unknown {
+  if (Array.isArray(of)) return of.map(sorted);
+  if (typeof of !== "object" || of === null) return of;
+  const keys = Object.keys(of).sort();
+  return Object.fromEntries(keys.map((key) => [key, sorted((of as Names)[key])]));
+}
+
 const functions: Readonly<Record<string, (...args: readonly unknown[]) => unknown>> = {
+  sha256sum: (text) => createHash("sha256").update(String(text)).digest("hex"),
   toJson: (of: unknown) =>
-    JSON.stringify(of).replaceAll("<", "\\u003c").replaceAll(">", "\\u003e").replaceAll("&", "\\u0026"),
+    JSON.stringify(sorted(of))
+      .replaceAll("<", "\\u003c")
+      .replaceAll(">", "\\u003e")
+      .replaceAll("&", "\\u0026"),
   toString: (of: unknown) => String(of),
   printf: (format, ...args) => {
     const rest = [...args];

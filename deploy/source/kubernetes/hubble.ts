@@ -8,6 +8,7 @@ import {
   labelsOf,
   names,
   placement,
+  restartsWithValues,
   unprivileged,
 } from "./names.ts";
 
@@ -72,7 +73,7 @@ export const relay = when(hasRelay, {
     replicas: value("hubble.relay.replicas"),
     selector: { matchLabels: selector },
     template: {
-      metadata: { labels: labelsOf(names.relay) },
+      metadata: { labels: labelsOf(names.relay), annotations: restartsWithValues },
       spec: {
         serviceAccountName: names.relay,
         ...placement("hubble.relay."),

@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+
 /**
  * Values that are not known when the objects are written down: each knows the Go template that Helm computes it by, and
  * computes it itself where there is no Helm. The objects stand in the source once; both ways read them.
@@ -100,9 +102,18 @@ export function asJson(of: Marked): Marked<string> {
   return new Marked(`${of.template} | toJson`, (scope) => goJson(of.of(scope)));
 }
 
-/** What Go's encoder makes of a value: three characters are written as escapes. */
+/** A digest of all values: what carries it is another one as soon as one of them is. */
+export const digest = new Marked(".Values | toJson | sha256sum", ({ values }) =>
+  createHash("sha256").update(goJson(values)).digest("hex"),
+);
+
+/** What Go's encoder makes of a value: keys in order, and three characters as escapes. */
 export function goJson(of: unknown): string {
-  return JSON.stringify(of).replace(/[<>&]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
+  const inOrder = (_key: string, value: unknown): unknown =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value;
+  return JSON.stringify(of, inOrder).replace(/[<>&]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
 }
 
 /** The first of two that is not empty. */

@@ -1,4 +1,4 @@
-import { appVersion, either, Marked, type Node, namespace, text, value, when } from "./marks.ts";
+import { appVersion, digest, either, Marked, type Node, namespace, text, value, when } from "./marks.ts";
 
 /** What everything of ours carries. */
 export const partOf = { "app.kubernetes.io/part-of": "axoneme" };
@@ -59,6 +59,9 @@ export const apiServer: readonly Node[] = [
 export function fromField(name: string, fieldPath: string): Node {
   return { name, valueFrom: { fieldRef: { fieldPath } } };
 }
+
+/** Programs that read their options once are replaced when values change; agents are not: they tell what waits. */
+export const restartsWithValues = { "axoneme.io/values": digest };
 
 /** Where a part's pods run, by its values. */
 export function placement(prefix = ""): { readonly [key: string]: Node } {

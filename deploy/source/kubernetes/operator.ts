@@ -7,6 +7,7 @@ import {
   labelsOf,
   names,
   placement,
+  restartsWithValues,
   unprivileged,
 } from "./names.ts";
 
@@ -24,7 +25,7 @@ export const operator: Node = {
     // Their port is the node's: an old one has to go before a new one can come where there are few nodes.
     strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: "25%", maxUnavailable: "50%" } },
     template: {
-      metadata: { labels: labelsOf(names.operator) },
+      metadata: { labels: labelsOf(names.operator), annotations: restartsWithValues },
       spec: {
         serviceAccountName: names.operator,
         hostNetwork: true,
