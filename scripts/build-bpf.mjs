@@ -23,8 +23,9 @@ function archInclude() {
 }
 
 /** The command line that compiles one datapath source; also used by tests for their own programs. */
-function bpfCompileArgs(source, output, includes = []) {
+function bpfCompileArgs(source, output, includes = [], defines = []) {
   return [
+    ...defines.map((name) => `-D${name}`),
     ...["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"],
     ...[join(root, "bpf/include"), join(root, "bpf/lib"), ...includes, archInclude()].map(
       (dir) => `-I${dir}`,
@@ -65,7 +66,8 @@ function filesUnder(dir, wanted) {
     .sort();
 }
 
-function bpfProducts() {
+/** @param options `defines`: names for the preprocessor; `outDir`: where the objects go, default build/bpf. */
+function bpfProducts({ defines = [], outDir = join(root, "build/bpf") } = {}) {
   const headers = [
     ...filesUnder(join(root, "bpf/include"), /\.h$/),
     ...filesUnder(join(root, "bpf/lib"), /\.h$/),
@@ -74,8 +76,8 @@ function bpfProducts() {
     .filter((name) => name.endsWith(".bpf.c"))
     .map((name) => {
       const source = join(root, "bpf", name);
-      const output = join(root, "build/bpf", name.replace(/\.c$/, ".o"));
-      const args = (out) => bpfCompileArgs(source, out);
+      const output = join(outDir, name.replace(/\.c$/, ".o"));
+      const args = (out) => bpfCompileArgs(source, out, [], defines);
       return {
         name: name.replace(/\.bpf\.c$/, ""),
         output,
@@ -151,11 +153,10 @@ async function buildIfChanged(product, options) {
   return true;
 }
 
-/** Builds everything that changed. Returns the names built; throws after all were tried, naming each failure. */
+/** Builds everything that changed; with `outDir` (and `defines`) datapath objects only. Returns the names built; throws after all were tried, naming each failure. */
 export async function buildBpf(options = {}) {
-  const wanted = [...bpfProducts(), ...addonProducts()].filter(
-    (p) => !options.only || p.name === options.only,
-  );
+  const addons = options.outDir === undefined ? addonProducts() : [];
+  const wanted = [...bpfProducts(options), ...addons].filter((p) => !options.only || p.name === options.only);
   if (options.only && wanted.length === 0) throw new Error(`no product is named ${options.only}`);
   const queue = [...wanted];
   const built = [];

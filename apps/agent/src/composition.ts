@@ -93,6 +93,12 @@ declare const AXON_VERSION: string | undefined;
 /** Set by the build. */
 export const version = typeof AXON_VERSION === "string" ? AXON_VERSION : "dev";
 
+/** Where the programs and their maps come from, for `axon status`. */
+function howLoaded({ fresh, converted }: Kernel): string {
+  if (converted.length > 0) return `, maps of another version converted: ${converted.join(", ")}`;
+  return fresh ? "" : ", taken over";
+}
+
 /** Where things of this node are. */
 export interface Paths {
   readonly objects: string;
@@ -389,8 +395,7 @@ export class Composition {
     lifecycle
       .add({
         name: "datapath",
-        start: (health) =>
-          health.ok(`programs of build ${this.#kernel.build}${this.#kernel.fresh ? "" : ", taken over"}`),
+        start: (health) => health.ok(`programs of build ${this.#kernel.build}${howLoaded(this.#kernel)}`),
       })
       .add(
         new ApiServer(

@@ -1,15 +1,16 @@
+import { statSync } from "node:fs";
 import { join } from "node:path";
-import { CtFlags, CtPath, layouts } from "@axoneme/abi";
-import { formatIp, type Ip } from "@axoneme/base";
+import { Btf, CtFlags, CtPath, layouts } from "@axoneme/abi";
+import { AxonError, formatIp, type Ip } from "@axoneme/base";
 import { BpfMap } from "@axoneme/bpf";
 
 const key = layouts.CtKey.fields;
-const row = layouts.Ct.fields;
-const side = layouts.CtSide.fields;
-const sideSize = layouts.CtSide.size;
 
 /** Sixteen bytes of an address as four words of memory, as in messages of a DatagramSet. */
 export type AddressWords = readonly number[];
+
+/** How often a query that nobody was sent here for is worth a look whether the table is still the one in force. */
+const lookEveryMs = 100;
 
 const scratch = new Uint32Array(4);
 const scratchBytes = new Uint8Array(scratch.buffer);
@@ -54,24 +55,83 @@ export interface Listener {
   readonly proto: number;
 }
 
+/** Bytes from the start of a row to what is read of it; path and those below it from the start of a side. */
+interface RowOffsets {
+  readonly flags: number;
+  readonly side: number;
+  readonly sideSize: number;
+  readonly path: number;
+  readonly nexthop: number;
+  readonly nexthopPort: number;
+  readonly proxyRules: number;
+  readonly epId: number;
+}
+
+/** As the map itself says: an agent of another version may have made it. One without types is as we know it. */
+function rowOffsets(map: BpfMap): RowOffsets {
+  const bytes = map.btf();
+  const { Ct: ct, CtSide: side } = layouts;
+  let [rows, sides, sideSize]: [Offsets, Offsets, number] = [ct.fields, side.fields, side.size];
+  if (bytes !== undefined) {
+    const btf = Btf.fromBytes(bytes);
+    const { members } = btf.resolve(map.info.btfValueType);
+    const array = btf.resolve(members.find(({ name }) => name === "side")?.type ?? 0);
+    rows = offsetsOf(members);
+    sides = offsetsOf(btf.resolve(array.type).members);
+    sideSize = btf.sizeOf(array.type);
+  }
+  const at = (offsets: Offsets, name: string): number => {
+    const found = offsets[name]?.[0];
+    if (found === undefined)
+      throw new AxonError("dnsproxy.layout", `rows of ${map.name} have no field ${name}`);
+    return found;
+  };
+  return {
+    flags: at(rows, "flags"),
+    side: at(rows, "side"),
+    sideSize,
+    path: at(sides, "path"),
+    nexthop: at(sides, "nexthop"),
+    nexthopPort: at(sides, "nexthop_port"),
+    proxyRules: at(sides, "proxy_rules"),
+    epId: at(sides, "ep_id"),
+  };
+}
+
+type Offsets = Readonly<Record<string, readonly [offset: number, ...rest: number[]]>>;
+
+function offsetsOf(members: readonly { readonly name: string; readonly offset: number }[]): Offsets {
+  return Object.fromEntries(members.map(({ name, offset }) => [name, [offset]]));
+}
+
 /** Connections that the datapath has sent to the proxy, in its own table. */
 export class Origins {
-  private readonly map: BpfMap;
+  private map: BpfMap;
+  private readonly path: string;
+  /** Which file the map was opened from: another one has its name when the datapath has put another map there. */
+  private inode: number;
+  private lookedMs = 0;
   private readonly keyBytes = new Uint8Array(layouts.CtKey.size);
   private readonly keyView = new DataView(this.keyBytes.buffer);
   private readonly keyWords = new Uint32Array(this.keyBytes.buffer, 0, 8);
-  private readonly rowBytes: Uint8Array;
-  private readonly rowView: DataView;
+  private rowBytes: Uint8Array;
+  private rowView: DataView;
+  private row: RowOffsets;
 
-  constructor(map: BpfMap) {
+  /** @param path where the map is pinned. */
+  constructor(map: BpfMap, path = "") {
     this.map = map;
+    this.path = path;
+    this.inode = inodeOf(path);
     this.rowBytes = new Uint8Array(map.entrySize);
     this.rowView = new DataView(this.rowBytes.buffer);
+    this.row = rowOffsets(map);
   }
 
   /** Throws `bpf.pin` when the datapath has not been loaded yet. */
   static open(bpffs: string): Origins {
-    return new Origins(BpfMap.openPinned(join(bpffs, "ax_ct")));
+    const path = join(bpffs, "ax_ct");
+    return new Origins(BpfMap.openPinned(path), path);
   }
 
   /**
@@ -94,8 +154,33 @@ export class Origins {
     keyView.setUint16(key.aport[0], podIsA ? podPort : listener.port);
     keyView.setUint16(key.bport[0], podIsA ? listener.port : podPort);
     this.keyBytes[key.proto[0]] = listener.proto;
-    if (!this.map.getInto(this.keyBytes, this.rowBytes)) return undefined;
-    return this.read(row.side[0] + (podIsA ? sideSize : 0), row.side[0] + (podIsA ? 0 : sideSize));
+    const isKnown =
+      this.map.getInto(this.keyBytes, this.rowBytes) ||
+      (this.openAgain() && this.map.getInto(this.keyBytes, this.rowBytes));
+    if (!isKnown) return undefined;
+    const { side, sideSize } = this.row;
+    return this.read(side + (podIsA ? sideSize : 0), side + (podIsA ? 0 : sideSize));
+  }
+
+  /** An agent has put another table in the place of this one: of another size, or of another version. */
+  private openAgain(): boolean {
+    const now = performance.now();
+    if (this.path === "" || now - this.lookedMs < lookEveryMs) return false;
+    this.lookedMs = now;
+    const inode = inodeOf(this.path);
+    if (inode === this.inode || inode === 0) return false;
+    this.inode = inode;
+    const map = BpfMap.openPinned(this.path);
+    if (map.keySize !== this.map.keySize) {
+      map.close();
+      return false;
+    }
+    this.map.close();
+    this.map = map;
+    this.rowBytes = new Uint8Array(map.entrySize);
+    this.rowView = new DataView(this.rowBytes.buffer);
+    this.row = rowOffsets(map);
+    return true;
   }
 
   /** Whether the key's first address is the smaller one, as its side a has to be (lib/conntrack.h). */
@@ -109,9 +194,9 @@ export class Origins {
   }
 
   private read(proxySide: number, podSide: number): Origin | undefined {
-    const { rowBytes, rowView } = this;
-    if (rowBytes[proxySide + side.path[0]] !== CtPath.PROXY) return undefined;
-    const nexthop = proxySide + side.nexthop[0];
+    const { rowBytes, rowView, row } = this;
+    if (rowBytes[proxySide + row.path] !== CtPath.PROXY) return undefined;
+    const nexthop = proxySide + row.nexthop;
     return {
       server: [
         rowView.getUint32(nexthop, true),
@@ -119,14 +204,19 @@ export class Origins {
         rowView.getUint32(nexthop + 8, true),
         rowView.getUint32(nexthop + 12, true),
       ],
-      serverPort: rowView.getUint16(proxySide + side.nexthop_port[0]),
-      rules: rowView.getUint16(proxySide + side.proxy_rules[0], true),
-      audited: (rowView.getUint32(row.flags[0], true) & CtFlags.AUDITED) !== 0,
-      endpoint: rowView.getUint16(podSide + side.ep_id[0], true),
+      serverPort: rowView.getUint16(proxySide + row.nexthopPort),
+      rules: rowView.getUint16(proxySide + row.proxyRules, true),
+      audited: (rowView.getUint32(row.flags, true) & CtFlags.AUDITED) !== 0,
+      endpoint: rowView.getUint16(podSide + row.epId, true),
     };
   }
 
   close(): void {
     this.map.close();
   }
+}
+
+/** 0: there is no such file. */
+function inodeOf(path: string): number {
+  return path === "" ? 0 : (statSync(path, { throwIfNoEntry: false })?.ino ?? 0);
 }

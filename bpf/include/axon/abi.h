@@ -18,6 +18,18 @@
 #include <linux/types.h>
 #endif
 
+/*
+ * Fields of the version after this one, as far as tests of upgrades need one: rows of pinned maps are converted by the
+ * names of their fields (docs/decisions/0033). Fields may come, go, move and get wider. Where a field keeps its name
+ * and means something else, the struct counts up: AX_MEANING.
+ */
+#ifdef AX_NEXT_VERSION
+#define AX_NEXT(_field) _field
+#else
+#define AX_NEXT(_field)
+#endif
+#define AX_MEANING(_n) __attribute__((btf_decl_tag("axon:meaning:" #_n)))
+
 struct ax_addr {
 	union {
 		__u8 b[16];
@@ -127,6 +139,7 @@ enum ax_ipcache_flags {
 };
 
 struct ax_ipcache_entry {
+	AX_NEXT(__u32 next;)
 	__u32 identity;
 	__u32 flags;            /* enum ax_ipcache_flags */
 	struct ax_addr node_ip; /* node that hosts it: tunnel endpoint, native next hop; zero = none */
@@ -163,6 +176,7 @@ struct ax_policy_key {
 enum ax_policy_verdict { AX_PV_ALLOW = 0, AX_PV_DENY = 1, AX_PV_DEFAULT_DENY = 2, AX_PV_AUDIT = 3 };
 
 struct ax_policy_row {
+	AX_NEXT(__u32 next;)
 	__u32 precedence; /* higher wins; on a tie the longer shape, then identity and prefix, identity, prefix, anybody */
 	__u32 rule_id;    /* names the rule that decided, in events */
 	__u16 proxy_port; /* 0 = none; with AX_PV_ALLOW: to the DNS proxy, and this is its set of rules */
@@ -225,6 +239,7 @@ enum ax_svc_algorithm { AX_LB_RANDOM = 0, AX_LB_MAGLEV = 1 };
 enum ax_svc_forwarding { AX_FWD_SNAT = 0, AX_FWD_DSR = 1 };
 
 struct ax_svc {
+	AX_NEXT(__u64 next;)
 	__u32 service_id;       /* names the Service's port whatever its frontends: affinity, source ranges */
 	__u32 slots_off;        /* the range of ax_slots: a fresh one for every change, so that this row flips all */
 	__u32 slots;            /* what is chosen among: count, or the entries of a Maglev table */
@@ -272,6 +287,7 @@ struct ax_affinity_key {
 };
 
 struct ax_affinity {
+	AX_NEXT(__u64 next;)
 	__u32 backend_id;
 	__u32 last_s;
 };
@@ -397,6 +413,7 @@ enum ax_flow_flags {
 };
 
 struct ax_svc_flow {
+	AX_NEXT(__u64 next;)
 	__u32 backend_id;
 	__u32 expires_s;
 	struct ax_addr nat_addr;/* AX_FLOW_SNAT: the source the backend sees */
@@ -461,6 +478,7 @@ struct ax_ct_side {
 };
 
 struct ax_ct {
+	AX_NEXT(__u32 next;)
 	__u32 epoch;          /* ax_config.epoch of the last full decision */
 	__u32 expires_s;
 	__u32 flags;          /* enum ax_ct_flags */
@@ -492,6 +510,7 @@ struct ax_nat_key {
 };
 
 struct ax_nat {
+	AX_NEXT(__u64 next;)
 	struct ax_addr addr;
 	struct ax_addr frontend;/* reverse row of a Service's flow: the source the client expects */
 	__be16 port;

@@ -65,7 +65,9 @@ AX_MAP(ax_process_seq, BPF_MAP_TYPE_ARRAY, __u32, struct ax_process_seq, 1, 0);
 		__uint(max_entries, 1);					\
 		__uint(pinning, LIBBPF_PIN_BY_NAME);			\
 		__array(values, struct rows_of_##_name);			\
-	} _name SEC(".maps")
+	} _name SEC(".maps");						\
+	/* always empty: its types say what the rows are, to an agent of another version */ \
+	AX_MAP(_name##_row, BPF_MAP_TYPE_HASH, _key, _value, 1, BPF_F_NO_PREALLOC)
 
 AX_GROWING(ax_services, BPF_MAP_TYPE_HASH, struct ax_svc_key, struct ax_svc, BPF_F_NO_PREALLOC);
 AX_GROWING(ax_backends, BPF_MAP_TYPE_HASH, __u32, struct ax_backend, BPF_F_NO_PREALLOC);

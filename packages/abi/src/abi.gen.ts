@@ -1494,6 +1494,7 @@ export function decodeSvcKey(view: DataView, off: number): SvcKey {
 export const maps = {
   ax_affinity: { type: 9, keySize: 20, valueSize: 8, maxEntries: 65536, flags: 0, key: "AffinityKey", value: "Affinity" },
   ax_backends: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_backends_row: { type: 1, keySize: 4, valueSize: 28, maxEntries: 1, flags: 1, key: "u32", value: "Backend" },
   ax_cidrs: { type: 11, keySize: 20, valueSize: 4, maxEntries: 131072, flags: 1, key: "IpcacheKey", value: "u32" },
   ax_config: { type: 2, keySize: 4, valueSize: 132, maxEntries: 1, flags: 0, key: "u32", value: "Config" },
   ax_ct: { type: 1, keySize: 40, valueSize: 124, maxEntries: 131072, flags: 0, key: "CtKey", value: "Ct" },
@@ -1518,7 +1519,9 @@ export const maps = {
   ax_processes: { type: 1, keySize: 4, valueSize: 576, maxEntries: 32768, flags: 1, key: "u32", value: "Process" },
   ax_proxy_pods: { type: 1, keySize: 8, valueSize: 16, maxEntries: 131072, flags: 1, key: "ProxyPodKey", value: "Addr" },
   ax_services: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_services_row: { type: 1, keySize: 20, valueSize: 24, maxEntries: 1, flags: 1, key: "SvcKey", value: "Svc" },
   ax_slots: { type: 12, keySize: 4, valueSize: 0, maxEntries: 1, flags: 0, key: "u32", value: "" },
+  ax_slots_row: { type: 1, keySize: 4, valueSize: 32, maxEntries: 1, flags: 1, key: "u32", value: "Slot" },
   ax_sock: { type: 24, keySize: 4, valueSize: 48, maxEntries: 0, flags: 1, key: "i32", value: "Sock" },
   ax_sock_fwd: { type: 9, keySize: 32, valueSize: 4, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "u32" },
   ax_sock_rev: { type: 9, keySize: 32, valueSize: 24, maxEntries: 65536, flags: 0, key: "SockRevKey", value: "SockRev" },

@@ -48,6 +48,8 @@ export interface BtfType {
   encoding: number;
   /** ARRAY: elements. */
   length: number;
+  /** DECL_TAG: the member it is about, -1: the type itself. */
+  component: number;
   /** STRUCT and UNION; DATASEC (name empty, offset in the section). */
   members: BtfMember[];
   /** ENUM and ENUM64. */
@@ -107,7 +109,15 @@ export class Btf {
 
   /** Reads the `.BTF` section of an ELF file. Throws `abi.btf`. */
   static fromElf(elf: Uint8Array): Btf {
-    const view = section(new DataView(elf.buffer, elf.byteOffset, elf.byteLength), ".BTF");
+    return Btf.#read(section(new DataView(elf.buffer, elf.byteOffset, elf.byteLength), ".BTF"));
+  }
+
+  /** Reads BTF as the kernel hands it out. Throws `abi.btf`. */
+  static fromBytes(bytes: Uint8Array): Btf {
+    return Btf.#read(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  }
+
+  static #read(view: DataView): Btf {
     if (view.getUint16(0, true) !== 0xeb9f) fail("wrong magic");
     const header = view.getUint32(4, true);
     const start = header + view.getUint32(8, true);
@@ -129,6 +139,13 @@ export class Btf {
 
   find(kind: number, name: string): BtfType | undefined {
     return this.types.find((type) => type.kind === kind && type.name === name);
+  }
+
+  /** Tags of a type itself (`btf_decl_tag`), not of its members. */
+  tagsOf(id: number): string[] {
+    const isOfType = (type: BtfType) =>
+      type.kind === BtfKind.DECL_TAG && type.type === id && type.component < 0;
+    return this.types.filter(isOfType).map((type) => type.name);
   }
 
   /** The type below typedefs and qualifiers. */
@@ -157,7 +174,18 @@ export class Btf {
 }
 
 function empty(id: number): BtfType {
-  return { id, kind: 0, name: "", size: 0, type: 0, encoding: 0, length: 0, members: [], values: [] };
+  return {
+    id,
+    kind: 0,
+    name: "",
+    size: 0,
+    type: 0,
+    encoding: 0,
+    length: 0,
+    component: -1,
+    members: [],
+    values: [],
+  };
 }
 
 /** Reads one type: a header of 12 bytes, then what its kind adds. */
@@ -222,8 +250,10 @@ class TypeReader {
         this.at += 8 * count;
         break;
       case BtfKind.VAR:
-      case BtfKind.DECL_TAG:
         this.at += 4;
+        break;
+      case BtfKind.DECL_TAG:
+        type.component = this.#u32() | 0;
         break;
       case BtfKind.DATASEC:
         type.members = each(() => this.#variable());

@@ -42,8 +42,8 @@ describe("abi.gen.ts", () => {
 
   it("has every map of axon/maps.h", () => {
     const header = readFileSync(join(root, "bpf/include/axon/maps.h"), "utf8");
-    const defined = [...header.matchAll(/^(?:AX_(?:MAP|GROWING)\((ax_\w+)|\} (ax_\w+) SEC)/gm)].map(
-      (m) => m[1] ?? m[2],
+    const defined = [...header.matchAll(/^(?:AX_(MAP|GROWING)\((ax_\w+)|\} (ax_\w+) SEC)/gm)].flatMap(
+      ([, how, named = "", plain = ""]) => (how === "GROWING" ? [named, `${named}_row`] : [named || plain]),
     );
     expect(model.maps.map(([name]) => name)).toEqual(defined.sort());
   });

@@ -26,6 +26,7 @@
 	X("mapDeleteBatch", ax_map_delete_batch) \
 	X("mapBatchProbe", ax_map_batch_probe) \
 	X("mapInfo", ax_map_info)           \
+	X("btfBytes", ax_btf_bytes)         \
 	X("progLoad", ax_prog_load)         \
 	X("progTestRun", ax_prog_test_run)  \
 	X("progInfo", ax_prog_info)         \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Programs: raw load (for probes), test run, and what the kernel says about any BPF descriptor. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "kernel.h"
 #include "module.h"
@@ -145,7 +146,42 @@ napi_value ax_map_info(napi_env env, napi_callback_info info)
 	ax_set_number(env, o, "maxEntries", m.max_entries);
 	ax_set_number(env, o, "flags", m.map_flags);
 	ax_set_string(env, o, "name", m.name);
+	ax_set_number(env, o, "btfId", m.btf_id);
+	ax_set_number(env, o, "btfKeyType", m.btf_key_type_id);
+	ax_set_number(env, o, "btfValueType", m.btf_value_type_id);
 	return o;
+}
+
+/* btfBytes(id): the type information of maps and programs loaded together, or -errno */
+napi_value ax_btf_bytes(napi_env env, napi_callback_info info)
+{
+	struct ax_args a = ax_args_get(env, info);
+	union ax_bpf_attr attr = { .raw = { 0 } };
+	struct bpf_btf_info b = { 0 };
+	napi_value bytes;
+	void *room;
+	int fd, ret;
+
+	attr.uapi.btf_id = ax_u32(&a, 0);
+	fd = ax_bpf(BPF_BTF_GET_FD_BY_ID, &attr);
+	if (fd < 0)
+		return ax_number(env, fd);
+	memset(&attr, 0, sizeof(attr));
+	attr.uapi.info.bpf_fd = fd;
+	attr.uapi.info.info_len = sizeof(b);
+	attr.uapi.info.info = ax_ptr(&b);
+	ret = ax_bpf(BPF_OBJ_GET_INFO_BY_FD, &attr); /* asks for the size */
+	room = ret ? NULL : malloc(b.btf_size);
+	if (room) {
+		b.btf = ax_ptr(room);
+		ret = ax_bpf(BPF_OBJ_GET_INFO_BY_FD, &attr);
+	} else if (!ret) {
+		ret = -ENOMEM;
+	}
+	bytes = ret ? ax_number(env, ret) : ax_buffer(env, room, b.btf_size);
+	free(room);
+	close(fd);
+	return bytes;
 }
 
 /* linkInfo(fd): object or -errno. Fields a link type lacks are 0. */

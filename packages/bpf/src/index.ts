@@ -11,8 +11,15 @@ export type {
   NativeMapInfo as MapInfo,
   NativeProgramInfo as ProgramInfo,
 } from "./native.ts";
-export { BpfObject, LoadedObject, type ObjectConfig, type ObjectSpec, type VariableValue } from "./object.ts";
-export { type PinOptions, unpin } from "./pins.ts";
+export {
+  BpfObject,
+  LoadedObject,
+  type LoadOptions,
+  type ObjectConfig,
+  type ObjectSpec,
+  type VariableValue,
+} from "./object.ts";
+export { type PinOptions, requireCompatible, unpin } from "./pins.ts";
 export { type LiveOptions, Program, type TestRunOptions, type TestRunResult } from "./program.ts";
 export { RingBuffer, type RingBufferOptions } from "./ringbuf.ts";
 export { cgroupId, findCgroup2, isBpffs, mountBpffs, unmountBpffs } from "./system.ts";

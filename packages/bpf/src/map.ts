@@ -82,6 +82,25 @@ export class BpfMap {
     return new BpfMap(new Fd(check(native().fdById(1, id), "bpf.map", `open map id ${id}`), `map id ${id}`));
   }
 
+  /** The type information the map was created with, as the kernel keeps it; undefined: none. */
+  btf(): Uint8Array | undefined {
+    if (this.info.btfId === 0) return undefined;
+    const bytes = native().btfBytes(this.info.btfId);
+    if (typeof bytes !== "number") return bytes;
+    throw new BpfError("bpf.map", `read the types of map ${this.name}`, { errno: -bytes });
+  }
+
+  /** The same map under a descriptor of its own. */
+  copy(): BpfMap {
+    return new BpfMap(this.duplicate());
+  }
+
+  /** A descriptor of its own for the same map. */
+  duplicate(): Fd {
+    const raw = native().fdById(1, this.info.id);
+    return new Fd(check(raw, "bpf.map", `open map ${this.name} once more`), `map ${this.name}`);
+  }
+
   get fd(): number {
     return this.#fd.raw;
   }

@@ -63,6 +63,10 @@ export interface NativeMapInfo {
   maxEntries: number;
   flags: number;
   name: string;
+  /** Type information it was created with, and the types of key and value in it; 0: none. */
+  btfId: number;
+  btfKeyType: number;
+  btfValueType: number;
 }
 
 export interface NativeLinkInfo {
@@ -129,6 +133,7 @@ export interface Native {
   mapDeleteBatch(fd: number, keys: Uint8Array, values: null, state: Uint32Array, keySize: number): number;
   mapBatchProbe(fd: number): number;
   mapInfo(fd: number): NativeMapInfo | number;
+  btfBytes(id: number): Uint8Array | number;
   progLoad(type: number, attachType: number, instructions: Uint8Array, name: string, flags: number): number;
   progTestRun(
     fd: number,

@@ -37,6 +37,14 @@ export interface ObjectConfig {
   programs?: readonly string[];
 }
 
+/** What one load does otherwise than the pins say. */
+export interface LoadOptions {
+  /** Maps by name to use, whatever is pinned. */
+  instead?: ReadonlyMap<string, BpfMap>;
+  /** Maps that are created anew and not pinned, whatever is pinned. */
+  unpinned?: ReadonlySet<string>;
+}
+
 /** What is in the object file: plain data, no descriptors. */
 export interface ObjectSpec {
   readonly maps: readonly NativeMapSpec[];
@@ -104,16 +112,22 @@ export class BpfObject {
     return this;
   }
 
+  /** A map of the object as it would be created with this configuration. */
+  mapSpec(name: string): NativeMapSpec | undefined {
+    const found = this.spec.maps.find((map) => map.name === name);
+    return found && this.#configured(found);
+  }
+
   /**
    * Creates or reuses the maps, verifies and loads the programs, pins new maps. On failure nothing of it
    * remains. Throws VerifierError, IncompatibleMapError, or `bpf.load` with libbpf's words.
    */
-  load(): LoadedObject {
-    const reused = this.#openPinnedMaps();
+  load(options: LoadOptions = {}): LoadedObject {
+    const reused = this.#openPinnedMaps(options);
     try {
       const result = this.#attempt(reused, LOG_STATS, SMALL_LOG);
       if (result.error !== 0) throw this.#failure(result, reused);
-      return this.#own(result, reused);
+      return this.#own(result, reused, options.unpinned);
     } finally {
       for (const fd of reused.values()) fd.close();
     }
@@ -133,12 +147,14 @@ export class BpfObject {
     return { ...map, maxEntries: this.#config.maxEntries?.[map.name] ?? map.maxEntries };
   }
 
-  #openPinnedMaps(): Map<string, Fd> {
+  #openPinnedMaps({ instead, unpinned }: LoadOptions): Map<string, Fd> {
     const found = new Map<string, Fd>();
     const { pinDir } = this.#config;
-    if (pinDir === undefined) return found;
     try {
-      for (const map of this.spec.maps.filter((m) => m.pinned)) {
+      for (const map of this.spec.maps) {
+        const given = instead?.get(map.name);
+        if (given) found.set(map.name, given.duplicate());
+        if (given || !map.pinned || pinDir === undefined || unpinned?.has(map.name)) continue;
         const path = join(pinDir, "maps", map.name);
         const fd = tryOpenPin(path, `map ${map.name}`);
         if (!fd) continue;
@@ -194,7 +210,11 @@ export class BpfObject {
     });
   }
 
-  #own(result: NativeLoad, reused: ReadonlyMap<string, Fd>): LoadedObject {
+  #own(
+    result: NativeLoad,
+    reused: ReadonlyMap<string, Fd>,
+    unpinned: ReadonlySet<string> = new Set(),
+  ): LoadedObject {
     const loaded = new LoadedObject(this.path);
     const programs = Object.entries(result.programs ?? {}).map(
       ([name, raw]) => new Fd(raw, `program ${name}`),
@@ -203,7 +223,10 @@ export class BpfObject {
       ([name, raw]) => [name, new Fd(raw, `map ${name}`)] as const,
     );
     try {
-      this.#pinNewMaps(maps, reused);
+      this.#pinNewMaps(
+        maps.filter(([name]) => !unpinned.has(name)),
+        reused,
+      );
       for (const [name, fd] of maps) loaded.maps.set(name, new BpfMap(fd));
       Object.keys(result.programs ?? {}).forEach((name, i) => {
         const fd = programs[i];

@@ -30,6 +30,8 @@ export class Kernel {
   readonly build: string;
   /** True when the programs had to be verified, false when an earlier agent had left them. */
   readonly fresh: boolean;
+  /** Maps whose rows were converted since an agent of another version had left them. */
+  readonly converted: readonly string[];
   readonly #programs: ReadonlyMap<string, Program>;
   readonly #options: ProgramOptions;
   readonly #close: () => void;
@@ -44,6 +46,7 @@ export class Kernel {
     this.mapMemoryBytes = memoryBytes;
     this.build = loaded.build;
     this.fresh = loaded.fresh;
+    this.converted = (loaded.handover?.maps ?? []).map(({ name }) => name);
     this.#programs = loaded.programs;
     this.#options = options;
     this.#close = close;
@@ -52,7 +55,7 @@ export class Kernel {
     if (config && config.epoch > 0) this.#config = config;
   }
 
-  /** @throws BpfError, VerifierError, IncompatibleMapError naming the object, program or map. */
+  /** @throws BpfError, VerifierError, AxonError `datapath.layout` naming the object, program or map. */
   static open(options: ProgramOptions, log: Logger): Kernel {
     prepareBpffs(options.bpffs);
     return new Kernel(options, log);

@@ -3,6 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:f
 import { join } from "node:path";
 import { AxonError, type Logger } from "@axoneme/base";
 import { BpfObject, type ObjectConfig, Program } from "@axoneme/bpf";
+import { Handover, type HandoverReport, resumeHandovers, settleHooks } from "./migration/handover.ts";
+import { planMigration } from "./migration/plan.ts";
 
 /** The objects the agent loads, each built from `bpf/<name>.bpf.c`. */
 export const objectNames = ["pod", "node", "overlay", "xdp", "socket", "gc"] as const;
@@ -27,39 +29,87 @@ export interface LoadedPrograms {
   readonly build: string;
   /** False when the programs of this very build were already pinned and nothing had to be verified. */
   readonly fresh: boolean;
+  /** What was converted, when pinned maps had another layout. */
+  readonly handover?: HandoverReport;
 }
 
 /**
  * Brings the programs of this build into the kernel: taken from their pins when an agent of the same build left them,
  * loaded and pinned otherwise. Programs of other builds stay pinned until `dropOldBuilds`, since links may use them.
- * @throws AxonError `datapath.object` for a missing object; VerifierError and IncompatibleMapError from the loader.
+ * Where pinned maps have another layout than these programs', their rows are converted, and these programs are in force
+ * when this returns.
+ * @throws AxonError `datapath.object` for a missing object, `datapath.layout` for a map that cannot be converted;
+ *   VerifierError from the loader.
  */
 export function loadPrograms(options: ProgramOptions, log: Logger): LoadedPrograms {
   const build = buildOf(options);
+  const wasUnfinished = resumeHandovers(options.bpffs);
+  const loaded = openPrograms(options, build) ?? makePrograms(options, build, log);
+  if (wasUnfinished && !loaded.handover) settleHooks({ ...options, build }, loaded.programs);
+  return loaded;
+}
+
+/** What an agent of the same build left. */
+function openPrograms(options: ProgramOptions, build: string): LoadedPrograms | undefined {
   const dir = join(options.bpffs, "progs", build);
-  if (existsSync(join(dir, "complete"))) {
-    const names = readdirSync(dir).filter((name) => name !== "complete");
-    return {
-      build,
-      fresh: false,
-      programs: new Map(names.map((name) => [name, Program.openPinned(join(dir, name))])),
-    };
+  if (!existsSync(join(dir, "complete"))) return undefined;
+  const names = readdirSync(dir).filter((name) => name !== "complete");
+  const programs = new Map(names.map((name) => [name, Program.openPinned(join(dir, name))]));
+  return { build, fresh: false, programs };
+}
+
+function makePrograms(options: ProgramOptions, build: string, log: Logger): LoadedPrograms {
+  const objects = [...objectNames, ...optionalObjects].map((name) => openObject(name, options));
+  const changes = planMigration(objects, options.bpffs);
+  if (changes.size === 0) return { build, fresh: true, programs: loadAll(options, build, log, loadObject) };
+  const start = performance.now();
+  const handover = new Handover({ ...options, build }, changes);
+  try {
+    const programs = loadAll(options, build, log, (object) => handover.load(object));
+    const report = handover.run(programs);
+    const ms = Math.round(performance.now() - start);
+    const { maps, ...rest } = report;
+    log.info({ ...rest, ms, maps }, "pinned maps converted to the layouts of this version");
+    return { build, fresh: true, programs, handover: report };
+  } catch (error) {
+    handover.abandon();
+    rmSync(join(options.bpffs, "progs", build), { recursive: true, force: true });
+    throw error;
+  } finally {
+    handover.close();
   }
+}
+
+type Load = (object: BpfObject) => Iterable<Program>;
+
+function loadAll(
+  options: ProgramOptions,
+  build: string,
+  log: Logger,
+  load: Load,
+): ReadonlyMap<string, Program> {
+  const dir = join(options.bpffs, "progs", build);
   rmSync(dir, { recursive: true, force: true });
   const programs = new Map<string, Program>();
-  for (const name of objectNames) {
-    for (const program of loadObject(name, options, log)) {
+  const add = (name: string): void => {
+    const start = performance.now();
+    for (const program of load(openObject(name, options))) {
       program.pin(join(dir, program.name));
       programs.set(program.name, program);
     }
-  }
-  for (const program of loadOptional(options, log)) {
-    program.pin(join(dir, program.name));
-    programs.set(program.name, program);
+    log.debug({ object: name, ms: Math.round(performance.now() - start) }, "object loaded");
+  };
+  for (const name of objectNames) add(name);
+  for (const name of optionalObjects) {
+    try {
+      add(name);
+    } catch (error) {
+      log.warn({ err: error, object: name }, "this kernel does not take the object: the node goes without");
+    }
   }
   // A folder is the only mark a bpffs can hold besides pins; it says that all of this build's programs are there.
   mkdirSync(join(dir, "complete"), { recursive: true });
-  return { build, fresh: true, programs };
+  return programs;
 }
 
 /** Removes the pins of every build but this one. Call after all links were updated. */
@@ -79,23 +129,10 @@ export function openObject(name: string, options: ProgramOptions): BpfObject {
   return object.configure(config);
 }
 
-function loadObject(name: string, options: ProgramOptions, log: Logger): Iterable<Program> {
-  const start = performance.now();
-  const loaded = openObject(name, options).load();
+function loadObject(object: BpfObject): Iterable<Program> {
+  const loaded = object.load();
   for (const map of loaded.maps.values()) map.close();
-  log.debug({ object: name, ms: Math.round(performance.now() - start) }, "object loaded");
   return loaded.programs.values();
-}
-
-function loadOptional(options: ProgramOptions, log: Logger): Program[] {
-  return optionalObjects.flatMap((name) => {
-    try {
-      return [...loadObject(name, options, log)];
-    } catch (error) {
-      log.warn({ err: error, object: name }, "this kernel does not take the object: the node goes without");
-      return [];
-    }
-  });
 }
 
 function buildOf(options: ProgramOptions): string {
