@@ -39,7 +39,7 @@ import {
   podCorner,
   worldCorner,
 } from "./support/truth.ts";
-import { agentBack, killAgent, ownByWorld, routeFromWorld } from "./support/wire.ts";
+import { agentBack, killAgent, ownByWorld, reconfigure, routeFromWorld } from "./support/wire.ts";
 
 const name = labName("it-truth");
 const serves = [53, 80, 81, 443, 5978, 6379, 8080, 32000, 32768];
@@ -261,6 +261,37 @@ describe("policies and real connections", () => {
     await all(true);
     await set("Disabled");
     await all(false);
+  });
+
+  it("rules on prefixes match by identity where the agents are told so, as the field's do", async () => {
+    const everywhere = [{ ipBlock: { cidr: "0.0.0.0/0" } }, { ipBlock: { cidr: "::/0" } }];
+    const spec = { podSelector: {}, policyTypes: ["Ingress", "Egress"] };
+    const policies = ["red", "blue"].map((namespace) => ({
+      kind: "NetworkPolicy",
+      metadata: { name: "everywhere", namespace },
+      spec: { ...spec, ingress: [{ from: everywhere }], egress: [{ to: everywhere }] },
+    }));
+    for (const policy of policies) await force.put(policy);
+    await force.settled();
+    const cells = cellsBetween(corners(generated), outside(["192.0.2.1", "2001:db8::1"]), [
+      [6, 80],
+      [17, 80],
+    ]);
+    const agree = (cidrMatch: NonNullable<Objects["cidrMatch"]>) => {
+      const wanted = cells.map((cell) => isAllowed(policies, cell, { ...noObjects, cidrMatch }));
+      return compare(the(), cells, wanted);
+    };
+    expect(await agree("address")).toMatchObject({ shut: 0 });
+    for (const mode of ["identity", "nodes"] as const) {
+      await Promise.all(
+        ["node1", "node2"].map((node) => {
+          reconfigure(the(), node, { policyCIDRMatchMode: mode });
+          return agentBack(the(), node, killAgent(the(), node));
+        }),
+      );
+      const { open, shut } = await agree(mode);
+      expect([open > 0, shut > 0]).toEqual([true, true]);
+    }
   });
 
   /** A pod comes, or the one that came goes: nothing between the others is different. */

@@ -1,4 +1,6 @@
 /** The network around a lab's nodes: routes of the world, addresses of nodes, nodes that are lost. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { ipEqual, parseInterfaceAddress, parseIp, parsePrefix, waitFor } from "@axoneme/base";
 import { resources } from "@axoneme/kube";
 import { Netlink } from "@axoneme/netlink";
@@ -113,6 +115,13 @@ export async function untilNode(lab: TestLab, node: string, ready: "True" | "Unk
     },
     { timeoutMs: 30_000, everyMs: 50, what: `the node ${node} to be ready: ${ready}` },
   );
+}
+
+/** Gives a node's agent other options, from its next start on. */
+export function reconfigure(lab: TestLab, node: string, options: Readonly<Record<string, unknown>>): void {
+  const path = join(lab.paths.nodeDir(node), "agent.json");
+  const now = JSON.parse(readFileSync(path, "utf8")) as object;
+  writeFileSync(path, JSON.stringify({ ...now, ...options }));
 }
 
 /** Kills a node's agent; returns what {@link agentBack} needs. */
