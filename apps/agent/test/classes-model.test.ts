@@ -405,6 +405,45 @@ test("an agent that takes over moves pods to new numbers under the policies of t
   for (const agent of model.agents) agent.stop();
 });
 
+test("an agent that takes over makes the policies of the one before know prefixes that are new, and keeps those that went", async () => {
+  const model = new Model(["classes", "classes"]);
+  const namespaceLabels = { "kubernetes.io/metadata.name": "red" };
+  const block = (name: string, ...cidrs: string[]): RawPolicy => ({
+    kind: "NetworkPolicy",
+    metadata: { name, namespace: "red" },
+    spec: {
+      podSelector: { matchLabels: { role: "server" } },
+      ingress: [{ from: cidrs.map((cidr) => ({ ipBlock: { cidr } })) }],
+    },
+  });
+  await model.start();
+  for (const i of [1, 2, 3, 4, 5]) {
+    const labels = { role: i < 3 ? "server" : "client" };
+    const pod = { kind: "pod", name: `p${i}`, namespace: "red", labels, namespaceLabels, ports: [] };
+    await act(model, { kind: "pod", pod, node: i % 2 } as unknown as Step);
+  }
+  const named = () =>
+    [...(model.agents[1]?.kernel.cidrs.entries() ?? [])].map(([{ prefixlen }]) => prefixlen - 96);
+  await act(model, { kind: "policy", raw: block("one", "10.244.0.0/29", "10.244.0.4/32") });
+  await model.settle();
+  expect(named()).toEqual(expect.arrayContaining([29, 32]));
+  await act(model, { kind: "policy", raw: block("two", "10.244.0.2/31") });
+  await act(model, { kind: "policy", raw: block("one", "10.244.0.0/29") });
+  await model.restart(1);
+  await model.settle();
+  expect(
+    named()
+      .filter((length) => length > 0)
+      .sort(),
+  ).toEqual([29, 31]);
+  await act(model, { kind: "unpolicy", raw: block("one") });
+  await act(model, { kind: "unpolicy", raw: block("two") });
+  await model.restart(1);
+  await model.settle();
+  expect(named().filter((length) => length > 0)).toEqual([]);
+  for (const agent of model.agents) agent.stop();
+});
+
 test("an agent that takes over knows the named ports of its own pods before the first of them gets its policy", async () => {
   const model = new Model(["classes", "classes"]);
   const namespaceLabels = { "kubernetes.io/metadata.name": "red" };
