@@ -138,6 +138,9 @@ export class Unit {
 
   /** The entries of these ids, in their order. */
   entriesOf(ids: readonly number[]): Entry[] {
+    const entries = this.#entries;
+    if (entries.length <= smallUnit)
+      return ids.flatMap((id) => entries.find((entry) => entry.id === id) ?? []);
     const byId = new Map<number, Entry>();
     for (const entry of this.#entries) byId.set(entry.id, entry);
     return ids.flatMap((id) => byId.get(id) ?? []);
