@@ -161,6 +161,7 @@ test("upgrades keep the values of before, add and remove objects, and write noth
     0,
     expect.stringContaining("Deployment kube-system/hubble-relay: 1 of 1 ready"),
   ]);
+  expect(first.err).toContain("axon config diff says which wait for a restart");
   const configOf = async () =>
     (await client.resource(builtinResources.configmaps).get("axoneme-config", { namespace })).data;
   expect((await configOf())?.["tunnel-port"]).toBe("9999");

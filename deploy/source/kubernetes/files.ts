@@ -18,13 +18,13 @@ The agents serve pods once their DaemonSet is ready:
 
   kubectl -n {{ .Release.Namespace }} rollout status daemonset/axoneme
   axon config view          what each node's options are, and which wait for a restart
-{{- if .Values.hubble.relay.enabled }}
+{{- if and .Values.hubble.enabled .Values.hubble.relay.enabled }}
 
 Flows of all nodes:
 
   kubectl -n {{ .Release.Namespace }} port-forward service/hubble-relay 4245:{{ ternary "443" "80" .Values.hubble.tls.enabled }}
 {{- end }}
-{{- if .Values.hubble.ui.enabled }}
+{{- if and .Values.hubble.enabled .Values.hubble.relay.enabled .Values.hubble.ui.enabled }}
 
 The page:
 

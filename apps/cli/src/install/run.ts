@@ -1,5 +1,10 @@
 import type { KubeClient } from "@axoneme/kube";
-import { type KubernetesObject, objects, type Scope } from "../../../../deploy/source/kubernetes/index.ts";
+import {
+  type KubernetesObject,
+  names,
+  objects,
+  type Scope,
+} from "../../../../deploy/source/kubernetes/index.ts";
 import type { Context } from "../context.ts";
 import { CliError, exitCode } from "../errors.ts";
 import { applyAll, removeAll, type Step, withoutThose } from "./apply.ts";
@@ -83,6 +88,10 @@ export async function runInstall(context: Context, request: InstallRequest): Pro
     const steps = await applyAll(client, wanted, (step) => tellStep(context, step), signal);
     steps.push(...(await removeAll(client, obsolete, (step) => tellStep(context, step), signal)));
     await writeRecord(client, namespace, record, signal);
+    if (steps.some(({ name, action }) => name === names.agentConfig && action === "configured"))
+      await context.stderr.write(
+        "options of the agents changed: axon config diff says which wait for a restart\n",
+      );
     const waited = request.wait ? await wait(context, client, refs, request.timeoutMs) : [];
     return { version, namespace, objects: steps.map((step) => ({ ...step, ...stateOf(step, waited) })) };
   });
