@@ -54,14 +54,20 @@ function layer4(bytes: Uint8Array): Layer {
   };
 }
 
+/** In bytes: a fragment's header has no length, an authentication header counts words (RFC 4302 2.2), others units of eight. */
+function extensionLength(proto: number, length: number): number {
+  if (proto === 44) return 8;
+  return proto === 51 ? (length + 2) * 4 : (length + 1) * 8;
+}
+
 function layer6(bytes: Uint8Array): Layer {
   let proto = bytes[6] ?? 0;
   let at = 40;
   let frag = 0;
-  while ([0, 43, 44, 60].includes(proto)) {
+  while ([0, 43, 44, 51, 60].includes(proto)) {
     const next = bytes[at] ?? 59;
     if (proto === 44) frag = read16(bytes, at + 2);
-    at += proto === 44 ? 8 : ((bytes[at + 1] ?? 0) + 1) * 8;
+    at += extensionLength(proto, bytes[at + 1] ?? 0);
     proto = next;
   }
   const end = 40 + read16(bytes, 4);

@@ -78,15 +78,14 @@ const seeds: Uint8Array[] = families.flatMap((f) => {
   ];
 });
 seeds.push(arp({ op: 1, sip: v4.a, tip: v4.b }), solicit({ src: v6.a, target: v6.b }));
-seeds.push(
-  tcp({
-    src: v6.a,
-    dst: v6.b,
-    sport: 1,
-    dport: 80,
-    extensions: { next: 0, bytes: Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0) },
-  }),
-);
+const asAuthentication = tcp({
+  src: v6.a,
+  dst: v6.b,
+  sport: 1,
+  dport: 80,
+  extensions: { next: 0, bytes: Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0) },
+});
+seeds.push(asAuthentication);
 
 interface Ran {
   readonly program: string;
@@ -204,6 +203,7 @@ test("valid packets with changed bytes gain nothing", () => {
       fc.pre(canRun(bytes));
       nothingGained(bytes);
     }),
-    { numRuns: 3000 },
+    // An extension header that becomes an authentication header, whose length counts in other units.
+    { numRuns: 3000, examples: [[asAuthentication, [[20, 51]]]] },
   );
 });
