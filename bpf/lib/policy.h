@@ -127,7 +127,8 @@ AX_GLOBAL __u64 policy_decide(struct ax_work *w, __u32 policy_id, __u32 about, _
 	w->policy_key.policy_id = policy_id;
 	w->asked_identity = identity;
 	w->asked_cidr = 0;
-	if (head->shapes_both | head->shapes_cidr)
+	/* this node reaches its pods by who it is: a denied prefix around it would end their probes */
+	if ((head->shapes_both | head->shapes_cidr) && (about & AX_EGRESS || identity != AX_ID_HOST))
 		w->asked_cidr = cidr_of(w, about & AX_PEER_DST ? &w->pkt.daddr : &w->pkt.saddr, identity);
 	shapes = head->shapes_both | head->shapes_exact | head->shapes_cidr | head->shapes_any;
 	for (int shape = AX_SHAPE_MAX; shape >= 0; shape--) {

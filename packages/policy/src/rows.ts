@@ -1,6 +1,7 @@
+import { reserved } from "@axoneme/identity";
 import { l4Code, l4Of, maskPort } from "./l4.ts";
 import { cidrOfPeer, identityOfPeer, type PeerCode, PeerKind, peerCode, peerKind } from "./peercodes.ts";
-import { type Direction, type RowVerdict, Verdict } from "./rule.ts";
+import { Direction, type RowVerdict, Verdict } from "./rule.ts";
 
 /** Key of a row of `ax_policy`; `port` in host order. */
 export interface PolicyRowKey {
@@ -77,6 +78,13 @@ export interface Decision {
   row?: PolicyRow;
 }
 
+/** This node reaches its pods by who it is, not by its address: a denied prefix around it would end their probes. */
+function asAsked(query: RowQuery): RowQuery {
+  return query.direction === Direction.INGRESS && query.identity === reserved.host
+    ? { ...query, cidr: 0 }
+    : query;
+}
+
 /**
  * Decides as the datapath does: for every shape the head names, the rows of the identity in the prefix, of the identity, of the
  * prefix and of everybody; the highest precedence wins, on a tie the longer shape, then this order. Policy 0 allows; a
@@ -120,10 +128,11 @@ export function* matchingRows(
   head: PolicyHead,
   query: RowQuery,
 ): Generator<{ key: PolicyRowKey; row: PolicyRow }> {
+  const asked = asAsked(query);
   const { policyId, direction } = query;
   for (let shape = 24; shape >= 0; shape--) {
     const l4 = { proto: shape === 0 ? 0 : query.proto, port: maskPort(query.port, shape), shape };
-    for (const peer of peersOf(head, query, 1 << shape)) {
+    for (const peer of peersOf(head, asked, 1 << shape)) {
       const row = source.row({ policyId, direction, ...peer, ...l4 });
       if (row !== undefined) yield { key: { policyId, direction, ...peer, ...l4 }, row };
     }

@@ -397,9 +397,11 @@ function decide(opinions: Opinion[], probesFromHost: boolean, mode: Mode): boole
 
 const NODES = ["host", "remote-node", "apiserver"];
 
-/** Without an address for those whom rules on prefixes do not match. */
-function seen(party: Party, match: Objects["cidrMatch"] = "address"): Party {
+/** Without an address for those whom rules on prefixes do not match: this node neither, on its way to its pods. */
+function seen(party: Party, ingress: boolean, match: Objects["cidrMatch"] = "address"): Party {
   const { kind } = party;
+  const isProbe = ingress && kind === "host";
+  if (isProbe) return { kind };
   if (match === "address" || kind === "world" || (match === "nodes" && NODES.includes(kind))) return party;
   const { ip: _, ...rest } = party;
   return rest as Party;
@@ -416,7 +418,7 @@ export function verdict(
   objects: Objects = { groups: [], services: [], auditedNamespaces: [] },
   mode: Mode = "default",
 ): "allow" | "deny" | "audit" {
-  const peer = seen(other, objects.cidrMatch);
+  const peer = seen(other, ingress, objects.cidrMatch);
   const opinionOf = (policy: Raw): Opinion[] => {
     if (policy.kind === "NetworkPolicy") return [k8s(policy, subject, peer, ingress, proto, port)];
     if (!policy.kind.startsWith("Cilium")) return [tiered(policy, subject, peer, ingress, proto, port)];
