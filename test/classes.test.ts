@@ -48,7 +48,10 @@ describe.each(["native", "tunnel"] as const)("classes, %s routing", (routingMode
   };
 
   beforeAll(async () => {
-    lab = await TestLab.up(name, { routingMode, agentConfig: { identityMergeDelay: 1 } });
+    // Through a tunnel agents learn of each other's pods from slices, otherwise from the endpoints themselves.
+    const enableCiliumEndpointSlice = routingMode === "tunnel";
+    const agentConfig = { identityMergeDelay: 1, enableCiliumEndpointSlice };
+    lab = await TestLab.up(name, { routingMode, agentConfig });
     const client = (tier: string, node: string) => ({
       name: `${tier}-${node}`,
       node,

@@ -238,6 +238,8 @@ const seldom: readonly Right[] = [
   "get ciliumidentities.cilium.io", // state/identities.ts: another agent was quicker
   "get pods", // endpoint/pods.ts: a pod that the runtime knows before the watch does
   ...tiers.map((plural) => `list ${plural}.policy.networking.k8s.io`), // state/tier-policies.ts: where they are defined
+  "list ciliumendpointslices.cilium.io", // endpoint-source.ts: where they are switched on
+  "watch ciliumendpointslices.cilium.io",
   "patch ciliumclusterwidenetworkpolicies/status.cilium.io", // host/notices.ts: a policy was taken back
   "patch ciliumidentities.cilium.io", // state/identities.ts: one that was about to be removed is used again
   "patch events", // lb/reporter.ts: the same again

@@ -30,6 +30,7 @@ import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
+import { EndpointSource } from "./endpoint-source.ts";
 import { EventPump, lostEvents } from "./events.ts";
 import { addFlowLogs } from "./flow-logs.ts";
 import { HostFirewall } from "./host/firewall.ts";
@@ -150,6 +151,8 @@ export class Composition {
   readonly #endpointPublisher: EndpointPublisher;
   readonly #watches: Watches;
   readonly #tierPolicies: TierPolicies;
+  /** Where endpoints come from CiliumEndpointSlices. */
+  readonly #endpointSource: EndpointSource | undefined;
   readonly #remote: RemoteEndpoints;
   readonly #pool: NodePool;
   readonly #podCidrs: PodCidrs;
@@ -231,6 +234,9 @@ export class Composition {
     this.#allocator.isUsed = (id) => this.#endpoints.endpoints().some(({ record }) => record.identity === id);
     this.#podIdentities.onSweep = () => this.#endpoints.mergeSome();
     this.#remote = this.#createRemote();
+    this.#endpointSource = config.enableCiliumEndpointSlice
+      ? new EndpointSource({ client, meters, log }, this.#remote.handlers())
+      : undefined;
     this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
   }
 
@@ -423,7 +429,9 @@ export class Composition {
       )
       .add(this.#configuration)
       .add(this.#watches)
-      .add(this.#tierPolicies)
+      .add(this.#tierPolicies);
+    if (this.#endpointSource) lifecycle.add(this.#endpointSource);
+    lifecycle
       .add(this.#policies.pressure)
       .add(this.#collector)
       .add(cniServer(this.#config, this.#endpoints, this.#log))
@@ -489,7 +497,7 @@ export class Composition {
       else this.#kernel.attachments.detachSockets();
       this.#followPeers(own, tunnelIndex);
       this.#nodePublisher.publish(addressesOf(this.#device), own);
-      await Promise.all([this.#watches.synced(), this.#tierPolicies.synced]);
+      await Promise.all([this.#watches.synced(), this.#tierPolicies.synced, this.#endpointSource?.synced]);
       await this.#policy.beforeOpen();
       this.#host.open(() => this.#nodeClasses.open(() => this.#policy.open()));
       this.#remote.open(this.#handover);
@@ -573,7 +581,8 @@ export class Composition {
       },
     );
     this.#policy.onServicesNamed = () => named.wake(copies);
-    watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
+    if (this.#endpointSource === undefined)
+      watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
     watches.add(ciliumNodes, {
       onAdd: (node) => this.#nodeChanged(node),
       onUpdate: (node) => this.#nodeChanged(node),

@@ -21,4 +21,9 @@ export const identityOptions = {
     min: 1,
     max: 86_400,
   },
+  enableCiliumEndpointSlice: {
+    default: false,
+    doc: "learn of other nodes' pods from CiliumEndpointSlices wherever the operator writes them, else from CiliumEndpoints",
+    liveness: "restart",
+  },
 } as const satisfies OptionSet;

@@ -60,6 +60,7 @@ export function makeMetrics(operator: Operator): Registry {
     ],
     ["outcome", "identity_type"],
   );
+  sliceGauges(gauge, operator);
   loadBalancerGauges(gauge, operator);
   gauge(
     "axoneme_operator_leading",
@@ -68,6 +69,35 @@ export function makeMetrics(operator: Operator): Registry {
     [],
   );
   return registry;
+}
+
+function sliceGauges(gauge: AddGauge, operator: Operator): void {
+  const slices = () => operator.term?.endpointSlices;
+  gauge(
+    "cilium_operator_ces_sync_total",
+    "CiliumEndpointSlices written or removed since this operator leads, and failures",
+    () => {
+      const { written = 0, removed = 0, failures = 0 } = slices()?.counts ?? {};
+      return [
+        [{ outcome: "success" }, written + removed],
+        [{ outcome: "fail" }, failures],
+      ];
+    },
+    ["outcome"],
+  );
+  gauge(
+    "axoneme_operator_ces",
+    "CiliumEndpointSlices, the endpoints in them, and slices that wait to be written",
+    () => {
+      const { endpoints = 0, slices: count = 0, waiting = 0 } = slices()?.figures ?? {};
+      return [
+        [{ what: "endpoints" }, endpoints],
+        [{ what: "slices" }, count],
+        [{ what: "waiting" }, waiting],
+      ];
+    },
+    ["what"],
+  );
 }
 
 function loadBalancerGauges(gauge: AddGauge, operator: Operator): void {

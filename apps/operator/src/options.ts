@@ -147,6 +147,27 @@ export const operatorOptions = {
     liveness: "restart",
     min: 0,
   },
+  enableCiliumEndpointSlice: {
+    default: false,
+    doc: "write CiliumEndpoints into CiliumEndpointSlices, for agents that follow these: fewer events in large clusters; agents change over by themselves when it is switched",
+    liveness: "restart",
+  },
+  cesWritesPerSecond: {
+    default: 20,
+    doc: "most CiliumEndpointSlices written in a second",
+    key: "ces-write-qps-limit",
+    liveness: "restart",
+    min: 1,
+    max: 1000,
+  },
+  cesRemovalDelayS: {
+    default: 120,
+    doc: "seconds that agents have to list all CiliumEndpoints when slices are switched off, before these go",
+    unit: "s",
+    liveness: "restart",
+    min: 1,
+    max: 3600,
+  },
   nodesGcIntervalS: {
     default: 300,
     doc: "seconds between looks for CiliumNodes without a Node; 0: never",

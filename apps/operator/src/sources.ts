@@ -11,6 +11,9 @@ import {
   resources,
 } from "@axoneme/kube";
 
+import { memberOf } from "./members.ts";
+import type { Member } from "./slices.ts";
+
 /** What is known of a Node. */
 export interface NodeRow {
   name: string;
@@ -29,6 +32,8 @@ export interface EndpointRow {
   identity: string;
   /** uid of the pod that owns it; "" when not stated. */
   podUid: string;
+  /** What its slice says of it, where slices are written and it is complete enough for one. */
+  member: Member | undefined;
 }
 
 /** What the collectors need to know of a CiliumIdentity. */
@@ -56,8 +61,15 @@ export class Sources implements Module {
   readonly onCiliumNode = new Emitter<string>();
   /** Identity that a CiliumEndpoint names, or named until now. */
   readonly onIdentityUse = new Emitter<string>();
+  /** A CiliumEndpoint that came or changed, or is gone. */
+  readonly onEndpoint = new Emitter<{ row: EndpointRow; gone: boolean }>();
 
-  constructor(client: KubeClient, log: Logger) {
+  /** @param withMembers keep of endpoints what slices say of them. */
+  constructor(client: KubeClient, log: Logger, withMembers = false) {
+    const endpointRow = (endpoint: CiliumEndpoint): EndpointRow => ({
+      ...rowOfEndpoint(endpoint),
+      member: withMembers ? memberOf(endpoint) : undefined,
+    });
     this.nodes = new ListWatch(client, resources.nodes, { log, trim: nodeRow });
     this.ciliumNodes = new ListWatch(client, resources.ciliumnodes, { log });
     this.endpoints = new ListWatch(client, resources.ciliumendpoints, { log, trim: endpointRow });
@@ -72,9 +84,18 @@ export class Sources implements Module {
     this.ciliumNodes.start({ onAdd: tell, onUpdate: tell, onDelete: tell });
     const used = (row: EndpointRow): void => this.onIdentityUse.emit(row.identity);
     this.endpoints.start({
-      onAdd: used,
-      onUpdate: (row, previous) => [row, previous].forEach(used),
-      onDelete: used,
+      onAdd: (row) => {
+        used(row);
+        this.onEndpoint.emit({ row, gone: false });
+      },
+      onUpdate: (row, previous) => {
+        [row, previous].forEach(used);
+        this.onEndpoint.emit({ row, gone: false });
+      },
+      onDelete: (row) => {
+        used(row);
+        this.onEndpoint.emit({ row, gone: true });
+      },
     });
     await Promise.all(this.#all().map((source) => source.synced));
     health.ok();
@@ -104,7 +125,7 @@ function nodeRow({ metadata, spec, status }: Node): NodeRow {
   };
 }
 
-function endpointRow(endpoint: CiliumEndpoint): EndpointRow {
+function rowOfEndpoint(endpoint: CiliumEndpoint): Omit<EndpointRow, "member"> {
   const metadata: ObjectMeta = endpoint.metadata ?? {};
   const owner = metadata.ownerReferences?.find((reference) => reference.kind === "Pod");
   return {

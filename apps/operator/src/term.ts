@@ -3,6 +3,7 @@ import type { Logger } from "@axoneme/base";
 import type { KubeClient } from "@axoneme/kube";
 import { installCrds } from "./crds.ts";
 import { EndpointGc } from "./endpointgc.ts";
+import { EndpointSlices } from "./endpointslices.ts";
 import { EventRecorder } from "./eventrecorder.ts";
 import { HubbleCertificates } from "./hubble-certificates.ts";
 import { IdentityGc } from "./identitygc.ts";
@@ -11,6 +12,7 @@ import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
 import { NodeGc } from "./nodegc.ts";
 import { NodeReadiness } from "./nodereadiness.ts";
 import type { OperatorConfig } from "./options.ts";
+import { SlicesRetired } from "./slicesretired.ts";
 import { Sources } from "./sources.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Validity } from "./validity.ts";
@@ -22,6 +24,7 @@ export interface Term {
   readonly nodeCidrs: NodeCidrs | undefined;
   readonly identityGc: IdentityGc;
   readonly endpointGc: EndpointGc;
+  readonly endpointSlices: EndpointSlices | undefined;
   readonly loadBalancerPools: LoadBalancerPools | undefined;
 }
 
@@ -29,7 +32,7 @@ export interface Term {
 export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger, signal: AbortSignal): Term {
   const health = new Health();
   const lifecycle = new Lifecycle(log, health);
-  const sources = new Sources(client, log);
+  const sources = new Sources(client, log, config.enableCiliumEndpointSlice);
   const around = { client, sources, log, signal, events: new EventRecorder(client, log) };
   const nodeCidrs =
     config.ipamMode === "cluster-pool" ? new NodeCidrs(clusterPool(config), around) : undefined;
@@ -42,12 +45,16 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
   const loadBalancerPools = config.enableLbIpam
     ? new LoadBalancerPools(around, config.defaultLbServiceIpam === "lbipam")
     : undefined;
+  const endpointSlices = config.enableCiliumEndpointSlice
+    ? new EndpointSlices(around, config.cesWritesPerSecond)
+    : undefined;
   const sweeper = (name: string, seconds: number, sweep: () => Promise<void>): Module[] =>
     seconds === 0 ? [] : [new Sweeper(name, seconds * 1000, log, sweep)];
   const modules: Module[] = [
     ...(config.installCrds ? [{ name: "crds", start: () => installCrds(client, log, signal) }] : []),
     sources,
     ...(nodeCidrs === undefined ? [] : [nodeCidrs]),
+    endpointSlices ?? new SlicesRetired(around, config.cesRemovalDelayS * 1000),
     ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
@@ -57,7 +64,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...(loadBalancerPools === undefined ? [] : [loadBalancerPools]),
   ];
   for (const module of modules) lifecycle.add(module);
-  return { lifecycle, health, nodeCidrs, identityGc, endpointGc, loadBalancerPools };
+  return { lifecycle, health, nodeCidrs, identityGc, endpointGc, endpointSlices, loadBalancerPools };
 }
 
 function certificateOptions(config: OperatorConfig) {

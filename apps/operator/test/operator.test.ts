@@ -144,6 +144,7 @@ test("in Kubernetes mode nothing is handed out", async () => {
   expect(operator.term?.health.modules().map((module) => module.name)).toEqual([
     "crds",
     "sources",
+    "endpoint-slices",
     "node-readiness",
     "policy-validity",
     "hubble-certificates",

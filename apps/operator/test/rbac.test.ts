@@ -1,6 +1,7 @@
 import { resolveLayers, textLayer } from "@axoneme/app";
 import { waitFor } from "@axoneme/base";
 import {
+  completeSlice,
   defineResource,
   type KubeObject,
   type Resource,
@@ -60,7 +61,7 @@ function options() {
     endpointGcIntervalS: 1,
     nodesGcIntervalS: 1,
   };
-  const own = { ...soon, listen: "", leaseDurationS: 3 };
+  const own = { ...soon, listen: "", leaseDurationS: 3, enableCiliumEndpointSlice: true };
   const layers = [textLayer(operatorOptions, "ConfigMap", texts), { origin: "test", values: own }];
   return resolveLayers(operatorOptions, layers).values;
 }
@@ -74,7 +75,9 @@ const wait = (until: () => Promise<unknown>, what: string) => waitFor(until, { t
 
 async function leftovers(): Promise<void> {
   const { client } = cluster;
-  const orphan = { metadata: { name: "orphan", namespace: "default" } };
+  const networking = { addressing: [{ ipv4: "10.0.0.9" }], node: "172.30.0.9" };
+  const status = { id: 1, identity: { id: 300, labels: [] }, networking };
+  const orphan = { metadata: { name: "orphan", namespace: "default" }, status };
   await client.resource(resources.ciliumendpoints).create(orphan);
   await client
     .resource(resources.ciliumidentities)
@@ -85,6 +88,11 @@ async function leftovers(): Promise<void> {
   await client.resource(resources.nodes).delete("lost");
   const isGone = async (found: Promise<unknown>): Promise<boolean> => (await found) === undefined;
   await wait(() => isGone(find(resources.ciliumendpoints, "orphan", "default")), "the endpoint to go");
+  const slices = async () => (await client.resource(resources.ciliumendpointslices).list()).items;
+  await wait(
+    async () => (await slices()).map(({ metadata }) => metadata?.name).join() === completeSlice,
+    "its slice to go",
+  );
   await wait(() => isGone(find(resources.ciliumidentities, "300")), "the identity to go");
   await wait(() => isGone(find(resources.ciliumnodes, "lost")), "the CiliumNode to go");
   await wait(

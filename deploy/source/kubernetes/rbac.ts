@@ -43,6 +43,7 @@ const agentRules: readonly Rule[] = [
   rule(cilium, ["ciliumclusterwidenetworkpolicies/status"], ["patch"]),
   rule(cilium, ["ciliumidentities"], ["get", ...follow, "create", "patch"]),
   rule(cilium, ["ciliumendpoints"], [...follow, "create", "patch", "delete"]),
+  rule(cilium, ["ciliumendpointslices"], follow),
   rule(cilium, ["ciliumnodes"], [...follow, "create", "patch"]),
 ];
 
@@ -65,6 +66,7 @@ const operatorRules: readonly Rule[] = [
   rule("networking.k8s.io", ["networkpolicies"], follow),
   rule(cilium, ["ciliumnodes"], [...follow, "patch", "delete"]),
   rule(cilium, ["ciliumendpoints"], [...follow, "delete"]),
+  rule(cilium, ["ciliumendpointslices"], [...follow, "create", "patch", "delete"]),
   rule(cilium, ["ciliumidentities"], [...follow, "patch", "delete"]),
   ...[
     [cilium, "ciliumnetworkpolicies"],

@@ -101,6 +101,9 @@ export const valueTree: Tree = {
     natMax: of("natMax"),
   },
   conntrackGCInterval: of("conntrackGCInterval"),
+  ciliumEndpointSlice: {
+    enabled: of("enableCiliumEndpointSlice", {}, ["operator", "enableCiliumEndpointSlice"]),
+  },
   policyEnforcementMode: of("policyEnforcement"),
   policyAuditMode: of("policyAuditMode"),
   hostFirewall: { enabled: of("enableHostFirewall") },

@@ -10,6 +10,11 @@ export type {
   EndpointState,
   EndpointStatus,
 } from "./crds/endpoint.ts";
+export {
+  type CiliumEndpointSlice,
+  type CoreCiliumEndpoint,
+  maxSliceEndpoints,
+} from "./crds/endpointslice.ts";
 export type { CiliumIdentity } from "./crds/identity.ts";
 export { crdManifests } from "./crds/index.ts";
 export type { CiliumL2AnnouncementPolicy, L2AnnouncementPolicySpec } from "./crds/l2announcement.ts";
@@ -49,6 +54,7 @@ export {
   type Material,
 } from "./credentials.ts";
 export { Discovery } from "./discovery.ts";
+export { completeSlice, packSlice, type SliceMember, unpackSlice } from "./endpointslices.ts";
 export {
   isAlreadyExists,
   isConflict,

@@ -86,6 +86,7 @@ test("names and short names are the field's", () => {
     CiliumCIDRGroup: ["ccg"],
     CiliumIdentity: ["ciliumid"],
     CiliumEndpoint: ["cep", "ciliumep"],
+    CiliumEndpointSlice: ["ces"],
     CiliumNode: ["cn", "ciliumn"],
     CiliumLoadBalancerIPPool: ["ippools", "ippool", "lbippool", "lbippools"],
     CiliumL2AnnouncementPolicy: ["l2announcement"],

@@ -151,7 +151,9 @@ class Supervisor {
 
   #operatorConfig(): object {
     const { podCidrs, podCidrMaskSizes } = this.#plan;
+    const { enableCiliumEndpointSlice } = this.#config.agentConfig;
     return {
+      ...(enableCiliumEndpointSlice === undefined ? {} : { enableCiliumEndpointSlice }),
       clusterPoolIpv4Cidrs: [podCidrs[0]],
       clusterPoolIpv4MaskSize: podCidrMaskSizes[0],
       clusterPoolIpv6Cidrs: [podCidrs[1]],

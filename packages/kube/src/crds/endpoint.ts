@@ -20,9 +20,14 @@ export const encryption = object({ key: doc("Index of the key; 0 is none.", inte
 
 const identity = object({ id: int64(), labels: array(string()) });
 
-const networking = object({ addressing: array(addressPair), node: doc("Address of the node.", string()) }, [
-  "addressing",
-]);
+export const networking = object(
+  { addressing: array(addressPair), node: doc("Address of the node.", string()) },
+  ["addressing"],
+);
+
+export const namedPorts = array(
+  object({ name: string(), port: integer({ minimum: 0, maximum: 65535 }), protocol: string() }),
+);
 
 const identityTuple = object({
   identity: int64(),
@@ -96,9 +101,7 @@ const status = object({
   encryption,
   policy: object({ ingress: direction, egress: direction }),
   state: oneWordOf(endpointStates),
-  "named-ports": array(
-    object({ name: string(), port: integer({ minimum: 0, maximum: 65535 }), protocol: string() }),
-  ),
+  "named-ports": namedPorts,
   "service-account": string(),
 });
 

@@ -3,6 +3,7 @@ import { defineResource } from "../resources.ts";
 import { type CiliumCIDRGroup, cidrGroupCrd } from "./cidrgroup.ts";
 import { type EdgeDenyList, edgeDenyListCrd } from "./edgedeny.ts";
 import { type CiliumEndpoint, endpointCrd } from "./endpoint.ts";
+import { type CiliumEndpointSlice, endpointSliceCrd } from "./endpointslice.ts";
 import { type CiliumIdentity, identityCrd } from "./identity.ts";
 import { type CiliumL2AnnouncementPolicy, l2AnnouncementPolicyCrd } from "./l2announcement.ts";
 import { type CiliumLoadBalancerIPPool, loadBalancerIPPoolCrd } from "./loadbalancerpool.ts";
@@ -23,6 +24,7 @@ export const crdManifests: readonly CustomResourceDefinition[] = [
   cidrGroupCrd,
   identityCrd,
   endpointCrd,
+  endpointSliceCrd,
   nodeCrd,
   loadBalancerIPPoolCrd,
   l2AnnouncementPolicyCrd,
@@ -62,6 +64,12 @@ export const customResources = {
     "ciliumendpoints",
     "CiliumEndpoint",
     "Namespaced",
+  ),
+  ciliumendpointslices: defineResource<CiliumEndpointSlice>(
+    "cilium.io/v2alpha1",
+    "ciliumendpointslices",
+    "CiliumEndpointSlice",
+    "Cluster",
   ),
   ciliumnodes: defineResource<CiliumNode>("cilium.io/v2", "ciliumnodes", "CiliumNode", "Cluster"),
   ciliumnodeconfigs: defineResource<CiliumNodeConfig>(
