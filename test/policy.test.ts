@@ -123,6 +123,34 @@ describe.each(["native", "tunnel"] as const)("policy, %s routing", (routingMode)
       await open(friend);
     });
 
+    it("by the address of a pod, or of a node, whoever has it", async () => {
+      const node = the().node("node2");
+      const cidrs = [far.v4, node.v4]
+        .map((v4) => `${v4}/32`)
+        .concat([far.v6, node.v6].map((v6) => `${v6}/128`));
+      await apply(
+        np("from-addresses", { ingress: [{ from: cidrs.map((cidr) => ({ ipBlock: { cidr } })) }] }),
+      );
+      await shut(near, friend);
+      await open(far);
+      // Through a tunnel a node comes with its address among the pods.
+      if (routingMode === "native") await open(node);
+      else await shut(node);
+    });
+
+    it("denied by the address of a pod, and the node's own probes pass a denied 0.0.0.0/0", async () => {
+      const spec = {
+        ingress: [{ fromEntities: ["all"] }],
+        ingressDeny: [{ fromCIDR: [`${far.v4}/32`, `${far.v6}/128`] }],
+      };
+      await apply(cnp("not-far", spec));
+      await shut(far);
+      await open(near, friend, the().node("node2"));
+      await apply(cnp("not-far", { ...spec, ingressDeny: [{ fromCIDR: ["0.0.0.0/0", "::/0"] }] }));
+      await shut(near, far);
+      await open(the().node("node1"));
+    });
+
     it("by port, and no other port", async () => {
       await apply(np("port", { ingress: [{ ports: [{ protocol: "TCP", port: Number(port) }] }] }));
       await the().cutOff(far, ask(server, "v4", "9000"));

@@ -447,8 +447,7 @@ export class PolicyModule {
   #commitRows(): void {
     if (!this.#open) return;
     const rows = this.#deps.engine.commitRows();
-    const { added, removed } = rows.dns;
-    if (rows.changes.length + added.length + removed.length > 0) this.#apply(rows);
+    if (rows.changes.length + rows.dns.added.length + rows.dns.removed.length > 0) this.#apply(rows);
   }
 
   /** What rules will name has its number first, and Services are known before a rule relies on them. */
