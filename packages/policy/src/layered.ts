@@ -98,11 +98,15 @@ export class LayeredRows implements PolicyRows {
     const wanted = this.#wanted[direction];
     const kind = peerKind(identity, cidr);
     if (kind === PeerKind.EXACT) {
-      for (const other of this.#placements.cidrsOf(identity))
-        if (wanted.has(peerCode(0, other))) yield peerCode(identity, other);
+      for (const other of this.#placements.cidrsOf(identity)) {
+        const both = peerCode(identity, other);
+        if (wanted.has(both) || wanted.has(peerCode(0, other))) yield both;
+      }
     } else if (kind === PeerKind.CIDR) {
-      for (const other of this.#placements.identitiesIn(cidr))
-        if (wanted.has(other)) yield peerCode(other, cidr);
+      for (const other of this.#placements.identitiesIn(cidr)) {
+        const both = peerCode(other, cidr);
+        if (wanted.has(both) || wanted.has(other)) yield both;
+      }
     }
   }
 

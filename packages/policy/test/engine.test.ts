@@ -371,6 +371,25 @@ describe("a peer that is named by identity and by prefix", () => {
     expect(rows(engine)).toEqual([]);
   });
 
+  it("has a row of its own by the name of a port in the prefix, and follows what is said of the identity", () => {
+    const named = { ...raw, metadata: { name: "named" } };
+    const ports = { protocols: [{ destinationNamedPort: "http" }] };
+    const to = [{ networks: ["10.0.0.0/8"] }];
+    const made = new World();
+    made.setPod({ ...pod("p1", "red", { app: "web" }), ports: [] });
+    made.setPod(pod("p2", "red", { app: "db" }));
+    const spec = { tier: "Baseline", priority: 1, subject: { namespaces: {} } };
+    made.setPolicy({ ...named, spec: { ...spec, egress: [{ action: "Deny", to, ...ports }] } });
+    const p1 = { ...pod("p1", "red", { app: "web" }) };
+    const p2 = { ...pod("p2", "red", { app: "db" }), ip: "10.244.0.2" };
+    expect(made.decide(p1, p2, false, 6, 8080).verdict).toBe(Verdict.DENY);
+    made.setPolicy({
+      ...raw,
+      spec: { ...spec, tier: "Admin", egress: [{ action: "Accept", to: [{ namespaces: {} }] }] },
+    });
+    expect(made.decide(p1, p2, false, 6, 8080).verdict).toBe(Verdict.ALLOW);
+  });
+
   it("is denied before it is known, where one of both denies", () => {
     const { ask } = engineOf();
     expect(ask(301, 7).verdict).toBe(Verdict.DENY);
