@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { build } from "esbuild";
 import { build as buildPage } from "vite";
 
@@ -35,12 +35,13 @@ const idMark = "@axon-build@";
  */
 async function bundle() {
   const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     entryPoints: await entryPoints(),
     outdir: join(root, "dist"),
     outExtension: { ".js": ".mjs" },
     bundle: true,
     write: false,
+    metafile: true,
     platform: "node",
     target: "node20",
     format: "esm",
@@ -64,11 +65,35 @@ async function bundle() {
     await writeFile(`${path}.new`, whole);
   }
   for (const { path } of outputFiles) await rename(`${path}.new`, path);
+  for (const { entryPoint, inputs } of Object.values(metafile.outputs)) {
+    const used = Object.keys(inputs).filter((module) => inputs[module].bytesInOutput > 0);
+    if (entryPoint) modules.set(entryPoint, used);
+  }
 }
+
+/** Entry point -> the modules whose code its bundle has, below the root. */
+const modules = new Map();
 
 /** The web page, to dist/ui. */
 async function page() {
-  await buildPage({ configFile: join(root, "apps/ui/web/vite.config.ts"), logLevel: "warn" });
+  const read = new Set();
+  const notes = {
+    name: "axoneme-inputs",
+    generateBundle(_options, outputs) {
+      for (const { moduleIds = [] } of Object.values(outputs)) for (const id of moduleIds) read.add(id);
+    },
+  };
+  // Workers are bundled by themselves, with plugins of their own.
+  const worker = { plugins: () => [notes] };
+  const configFile = join(root, "apps/ui/web/vite.config.ts");
+  await buildPage({ configFile, logLevel: "warn", plugins: [notes], worker });
+  const files = [...read].filter((id) => id.startsWith("/")).map((id) => relative(root, id.split("?")[0]));
+  modules.set("apps/ui/web", files.sort());
+}
+
+/** What went into what is delivered: `make image` lists it. */
+async function inputs() {
+  await writeFile(join(root, "build/inputs.json"), JSON.stringify(Object.fromEntries([...modules].sort())));
 }
 
 /** `bin/axon` starts the CLI of this checkout; npm links it where a package is installed (package.json, `bin`). */
@@ -96,6 +121,7 @@ const steps = [
   ["eBPF objects", () => run("scripts/build-bpf.mjs")],
   ["bundles", bundle],
   ["page", page],
+  ["inputs", inputs],
   ["bin/axon", launcher],
 ];
 

@@ -52,6 +52,7 @@ ${lines.join("\n")}
 /** What a command line says. */
 export interface CommandLine {
   readonly help: boolean;
+  readonly version: boolean;
   readonly places: ConfigPlaces;
   /** Something to do in place of starting; undefined: start. */
   readonly action: string | undefined;
@@ -77,6 +78,7 @@ export function readCommandLine(
       "config-dir": { type: "string" },
       set: { type: "string", multiple: true },
       help: { type: "boolean", short: "h" },
+      version: { type: "boolean" },
     },
   });
   const given = values as Record<string, string | string[] | boolean | undefined>;
@@ -89,7 +91,8 @@ export function readCommandLine(
   }
   const { config: file, "config-dir": directory } = values;
   const action = actions.find((name) => given[name] === true);
-  return { help: values.help === true, places: { file, directory, flags: texts }, action };
+  const [help, version] = [values.help === true, values.version === true];
+  return { help, version, places: { file, directory, flags: texts }, action };
 }
 
 const isList = (option: Option<unknown>): boolean => Array.isArray(option.default);
@@ -112,9 +115,10 @@ function assignment(options: OptionSet, text: string): Record<string, string> {
 export function runProgram<S extends OptionSet>(program: Program<S>): void {
   const { options, actions = {} } = program;
   const run = async (): Promise<void> => {
-    const { help, places, action } = readCommandLine(options, process.argv.slice(2), Object.keys(actions));
-    if (help) {
-      process.stdout.write(programHelp(program));
+    const line = readCommandLine(options, process.argv.slice(2), Object.keys(actions));
+    const { help, version, places, action } = line;
+    if (help || version) {
+      process.stdout.write(help ? programHelp(program) : `axoneme-${program.name} ${program.version}\n`);
       return;
     }
     const sources = new ConfigSources(options, places);

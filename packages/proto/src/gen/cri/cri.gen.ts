@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file cri/cri.proto.
  */
 export const file_cri_cri: GenFile = /*@__PURE__*/
-  fileDesc("Cg1jcmkvY3JpLnByb3RvEgpydW50aW1lLnYxIg8KDVN0YXR1c1JlcXVlc3QiOwoOU3RhdHVzUmVzcG9uc2USKQoGc3RhdHVzGAEgASgLMhkucnVudGltZS52MS5SdW50aW1lU3RhdHVzIkEKDVJ1bnRpbWVTdGF0dXMSMAoKY29uZGl0aW9ucxgBIAMoCzIcLnJ1bnRpbWUudjEuUnVudGltZUNvbmRpdGlvbiJRChBSdW50aW1lQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDgoGc3RhdHVzGAIgASgIEg4KBnJlYXNvbhgDIAEoCRIPCgdtZXNzYWdlGAQgASgJIkQKFFJ1blBvZFNhbmRib3hSZXF1ZXN0EiwKBmNvbmZpZxgBIAEoCzIcLnJ1bnRpbWUudjEuUG9kU2FuZGJveENvbmZpZyIvChVSdW5Qb2RTYW5kYm94UmVzcG9uc2USFgoOcG9kX3NhbmRib3hfaWQYASABKAki2wMKEFBvZFNhbmRib3hDb25maWcSMAoIbWV0YWRhdGEYASABKAsyHi5ydW50aW1lLnYxLlBvZFNhbmRib3hNZXRhZGF0YRIQCghob3N0bmFtZRgCIAEoCRIVCg1sb2dfZGlyZWN0b3J5GAMgASgJEikKCmRuc19jb25maWcYBCABKAsyFS5ydW50aW1lLnYxLkROU0NvbmZpZxIuCg1wb3J0X21hcHBpbmdzGAUgAygLMhcucnVudGltZS52MS5Qb3J0TWFwcGluZxI4CgZsYWJlbHMYBiADKAsyKC5ydW50aW1lLnYxLlBvZFNhbmRib3hDb25maWcuTGFiZWxzRW50cnkSQgoLYW5ub3RhdGlvbnMYByADKAsyLS5ydW50aW1lLnYxLlBvZFNhbmRib3hDb25maWcuQW5ub3RhdGlvbnNFbnRyeRIwCgVsaW51eBgIIAEoCzIhLnJ1bnRpbWUudjEuTGludXhQb2RTYW5kYm94Q29uZmlnGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaMgoQQW5ub3RhdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlMKElBvZFNhbmRib3hNZXRhZGF0YRIMCgRuYW1lGAEgASgJEgsKA3VpZBgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDwoHYXR0ZW1wdBgEIAEoDSI/CglETlNDb25maWcSDwoHc2VydmVycxgBIAMoCRIQCghzZWFyY2hlcxgCIAMoCRIPCgdvcHRpb25zGAMgAygJInEKC1BvcnRNYXBwaW5nEiYKCHByb3RvY29sGAEgASgOMhQucnVudGltZS52MS5Qcm90b2NvbBIWCg5jb250YWluZXJfcG9ydBgCIAEoBRIRCglob3N0X3BvcnQYAyABKAUSDwoHaG9zdF9pcBgEIAEoCSJxChVMaW51eFBvZFNhbmRib3hDb25maWcSFQoNY2dyb3VwX3BhcmVudBgBIAEoCRJBChBzZWN1cml0eV9jb250ZXh0GAIgASgLMicucnVudGltZS52MS5MaW51eFNhbmRib3hTZWN1cml0eUNvbnRleHQiVQobTGludXhTYW5kYm94U2VjdXJpdHlDb250ZXh0EjYKEW5hbWVzcGFjZV9vcHRpb25zGAEgASgLMhsucnVudGltZS52MS5OYW1lc3BhY2VPcHRpb24ijQEKD05hbWVzcGFjZU9wdGlvbhIqCgduZXR3b3JrGAEgASgOMhkucnVudGltZS52MS5OYW1lc3BhY2VNb2RlEiYKA3BpZBgCIAEoDjIZLnJ1bnRpbWUudjEuTmFtZXNwYWNlTW9kZRImCgNpcGMYAyABKA4yGS5ydW50aW1lLnYxLk5hbWVzcGFjZU1vZGUiLwoVU3RvcFBvZFNhbmRib3hSZXF1ZXN0EhYKDnBvZF9zYW5kYm94X2lkGAEgASgJIhgKFlN0b3BQb2RTYW5kYm94UmVzcG9uc2UiMQoXUmVtb3ZlUG9kU2FuZGJveFJlcXVlc3QSFgoOcG9kX3NhbmRib3hfaWQYASABKAkiGgoYUmVtb3ZlUG9kU2FuZGJveFJlc3BvbnNlIkIKF1BvZFNhbmRib3hTdGF0dXNSZXF1ZXN0EhYKDnBvZF9zYW5kYm94X2lkGAEgASgJEg8KB3ZlcmJvc2UYAiABKAgiswEKGFBvZFNhbmRib3hTdGF0dXNSZXNwb25zZRIsCgZzdGF0dXMYASABKAsyHC5ydW50aW1lLnYxLlBvZFNhbmRib3hTdGF0dXMSPAoEaW5mbxgCIAMoCzIuLnJ1bnRpbWUudjEuUG9kU2FuZGJveFN0YXR1c1Jlc3BvbnNlLkluZm9FbnRyeRorCglJbmZvRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLGAQoQUG9kU2FuZGJveFN0YXR1cxIKCgJpZBgBIAEoCRIwCghtZXRhZGF0YRgCIAEoCzIeLnJ1bnRpbWUudjEuUG9kU2FuZGJveE1ldGFkYXRhEioKBXN0YXRlGAMgASgOMhsucnVudGltZS52MS5Qb2RTYW5kYm94U3RhdGUSEgoKY3JlYXRlZF9hdBgEIAEoAxI0CgduZXR3b3JrGAUgASgLMiMucnVudGltZS52MS5Qb2RTYW5kYm94TmV0d29ya1N0YXR1cyJQChdQb2RTYW5kYm94TmV0d29ya1N0YXR1cxIKCgJpcBgBIAEoCRIpCg5hZGRpdGlvbmFsX2lwcxgCIAMoCzIRLnJ1bnRpbWUudjEuUG9kSVAiEwoFUG9kSVASCgoCaXAYASABKAkiFwoVTGlzdFBvZFNhbmRib3hSZXF1ZXN0Ij8KFkxpc3RQb2RTYW5kYm94UmVzcG9uc2USJQoFaXRlbXMYASADKAsyFi5ydW50aW1lLnYxLlBvZFNhbmRib3gidgoKUG9kU2FuZGJveBIKCgJpZBgBIAEoCRIwCghtZXRhZGF0YRgCIAEoCzIeLnJ1bnRpbWUudjEuUG9kU2FuZGJveE1ldGFkYXRhEioKBXN0YXRlGAMgASgOMhsucnVudGltZS52MS5Qb2RTYW5kYm94U3RhdGUikwEKFkNyZWF0ZUNvbnRhaW5lclJlcXVlc3QSFgoOcG9kX3NhbmRib3hfaWQYASABKAkSKwoGY29uZmlnGAIgASgLMhsucnVudGltZS52MS5Db250YWluZXJDb25maWcSNAoOc2FuZGJveF9jb25maWcYAyABKAsyHC5ydW50aW1lLnYxLlBvZFNhbmRib3hDb25maWciLwoXQ3JlYXRlQ29udGFpbmVyUmVzcG9uc2USFAoMY29udGFpbmVyX2lkGAEgASgJIsoBCg9Db250YWluZXJDb25maWcSLwoIbWV0YWRhdGEYASABKAsyHS5ydW50aW1lLnYxLkNvbnRhaW5lck1ldGFkYXRhEiQKBWltYWdlGAIgASgLMhUucnVudGltZS52MS5JbWFnZVNwZWMSDwoHY29tbWFuZBgDIAMoCRIMCgRhcmdzGAQgAygJEhAKCGxvZ19wYXRoGAsgASgJEi8KBWxpbnV4GA8gASgLMiAucnVudGltZS52MS5MaW51eENvbnRhaW5lckNvbmZpZyIyChFDb250YWluZXJNZXRhZGF0YRIMCgRuYW1lGAEgASgJEg8KB2F0dGVtcHQYAiABKA0iGgoJSW1hZ2VTcGVjEg0KBWltYWdlGAEgASgJIlsKFExpbnV4Q29udGFpbmVyQ29uZmlnEkMKEHNlY3VyaXR5X2NvbnRleHQYAiABKAsyKS5ydW50aW1lLnYxLkxpbnV4Q29udGFpbmVyU2VjdXJpdHlDb250ZXh0IlcKHUxpbnV4Q29udGFpbmVyU2VjdXJpdHlDb250ZXh0EjYKEW5hbWVzcGFjZV9vcHRpb25zGAMgASgLMhsucnVudGltZS52MS5OYW1lc3BhY2VPcHRpb24iLQoVU3RhcnRDb250YWluZXJSZXF1ZXN0EhQKDGNvbnRhaW5lcl9pZBgBIAEoCSIYChZTdGFydENvbnRhaW5lclJlc3BvbnNlIj0KFFN0b3BDb250YWluZXJSZXF1ZXN0EhQKDGNvbnRhaW5lcl9pZBgBIAEoCRIPCgd0aW1lb3V0GAIgASgDIhcKFVN0b3BDb250YWluZXJSZXNwb25zZSIuChZSZW1vdmVDb250YWluZXJSZXF1ZXN0EhQKDGNvbnRhaW5lcl9pZBgBIAEoCSIZChdSZW1vdmVDb250YWluZXJSZXNwb25zZSIuChZDb250YWluZXJTdGF0dXNSZXF1ZXN0EhQKDGNvbnRhaW5lcl9pZBgBIAEoCSJGChdDb250YWluZXJTdGF0dXNSZXNwb25zZRIrCgZzdGF0dXMYASABKAsyGy5ydW50aW1lLnYxLkNvbnRhaW5lclN0YXR1cyLJAQoPQ29udGFpbmVyU3RhdHVzEgoKAmlkGAEgASgJEi8KCG1ldGFkYXRhGAIgASgLMh0ucnVudGltZS52MS5Db250YWluZXJNZXRhZGF0YRIpCgVzdGF0ZRgDIAEoDjIaLnJ1bnRpbWUudjEuQ29udGFpbmVyU3RhdGUSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpzdGFydGVkX2F0GAUgASgDEhMKC2ZpbmlzaGVkX2F0GAYgASgDEhEKCWV4aXRfY29kZRgHIAEoBSJFCg9FeGVjU3luY1JlcXVlc3QSFAoMY29udGFpbmVyX2lkGAEgASgJEgsKA2NtZBgCIAMoCRIPCgd0aW1lb3V0GAMgASgDIkUKEEV4ZWNTeW5jUmVzcG9uc2USDgoGc3Rkb3V0GAEgASgMEg4KBnN0ZGVychgCIAEoDBIRCglleGl0X2NvZGUYAyABKAUqJgoIUHJvdG9jb2wSBwoDVENQEAASBwoDVURQEAESCAoEU0NUUBACKjEKDU5hbWVzcGFjZU1vZGUSBwoDUE9EEAASDQoJQ09OVEFJTkVSEAESCAoETk9ERRACKjoKD1BvZFNhbmRib3hTdGF0ZRIRCg1TQU5EQk9YX1JFQURZEAASFAoQU0FOREJPWF9OT1RSRUFEWRABKmsKDkNvbnRhaW5lclN0YXRlEhUKEUNPTlRBSU5FUl9DUkVBVEVEEAASFQoRQ09OVEFJTkVSX1JVTk5JTkcQARIUChBDT05UQUlORVJfRVhJVEVEEAISFQoRQ09OVEFJTkVSX1VOS05PV04QAzKhCAoOUnVudGltZVNlcnZpY2USPwoGU3RhdHVzEhkucnVudGltZS52MS5TdGF0dXNSZXF1ZXN0GhoucnVudGltZS52MS5TdGF0dXNSZXNwb25zZRJUCg1SdW5Qb2RTYW5kYm94EiAucnVudGltZS52MS5SdW5Qb2RTYW5kYm94UmVxdWVzdBohLnJ1bnRpbWUudjEuUnVuUG9kU2FuZGJveFJlc3BvbnNlElcKDlN0b3BQb2RTYW5kYm94EiEucnVudGltZS52MS5TdG9wUG9kU2FuZGJveFJlcXVlc3QaIi5ydW50aW1lLnYxLlN0b3BQb2RTYW5kYm94UmVzcG9uc2USXQoQUmVtb3ZlUG9kU2FuZGJveBIjLnJ1bnRpbWUudjEuUmVtb3ZlUG9kU2FuZGJveFJlcXVlc3QaJC5ydW50aW1lLnYxLlJlbW92ZVBvZFNhbmRib3hSZXNwb25zZRJdChBQb2RTYW5kYm94U3RhdHVzEiMucnVudGltZS52MS5Qb2RTYW5kYm94U3RhdHVzUmVxdWVzdBokLnJ1bnRpbWUudjEuUG9kU2FuZGJveFN0YXR1c1Jlc3BvbnNlElcKDkxpc3RQb2RTYW5kYm94EiEucnVudGltZS52MS5MaXN0UG9kU2FuZGJveFJlcXVlc3QaIi5ydW50aW1lLnYxLkxpc3RQb2RTYW5kYm94UmVzcG9uc2USWgoPQ3JlYXRlQ29udGFpbmVyEiIucnVudGltZS52MS5DcmVhdGVDb250YWluZXJSZXF1ZXN0GiMucnVudGltZS52MS5DcmVhdGVDb250YWluZXJSZXNwb25zZRJXCg5TdGFydENvbnRhaW5lchIhLnJ1bnRpbWUudjEuU3RhcnRDb250YWluZXJSZXF1ZXN0GiIucnVudGltZS52MS5TdGFydENvbnRhaW5lclJlc3BvbnNlElQKDVN0b3BDb250YWluZXISIC5ydW50aW1lLnYxLlN0b3BDb250YWluZXJSZXF1ZXN0GiEucnVudGltZS52MS5TdG9wQ29udGFpbmVyUmVzcG9uc2USWgoPUmVtb3ZlQ29udGFpbmVyEiIucnVudGltZS52MS5SZW1vdmVDb250YWluZXJSZXF1ZXN0GiMucnVudGltZS52MS5SZW1vdmVDb250YWluZXJSZXNwb25zZRJaCg9Db250YWluZXJTdGF0dXMSIi5ydW50aW1lLnYxLkNvbnRhaW5lclN0YXR1c1JlcXVlc3QaIy5ydW50aW1lLnYxLkNvbnRhaW5lclN0YXR1c1Jlc3BvbnNlEkUKCEV4ZWNTeW5jEhsucnVudGltZS52MS5FeGVjU3luY1JlcXVlc3QaHC5ydW50aW1lLnYxLkV4ZWNTeW5jUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Cg1jcmkvY3JpLnByb3RvEgpydW50aW1lLnYxIg8KDVN0YXR1c1JlcXVlc3QiOwoOU3RhdHVzUmVzcG9uc2USKQoGc3RhdHVzGAEgASgLMhkucnVudGltZS52MS5SdW50aW1lU3RhdHVzIkEKDVJ1bnRpbWVTdGF0dXMSMAoKY29uZGl0aW9ucxgBIAMoCzIcLnJ1bnRpbWUudjEuUnVudGltZUNvbmRpdGlvbiJRChBSdW50aW1lQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDgoGc3RhdHVzGAIgASgIEg4KBnJlYXNvbhgDIAEoCRIPCgdtZXNzYWdlGAQgASgJIkQKFFJ1blBvZFNhbmRib3hSZXF1ZXN0EiwKBmNvbmZpZxgBIAEoCzIcLnJ1bnRpbWUudjEuUG9kU2FuZGJveENvbmZpZyIvChVSdW5Qb2RTYW5kYm94UmVzcG9uc2USFgoOcG9kX3NhbmRib3hfaWQYASABKAki2wMKEFBvZFNhbmRib3hDb25maWcSMAoIbWV0YWRhdGEYASABKAsyHi5ydW50aW1lLnYxLlBvZFNhbmRib3hNZXRhZGF0YRIQCghob3N0bmFtZRgCIAEoCRIVCg1sb2dfZGlyZWN0b3J5GAMgASgJEikKCmRuc19jb25maWcYBCABKAsyFS5ydW50aW1lLnYxLkROU0NvbmZpZxIuCg1wb3J0X21hcHBpbmdzGAUgAygLMhcucnVudGltZS52MS5Qb3J0TWFwcGluZxI4CgZsYWJlbHMYBiADKAsyKC5ydW50aW1lLnYxLlBvZFNhbmRib3hDb25maWcuTGFiZWxzRW50cnkSQgoLYW5ub3RhdGlvbnMYByADKAsyLS5ydW50aW1lLnYxLlBvZFNhbmRib3hDb25maWcuQW5ub3RhdGlvbnNFbnRyeRIwCgVsaW51eBgIIAEoCzIhLnJ1bnRpbWUudjEuTGludXhQb2RTYW5kYm94Q29uZmlnGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaMgoQQW5ub3RhdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlMKElBvZFNhbmRib3hNZXRhZGF0YRIMCgRuYW1lGAEgASgJEgsKA3VpZBgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDwoHYXR0ZW1wdBgEIAEoDSI/CglETlNDb25maWcSDwoHc2VydmVycxgBIAMoCRIQCghzZWFyY2hlcxgCIAMoCRIPCgdvcHRpb25zGAMgAygJInEKC1BvcnRNYXBwaW5nEiYKCHByb3RvY29sGAEgASgOMhQucnVudGltZS52MS5Qcm90b2NvbBIWCg5jb250YWluZXJfcG9ydBgCIAEoBRIRCglob3N0X3BvcnQYAyABKAUSDwoHaG9zdF9pcBgEIAEoCSJxChVMaW51eFBvZFNhbmRib3hDb25maWcSFQoNY2dyb3VwX3BhcmVudBgBIAEoCRJBChBzZWN1cml0eV9jb250ZXh0GAIgASgLMicucnVudGltZS52MS5MaW51eFNhbmRib3hTZWN1cml0eUNvbnRleHQiVQobTGludXhTYW5kYm94U2VjdXJpdHlDb250ZXh0EjYKEW5hbWVzcGFjZV9vcHRpb25zGAEgASgLMhsucnVudGltZS52MS5OYW1lc3BhY2VPcHRpb24ijQEKD05hbWVzcGFjZU9wdGlvbhIqCgduZXR3b3JrGAEgASgOMhkucnVudGltZS52MS5OYW1lc3BhY2VNb2RlEiYKA3BpZBgCIAEoDjIZLnJ1bnRpbWUudjEuTmFtZXNwYWNlTW9kZRImCgNpcGMYAyABKA4yGS5ydW50aW1lLnYxLk5hbWVzcGFjZU1vZGUiLwoVU3RvcFBvZFNhbmRib3hSZXF1ZXN0EhYKDnBvZF9zYW5kYm94X2lkGAEgASgJIhgKFlN0b3BQb2RTYW5kYm94UmVzcG9uc2UiMQoXUmVtb3ZlUG9kU2FuZGJveFJlcXVlc3QSFgoOcG9kX3NhbmRib3hfaWQYASABKAkiGgoYUmVtb3ZlUG9kU2FuZGJveFJlc3BvbnNlIkIKF1BvZFNhbmRib3hTdGF0dXNSZXF1ZXN0EhYKDnBvZF9zYW5kYm94X2lkGAEgASgJEg8KB3ZlcmJvc2UYAiABKAgiswEKGFBvZFNhbmRib3hTdGF0dXNSZXNwb25zZRIsCgZzdGF0dXMYASABKAsyHC5ydW50aW1lLnYxLlBvZFNhbmRib3hTdGF0dXMSPAoEaW5mbxgCIAMoCzIuLnJ1bnRpbWUudjEuUG9kU2FuZGJveFN0YXR1c1Jlc3BvbnNlLkluZm9FbnRyeRorCglJbmZvRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLGAQoQUG9kU2FuZGJveFN0YXR1cxIKCgJpZBgBIAEoCRIwCghtZXRhZGF0YRgCIAEoCzIeLnJ1bnRpbWUudjEuUG9kU2FuZGJveE1ldGFkYXRhEioKBXN0YXRlGAMgASgOMhsucnVudGltZS52MS5Qb2RTYW5kYm94U3RhdGUSEgoKY3JlYXRlZF9hdBgEIAEoAxI0CgduZXR3b3JrGAUgASgLMiMucnVudGltZS52MS5Qb2RTYW5kYm94TmV0d29ya1N0YXR1cyJQChdQb2RTYW5kYm94TmV0d29ya1N0YXR1cxIKCgJpcBgBIAEoCRIpCg5hZGRpdGlvbmFsX2lwcxgCIAMoCzIRLnJ1bnRpbWUudjEuUG9kSVAiEwoFUG9kSVASCgoCaXAYASABKAkiFwoVTGlzdFBvZFNhbmRib3hSZXF1ZXN0Ij8KFkxpc3RQb2RTYW5kYm94UmVzcG9uc2USJQoFaXRlbXMYASADKAsyFi5ydW50aW1lLnYxLlBvZFNhbmRib3gidgoKUG9kU2FuZGJveBIKCgJpZBgBIAEoCRIwCghtZXRhZGF0YRgCIAEoCzIeLnJ1bnRpbWUudjEuUG9kU2FuZGJveE1ldGFkYXRhEioKBXN0YXRlGAMgASgOMhsucnVudGltZS52MS5Qb2RTYW5kYm94U3RhdGUikwEKFkNyZWF0ZUNvbnRhaW5lclJlcXVlc3QSFgoOcG9kX3NhbmRib3hfaWQYASABKAkSKwoGY29uZmlnGAIgASgLMhsucnVudGltZS52MS5Db250YWluZXJDb25maWcSNAoOc2FuZGJveF9jb25maWcYAyABKAsyHC5ydW50aW1lLnYxLlBvZFNhbmRib3hDb25maWciLwoXQ3JlYXRlQ29udGFpbmVyUmVzcG9uc2USFAoMY29udGFpbmVyX2lkGAEgASgJIpECCg9Db250YWluZXJDb25maWcSLwoIbWV0YWRhdGEYASABKAsyHS5ydW50aW1lLnYxLkNvbnRhaW5lck1ldGFkYXRhEiQKBWltYWdlGAIgASgLMhUucnVudGltZS52MS5JbWFnZVNwZWMSDwoHY29tbWFuZBgDIAMoCRIMCgRhcmdzGAQgAygJEiIKBGVudnMYBiADKAsyFC5ydW50aW1lLnYxLktleVZhbHVlEiEKBm1vdW50cxgHIAMoCzIRLnJ1bnRpbWUudjEuTW91bnQSEAoIbG9nX3BhdGgYCyABKAkSLwoFbGludXgYDyABKAsyIC5ydW50aW1lLnYxLkxpbnV4Q29udGFpbmVyQ29uZmlnIiYKCEtleVZhbHVlEgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCSJ3CgVNb3VudBIWCg5jb250YWluZXJfcGF0aBgBIAEoCRIRCglob3N0X3BhdGgYAiABKAkSEAoIcmVhZG9ubHkYAyABKAgSMQoLcHJvcGFnYXRpb24YBSABKA4yHC5ydW50aW1lLnYxLk1vdW50UHJvcGFnYXRpb24iMgoRQ29udGFpbmVyTWV0YWRhdGESDAoEbmFtZRgBIAEoCRIPCgdhdHRlbXB0GAIgASgNIhoKCUltYWdlU3BlYxINCgVpbWFnZRgBIAEoCSJbChRMaW51eENvbnRhaW5lckNvbmZpZxJDChBzZWN1cml0eV9jb250ZXh0GAIgASgLMikucnVudGltZS52MS5MaW51eENvbnRhaW5lclNlY3VyaXR5Q29udGV4dCLgAQodTGludXhDb250YWluZXJTZWN1cml0eUNvbnRleHQSLAoMY2FwYWJpbGl0aWVzGAEgASgLMhYucnVudGltZS52MS5DYXBhYmlsaXR5EhIKCnByaXZpbGVnZWQYAiABKAgSNgoRbmFtZXNwYWNlX29wdGlvbnMYAyABKAsyGy5ydW50aW1lLnYxLk5hbWVzcGFjZU9wdGlvbhIXCg9yZWFkb25seV9yb290ZnMYByABKAgSFAoMbWFza2VkX3BhdGhzGA0gAygJEhYKDnJlYWRvbmx5X3BhdGhzGA4gAygJIkEKCkNhcGFiaWxpdHkSGAoQYWRkX2NhcGFiaWxpdGllcxgBIAMoCRIZChFkcm9wX2NhcGFiaWxpdGllcxgCIAMoCSItChVTdGFydENvbnRhaW5lclJlcXVlc3QSFAoMY29udGFpbmVyX2lkGAEgASgJIhgKFlN0YXJ0Q29udGFpbmVyUmVzcG9uc2UiPQoUU3RvcENvbnRhaW5lclJlcXVlc3QSFAoMY29udGFpbmVyX2lkGAEgASgJEg8KB3RpbWVvdXQYAiABKAMiFwoVU3RvcENvbnRhaW5lclJlc3BvbnNlIi4KFlJlbW92ZUNvbnRhaW5lclJlcXVlc3QSFAoMY29udGFpbmVyX2lkGAEgASgJIhkKF1JlbW92ZUNvbnRhaW5lclJlc3BvbnNlIi4KFkNvbnRhaW5lclN0YXR1c1JlcXVlc3QSFAoMY29udGFpbmVyX2lkGAEgASgJIkYKF0NvbnRhaW5lclN0YXR1c1Jlc3BvbnNlEisKBnN0YXR1cxgBIAEoCzIbLnJ1bnRpbWUudjEuQ29udGFpbmVyU3RhdHVzIskBCg9Db250YWluZXJTdGF0dXMSCgoCaWQYASABKAkSLwoIbWV0YWRhdGEYAiABKAsyHS5ydW50aW1lLnYxLkNvbnRhaW5lck1ldGFkYXRhEikKBXN0YXRlGAMgASgOMhoucnVudGltZS52MS5Db250YWluZXJTdGF0ZRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCnN0YXJ0ZWRfYXQYBSABKAMSEwoLZmluaXNoZWRfYXQYBiABKAMSEQoJZXhpdF9jb2RlGAcgASgFIkUKD0V4ZWNTeW5jUmVxdWVzdBIUCgxjb250YWluZXJfaWQYASABKAkSCwoDY21kGAIgAygJEg8KB3RpbWVvdXQYAyABKAMiRQoQRXhlY1N5bmNSZXNwb25zZRIOCgZzdGRvdXQYASABKAwSDgoGc3RkZXJyGAIgASgMEhEKCWV4aXRfY29kZRgDIAEoBSomCghQcm90b2NvbBIHCgNUQ1AQABIHCgNVRFAQARIICgRTQ1RQEAIqMQoNTmFtZXNwYWNlTW9kZRIHCgNQT0QQABINCglDT05UQUlORVIQARIICgROT0RFEAIqOgoPUG9kU2FuZGJveFN0YXRlEhEKDVNBTkRCT1hfUkVBRFkQABIUChBTQU5EQk9YX05PVFJFQURZEAEqbQoQTW91bnRQcm9wYWdhdGlvbhIXChNQUk9QQUdBVElPTl9QUklWQVRFEAASIQodUFJPUEFHQVRJT05fSE9TVF9UT19DT05UQUlORVIQARIdChlQUk9QQUdBVElPTl9CSURJUkVDVElPTkFMEAIqawoOQ29udGFpbmVyU3RhdGUSFQoRQ09OVEFJTkVSX0NSRUFURUQQABIVChFDT05UQUlORVJfUlVOTklORxABEhQKEENPTlRBSU5FUl9FWElURUQQAhIVChFDT05UQUlORVJfVU5LTk9XThADMqEICg5SdW50aW1lU2VydmljZRI/CgZTdGF0dXMSGS5ydW50aW1lLnYxLlN0YXR1c1JlcXVlc3QaGi5ydW50aW1lLnYxLlN0YXR1c1Jlc3BvbnNlElQKDVJ1blBvZFNhbmRib3gSIC5ydW50aW1lLnYxLlJ1blBvZFNhbmRib3hSZXF1ZXN0GiEucnVudGltZS52MS5SdW5Qb2RTYW5kYm94UmVzcG9uc2USVwoOU3RvcFBvZFNhbmRib3gSIS5ydW50aW1lLnYxLlN0b3BQb2RTYW5kYm94UmVxdWVzdBoiLnJ1bnRpbWUudjEuU3RvcFBvZFNhbmRib3hSZXNwb25zZRJdChBSZW1vdmVQb2RTYW5kYm94EiMucnVudGltZS52MS5SZW1vdmVQb2RTYW5kYm94UmVxdWVzdBokLnJ1bnRpbWUudjEuUmVtb3ZlUG9kU2FuZGJveFJlc3BvbnNlEl0KEFBvZFNhbmRib3hTdGF0dXMSIy5ydW50aW1lLnYxLlBvZFNhbmRib3hTdGF0dXNSZXF1ZXN0GiQucnVudGltZS52MS5Qb2RTYW5kYm94U3RhdHVzUmVzcG9uc2USVwoOTGlzdFBvZFNhbmRib3gSIS5ydW50aW1lLnYxLkxpc3RQb2RTYW5kYm94UmVxdWVzdBoiLnJ1bnRpbWUudjEuTGlzdFBvZFNhbmRib3hSZXNwb25zZRJaCg9DcmVhdGVDb250YWluZXISIi5ydW50aW1lLnYxLkNyZWF0ZUNvbnRhaW5lclJlcXVlc3QaIy5ydW50aW1lLnYxLkNyZWF0ZUNvbnRhaW5lclJlc3BvbnNlElcKDlN0YXJ0Q29udGFpbmVyEiEucnVudGltZS52MS5TdGFydENvbnRhaW5lclJlcXVlc3QaIi5ydW50aW1lLnYxLlN0YXJ0Q29udGFpbmVyUmVzcG9uc2USVAoNU3RvcENvbnRhaW5lchIgLnJ1bnRpbWUudjEuU3RvcENvbnRhaW5lclJlcXVlc3QaIS5ydW50aW1lLnYxLlN0b3BDb250YWluZXJSZXNwb25zZRJaCg9SZW1vdmVDb250YWluZXISIi5ydW50aW1lLnYxLlJlbW92ZUNvbnRhaW5lclJlcXVlc3QaIy5ydW50aW1lLnYxLlJlbW92ZUNvbnRhaW5lclJlc3BvbnNlEloKD0NvbnRhaW5lclN0YXR1cxIiLnJ1bnRpbWUudjEuQ29udGFpbmVyU3RhdHVzUmVxdWVzdBojLnJ1bnRpbWUudjEuQ29udGFpbmVyU3RhdHVzUmVzcG9uc2USRQoIRXhlY1N5bmMSGy5ydW50aW1lLnYxLkV4ZWNTeW5jUmVxdWVzdBocLnJ1bnRpbWUudjEuRXhlY1N5bmNSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message runtime.v1.StatusRequest
@@ -643,6 +643,16 @@ export type ContainerConfig = Message<"runtime.v1.ContainerConfig"> & {
   args: string[];
 
   /**
+   * @generated from field: repeated runtime.v1.KeyValue envs = 6;
+   */
+  envs: KeyValue[];
+
+  /**
+   * @generated from field: repeated runtime.v1.Mount mounts = 7;
+   */
+  mounts: Mount[];
+
+  /**
    * @generated from field: string log_path = 11;
    */
   logPath: string;
@@ -659,6 +669,60 @@ export type ContainerConfig = Message<"runtime.v1.ContainerConfig"> & {
  */
 export const ContainerConfigSchema: GenMessage<ContainerConfig> = /*@__PURE__*/
   messageDesc(file_cri_cri, 27);
+
+/**
+ * @generated from message runtime.v1.KeyValue
+ */
+export type KeyValue = Message<"runtime.v1.KeyValue"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: string value = 2;
+   */
+  value: string;
+};
+
+/**
+ * Describes the message runtime.v1.KeyValue.
+ * Use `create(KeyValueSchema)` to create a new message.
+ */
+export const KeyValueSchema: GenMessage<KeyValue> = /*@__PURE__*/
+  messageDesc(file_cri_cri, 28);
+
+/**
+ * @generated from message runtime.v1.Mount
+ */
+export type Mount = Message<"runtime.v1.Mount"> & {
+  /**
+   * @generated from field: string container_path = 1;
+   */
+  containerPath: string;
+
+  /**
+   * @generated from field: string host_path = 2;
+   */
+  hostPath: string;
+
+  /**
+   * @generated from field: bool readonly = 3;
+   */
+  readonly: boolean;
+
+  /**
+   * @generated from field: runtime.v1.MountPropagation propagation = 5;
+   */
+  propagation: MountPropagation;
+};
+
+/**
+ * Describes the message runtime.v1.Mount.
+ * Use `create(MountSchema)` to create a new message.
+ */
+export const MountSchema: GenMessage<Mount> = /*@__PURE__*/
+  messageDesc(file_cri_cri, 29);
 
 /**
  * @generated from message runtime.v1.ContainerMetadata
@@ -680,7 +744,7 @@ export type ContainerMetadata = Message<"runtime.v1.ContainerMetadata"> & {
  * Use `create(ContainerMetadataSchema)` to create a new message.
  */
 export const ContainerMetadataSchema: GenMessage<ContainerMetadata> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 28);
+  messageDesc(file_cri_cri, 30);
 
 /**
  * @generated from message runtime.v1.ImageSpec
@@ -697,7 +761,7 @@ export type ImageSpec = Message<"runtime.v1.ImageSpec"> & {
  * Use `create(ImageSpecSchema)` to create a new message.
  */
 export const ImageSpecSchema: GenMessage<ImageSpec> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 29);
+  messageDesc(file_cri_cri, 31);
 
 /**
  * @generated from message runtime.v1.LinuxContainerConfig
@@ -714,16 +778,43 @@ export type LinuxContainerConfig = Message<"runtime.v1.LinuxContainerConfig"> & 
  * Use `create(LinuxContainerConfigSchema)` to create a new message.
  */
 export const LinuxContainerConfigSchema: GenMessage<LinuxContainerConfig> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 30);
+  messageDesc(file_cri_cri, 32);
 
 /**
  * @generated from message runtime.v1.LinuxContainerSecurityContext
  */
 export type LinuxContainerSecurityContext = Message<"runtime.v1.LinuxContainerSecurityContext"> & {
   /**
+   * @generated from field: runtime.v1.Capability capabilities = 1;
+   */
+  capabilities?: Capability | undefined;
+
+  /**
+   * @generated from field: bool privileged = 2;
+   */
+  privileged: boolean;
+
+  /**
    * @generated from field: runtime.v1.NamespaceOption namespace_options = 3;
    */
   namespaceOptions?: NamespaceOption | undefined;
+
+  /**
+   * @generated from field: bool readonly_rootfs = 7;
+   */
+  readonlyRootfs: boolean;
+
+  /**
+   * Paths of /proc and /sys that a container does not see, or not write to.
+   *
+   * @generated from field: repeated string masked_paths = 13;
+   */
+  maskedPaths: string[];
+
+  /**
+   * @generated from field: repeated string readonly_paths = 14;
+   */
+  readonlyPaths: string[];
 };
 
 /**
@@ -731,7 +822,29 @@ export type LinuxContainerSecurityContext = Message<"runtime.v1.LinuxContainerSe
  * Use `create(LinuxContainerSecurityContextSchema)` to create a new message.
  */
 export const LinuxContainerSecurityContextSchema: GenMessage<LinuxContainerSecurityContext> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 31);
+  messageDesc(file_cri_cri, 33);
+
+/**
+ * @generated from message runtime.v1.Capability
+ */
+export type Capability = Message<"runtime.v1.Capability"> & {
+  /**
+   * @generated from field: repeated string add_capabilities = 1;
+   */
+  addCapabilities: string[];
+
+  /**
+   * @generated from field: repeated string drop_capabilities = 2;
+   */
+  dropCapabilities: string[];
+};
+
+/**
+ * Describes the message runtime.v1.Capability.
+ * Use `create(CapabilitySchema)` to create a new message.
+ */
+export const CapabilitySchema: GenMessage<Capability> = /*@__PURE__*/
+  messageDesc(file_cri_cri, 34);
 
 /**
  * @generated from message runtime.v1.StartContainerRequest
@@ -748,7 +861,7 @@ export type StartContainerRequest = Message<"runtime.v1.StartContainerRequest"> 
  * Use `create(StartContainerRequestSchema)` to create a new message.
  */
 export const StartContainerRequestSchema: GenMessage<StartContainerRequest> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 32);
+  messageDesc(file_cri_cri, 35);
 
 /**
  * @generated from message runtime.v1.StartContainerResponse
@@ -761,7 +874,7 @@ export type StartContainerResponse = Message<"runtime.v1.StartContainerResponse"
  * Use `create(StartContainerResponseSchema)` to create a new message.
  */
 export const StartContainerResponseSchema: GenMessage<StartContainerResponse> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 33);
+  messageDesc(file_cri_cri, 36);
 
 /**
  * @generated from message runtime.v1.StopContainerRequest
@@ -785,7 +898,7 @@ export type StopContainerRequest = Message<"runtime.v1.StopContainerRequest"> & 
  * Use `create(StopContainerRequestSchema)` to create a new message.
  */
 export const StopContainerRequestSchema: GenMessage<StopContainerRequest> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 34);
+  messageDesc(file_cri_cri, 37);
 
 /**
  * @generated from message runtime.v1.StopContainerResponse
@@ -798,7 +911,7 @@ export type StopContainerResponse = Message<"runtime.v1.StopContainerResponse"> 
  * Use `create(StopContainerResponseSchema)` to create a new message.
  */
 export const StopContainerResponseSchema: GenMessage<StopContainerResponse> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 35);
+  messageDesc(file_cri_cri, 38);
 
 /**
  * @generated from message runtime.v1.RemoveContainerRequest
@@ -815,7 +928,7 @@ export type RemoveContainerRequest = Message<"runtime.v1.RemoveContainerRequest"
  * Use `create(RemoveContainerRequestSchema)` to create a new message.
  */
 export const RemoveContainerRequestSchema: GenMessage<RemoveContainerRequest> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 36);
+  messageDesc(file_cri_cri, 39);
 
 /**
  * @generated from message runtime.v1.RemoveContainerResponse
@@ -828,7 +941,7 @@ export type RemoveContainerResponse = Message<"runtime.v1.RemoveContainerRespons
  * Use `create(RemoveContainerResponseSchema)` to create a new message.
  */
 export const RemoveContainerResponseSchema: GenMessage<RemoveContainerResponse> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 37);
+  messageDesc(file_cri_cri, 40);
 
 /**
  * @generated from message runtime.v1.ContainerStatusRequest
@@ -845,7 +958,7 @@ export type ContainerStatusRequest = Message<"runtime.v1.ContainerStatusRequest"
  * Use `create(ContainerStatusRequestSchema)` to create a new message.
  */
 export const ContainerStatusRequestSchema: GenMessage<ContainerStatusRequest> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 38);
+  messageDesc(file_cri_cri, 41);
 
 /**
  * @generated from message runtime.v1.ContainerStatusResponse
@@ -862,7 +975,7 @@ export type ContainerStatusResponse = Message<"runtime.v1.ContainerStatusRespons
  * Use `create(ContainerStatusResponseSchema)` to create a new message.
  */
 export const ContainerStatusResponseSchema: GenMessage<ContainerStatusResponse> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 39);
+  messageDesc(file_cri_cri, 42);
 
 /**
  * @generated from message runtime.v1.ContainerStatus
@@ -909,7 +1022,7 @@ export type ContainerStatus = Message<"runtime.v1.ContainerStatus"> & {
  * Use `create(ContainerStatusSchema)` to create a new message.
  */
 export const ContainerStatusSchema: GenMessage<ContainerStatus> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 40);
+  messageDesc(file_cri_cri, 43);
 
 /**
  * @generated from message runtime.v1.ExecSyncRequest
@@ -938,7 +1051,7 @@ export type ExecSyncRequest = Message<"runtime.v1.ExecSyncRequest"> & {
  * Use `create(ExecSyncRequestSchema)` to create a new message.
  */
 export const ExecSyncRequestSchema: GenMessage<ExecSyncRequest> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 41);
+  messageDesc(file_cri_cri, 44);
 
 /**
  * @generated from message runtime.v1.ExecSyncResponse
@@ -965,7 +1078,7 @@ export type ExecSyncResponse = Message<"runtime.v1.ExecSyncResponse"> & {
  * Use `create(ExecSyncResponseSchema)` to create a new message.
  */
 export const ExecSyncResponseSchema: GenMessage<ExecSyncResponse> = /*@__PURE__*/
-  messageDesc(file_cri_cri, 42);
+  messageDesc(file_cri_cri, 45);
 
 /**
  * @generated from enum runtime.v1.Protocol
@@ -1056,6 +1169,37 @@ export const PodSandboxStateSchema: GenEnum<PodSandboxState> = /*@__PURE__*/
   enumDesc(file_cri_cri, 2);
 
 /**
+ * @generated from enum runtime.v1.MountPropagation
+ */
+export const MountPropagation = {
+  /**
+   * @generated from enum value: PROPAGATION_PRIVATE = 0;
+   */
+  PROPAGATION_PRIVATE: 0,
+
+  /**
+   * @generated from enum value: PROPAGATION_HOST_TO_CONTAINER = 1;
+   */
+  PROPAGATION_HOST_TO_CONTAINER: 1,
+
+  /**
+   * @generated from enum value: PROPAGATION_BIDIRECTIONAL = 2;
+   */
+  PROPAGATION_BIDIRECTIONAL: 2,
+} as const;
+
+/**
+ * @generated from enum runtime.v1.MountPropagation
+ */
+export type MountPropagation = (typeof MountPropagation)[keyof typeof MountPropagation] | UnknownEnum;
+
+/**
+ * Describes the enum runtime.v1.MountPropagation.
+ */
+export const MountPropagationSchema: GenEnum<MountPropagation> = /*@__PURE__*/
+  enumDesc(file_cri_cri, 3);
+
+/**
  * @generated from enum runtime.v1.ContainerState
  */
 export const ContainerState = {
@@ -1089,7 +1233,7 @@ export type ContainerState = (typeof ContainerState)[keyof typeof ContainerState
  * Describes the enum runtime.v1.ContainerState.
  */
 export const ContainerStateSchema: GenEnum<ContainerState> = /*@__PURE__*/
-  enumDesc(file_cri_cri, 3);
+  enumDesc(file_cri_cri, 4);
 
 /**
  * @generated from service runtime.v1.RuntimeService
