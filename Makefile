@@ -19,7 +19,7 @@ demo: build ## bring up a two-node lab, show the product, check it, clean up (KE
 	@node dist/demo.mjs $(if $(KEEP),--keep)
 
 test: build ## lint, types, unit, packet tables, integration
-	@scripts/setup.sh chromium containerd runc busybox-static
+	@scripts/setup.sh chromium containerd runc busybox-static ca-certificates
 	@scripts/fetch-tool.sh prometheus
 	@node scripts/test.mjs
 
