@@ -19,6 +19,7 @@ export interface PoolUsage {
   cidrs: string[];
   /** Addresses that can be given out at all. */
   capacity: bigint;
+  /** Of those, the ones in use. */
   used: number;
   /** Freed lately, not given out again before their cool-down ends unless nothing else is left. */
   cooling: number;
@@ -27,13 +28,14 @@ export interface PoolUsage {
   released: number;
 }
 
-interface Range {
+/** First and last address as numbers. */
+export interface Range {
   first: bigint;
   last: bigint;
 }
 
 /** Usable addresses of a prefix: without network and broadcast (IPv4), subnet-router anycast (IPv6). */
-function usable(prefix: Prefix): Range {
+export function usable(prefix: Prefix): Range {
   const first = ipToBigInt(prefix.ip);
   const last = first + (1n << BigInt(128 - prefix.length)) - 1n;
   if (prefix.length >= 127) return { first, last };
@@ -156,11 +158,18 @@ export class AddressPool {
       family,
       cidrs,
       capacity,
-      used: this.#used.size,
+      used: this.#usedInside(),
       cooling: this.#cooling.size,
       allocated: this.#allocated,
       released: this.#released,
     };
+  }
+
+  /** Without restored and fixed ones that lie elsewhere. */
+  #usedInside(): number {
+    let count = 0;
+    for (const { ip } of this.#used.values()) if (this.contains(ip)) count++;
+    return count;
   }
 
   /** First address from the cursor on, going round once, that is neither used nor resting. */

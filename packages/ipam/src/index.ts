@@ -1,6 +1,16 @@
 export type { PoolUsage } from "./addresspool.ts";
 export { type ClusterCidr, ClusterPool } from "./clusterpool.ts";
 export {
+  type FixedAsk,
+  type FixedPool,
+  freeClaim,
+  giveBackFixed,
+  isOf,
+  sameHolder,
+  takeFixed,
+} from "./fixed.ts";
+export type { Binding, Claim, FixedStore, Holder, PodName, Stored } from "./fixedstore.ts";
+export {
   type Allocation,
   NodePool,
   type NodePoolOptions,

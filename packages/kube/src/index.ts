@@ -15,6 +15,7 @@ export {
   type CoreCiliumEndpoint,
   maxSliceEndpoints,
 } from "./crds/endpointslice.ts";
+export type { AddressClaim, FixedAddress, FixedAddressPool, FixedAddressSpec } from "./crds/fixedaddress.ts";
 export type { CiliumIdentity } from "./crds/identity.ts";
 export { crdManifests } from "./crds/index.ts";
 export type { CiliumL2AnnouncementPolicy, L2AnnouncementPolicySpec } from "./crds/l2announcement.ts";
@@ -31,6 +32,7 @@ export type {
 } from "./crds/localredirect.ts";
 export type { CiliumNode, CiliumNodeSpec, CiliumNodeStatus } from "./crds/node.ts";
 export type { CiliumNodeConfig } from "./crds/nodeconfig.ts";
+export type { CiliumPodIPPool } from "./crds/podippool.ts";
 export type { CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, PolicyStatus } from "./crds/policy.ts";
 export type { ICMPRule, L7Rules, PortDenyRule, PortProtocol, PortRule, PortRuleHTTP } from "./crds/ports.ts";
 export {
@@ -68,6 +70,7 @@ export {
   type StatusDetails,
 } from "./errors.ts";
 export { EventRecorder, type EventRecorderOptions, type EventSubject } from "./events.ts";
+export { claimName, heldOnNode, KubeFixedStore } from "./fixedstore.ts";
 export { builtinResources, resources } from "./known.ts";
 export { findConfig, type KubeconfigOptions, loadKubeconfig } from "./kubeconfig.ts";
 export { type Election, type ElectionHandlers, type ElectionOptions, elect, Leases } from "./leases.ts";

@@ -93,6 +93,10 @@ test("names and short names are the field's", () => {
     CiliumLocalRedirectPolicy: ["clrp"],
     EdgeDenyList: ["edl"],
     CiliumNodeConfig: [],
+    CiliumPodIPPool: ["cpip"],
+    FixedAddressPool: ["fap"],
+    FixedAddress: ["fa"],
+    AddressClaim: ["ac"],
   });
 });
 

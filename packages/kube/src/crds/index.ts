@@ -4,12 +4,21 @@ import { type CiliumCIDRGroup, cidrGroupCrd } from "./cidrgroup.ts";
 import { type EdgeDenyList, edgeDenyListCrd } from "./edgedeny.ts";
 import { type CiliumEndpoint, endpointCrd } from "./endpoint.ts";
 import { type CiliumEndpointSlice, endpointSliceCrd } from "./endpointslice.ts";
+import {
+  type AddressClaim,
+  addressClaimCrd,
+  type FixedAddress,
+  type FixedAddressPool,
+  fixedAddressCrd,
+  fixedAddressPoolCrd,
+} from "./fixedaddress.ts";
 import { type CiliumIdentity, identityCrd } from "./identity.ts";
 import { type CiliumL2AnnouncementPolicy, l2AnnouncementPolicyCrd } from "./l2announcement.ts";
 import { type CiliumLoadBalancerIPPool, loadBalancerIPPoolCrd } from "./loadbalancerpool.ts";
 import { type CiliumLocalRedirectPolicy, localRedirectPolicyCrd } from "./localredirect.ts";
 import { type CiliumNode, nodeCrd } from "./node.ts";
 import { type CiliumNodeConfig, nodeConfigCrd } from "./nodeconfig.ts";
+import { type CiliumPodIPPool, podIPPoolCrd } from "./podippool.ts";
 import {
   type CiliumClusterwideNetworkPolicy,
   type CiliumNetworkPolicy,
@@ -31,6 +40,10 @@ export const crdManifests: readonly CustomResourceDefinition[] = [
   localRedirectPolicyCrd,
   edgeDenyListCrd,
   nodeConfigCrd,
+  podIPPoolCrd,
+  fixedAddressPoolCrd,
+  fixedAddressCrd,
+  addressClaimCrd,
 ];
 
 /** The custom resources we serve. */
@@ -100,6 +113,30 @@ export const customResources = {
     "axoneme.io/v1alpha1",
     "edgedenylists",
     "EdgeDenyList",
+    "Cluster",
+  ),
+  ciliumpodippools: defineResource<CiliumPodIPPool>(
+    "cilium.io/v2alpha1",
+    "ciliumpodippools",
+    "CiliumPodIPPool",
+    "Cluster",
+  ),
+  fixedaddresspools: defineResource<FixedAddressPool>(
+    "axoneme.io/v1alpha1",
+    "fixedaddresspools",
+    "FixedAddressPool",
+    "Cluster",
+  ),
+  fixedaddresses: defineResource<FixedAddress>(
+    "axoneme.io/v1alpha1",
+    "fixedaddresses",
+    "FixedAddress",
+    "Namespaced",
+  ),
+  addressclaims: defineResource<AddressClaim>(
+    "axoneme.io/v1alpha1",
+    "addressclaims",
+    "AddressClaim",
     "Cluster",
   ),
 };
