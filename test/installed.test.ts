@@ -19,7 +19,7 @@ import {
 } from "../deploy/source/kubernetes/index.ts";
 import { ask } from "./support/agent.ts";
 import { built, Running, root, run } from "./support/command.ts";
-import { labName, pathsOf, port, TestLab, type TestPod } from "./support/lab.ts";
+import { labName, pathsOf, podObject, port, TestLab, type TestPod } from "./support/lab.ts";
 import { granted, type Right, rightOf } from "./support/rights.ts";
 
 const name = labName("it-installed");
@@ -191,6 +191,28 @@ it("a live option changes with the ConfigMap; one that needs a restart is told t
   });
 });
 
+/** Pods with fixed addresses: one of any, and one whose agent got no further than to claim it. */
+async function fixedAddresses(): Promise<void> {
+  await lab.client
+    .resource(resources.fixedaddresspools)
+    .create({ metadata: { name: "fixed" }, spec: { cidrs: ["10.9.0.0/24"] } });
+  const bindings = lab.client.resource(resources.fixedaddresses);
+  const half = await bindings.create({ metadata: { name: "half", namespace: "default" }, spec: {} });
+  const claim = { address: "10.9.0.7", namespace: "default", name: "half", uid: half.metadata?.uid ?? "" };
+  await lab.client.resource(resources.addressclaims).create({ metadata: { name: "10.9.0.7" }, spec: claim });
+  const asks = [
+    ["half", { "ipam.axoneme.io/addresses": "10.9.0.7" }],
+    ["any", { "ipam.axoneme.io/fixed": "true" }],
+  ] as const;
+  for (const [name_, annotations] of asks) {
+    const pod = podObject({ name: name_, node: "node1" });
+    await lab.apply({ ...pod, metadata: { ...pod.metadata, annotations } });
+    const isHeld = async () =>
+      (await bindings.find(name_, { namespace: "default" }))?.spec.holder?.node === "node1";
+    await waitFor(isHeld, { timeoutMs: 10_000, what: `the addresses of ${name_}` });
+  }
+}
+
 describe("rights", () => {
   beforeAll(async () => {
     const l2 = { loadBalancerIPs: true };
@@ -211,6 +233,7 @@ describe("rights", () => {
     const gone = async () =>
       (await leases.find("cilium-l2announce-default-web", { namespace })) === undefined;
     await waitFor(gone, { timeoutMs: 10_000, what: "the lease to go" });
+    await fixedAddresses();
     await lab.deletePod("server");
     const deleted = () => asked(names.agent).includes("delete ciliumendpoints.cilium.io");
     await waitFor(deleted, { timeoutMs: 10_000, what: "the endpoint to go" });

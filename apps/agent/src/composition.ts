@@ -16,7 +16,7 @@ import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
 import { IdentityCache, Ipcache, LocalIdentities, labelFilter, reserved } from "@axoneme/identity";
 import { NodePool } from "@axoneme/ipam";
-import { builtinResources, type KubeClient, resources } from "@axoneme/kube";
+import { builtinResources, heldOnNode, type KubeClient, KubeFixedStore, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { type NodePeers, Observer } from "@axoneme/observe";
 import { EventSources } from "./agent-events.ts";
@@ -26,6 +26,7 @@ import { ConntrackCollector } from "./collector.ts";
 import type { Configuration } from "./config/configuration.ts";
 import type { Dns } from "./dns/dns.ts";
 import { ProxyProcess } from "./dns/proxy-process.ts";
+import { FixedAddresses } from "./endpoint/fixed.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
@@ -45,6 +46,7 @@ import { createFlowMetrics } from "./metrics/flow-metrics.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { registerState } from "./metrics/registry.ts";
 import { healthServer, metricsServer } from "./metrics/server.ts";
+import { isDead } from "./node/dead.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
 import { identityBefore, NodeClasses } from "./node/node-identities.ts";
 import { Peers } from "./node/peers.ts";
@@ -149,6 +151,7 @@ export class Composition {
   readonly #endpoints: EndpointManager;
   readonly #nodePublisher: NodePublisher;
   readonly #endpointPublisher: EndpointPublisher;
+  readonly #fixed: FixedAddresses;
   readonly #watches: Watches;
   readonly #tierPolicies: TierPolicies;
   /** Where endpoints come from CiliumEndpointSlices. */
@@ -226,7 +229,8 @@ export class Composition {
     this.#watches = new Watches(client, meters, log);
     this.#tierPolicies = new TierPolicies(client, log, (kind) => this.#policy.tierPolicies(kind));
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
-    this.#endpointPublisher = new EndpointPublisher(client, log);
+    this.#endpointPublisher = new EndpointPublisher(client, () => this.#nodeIp(), log);
+    this.#fixed = this.#createFixed();
     this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
     this.#routes = new PodRoutes(netlink, log);
     this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, meters, log);
@@ -265,6 +269,33 @@ export class Composition {
     return apiServer;
   }
 
+  /** By which other nodes reach this one's pods. */
+  #nodeIp(): string {
+    return formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16));
+  }
+
+  #createFixed(): FixedAddresses {
+    const { enableIPv4, enableIPv6 } = this.#config;
+    const fixed = new FixedAddresses({
+      store: new KubeFixedStore(this.#client),
+      nodeName: this.#nodeName,
+      families: [...(enableIPv4 ? [4 as const] : []), ...(enableIPv6 ? [6 as const] : [])],
+      nodeIsDead: (name) => isDead(this.#client, name),
+      namespaceLabels: (name) => this.#namespaceLabels(name),
+      log: this.#log,
+    });
+    fixed.onPools = () => {
+      writeNonMasquerade(this.#kernel, this.#config, fixed.cidrs);
+      this.#kernel.changed();
+    };
+    this.#watches.add(resources.fixedaddresspools, fixed.poolHandlers());
+    const held = { labelSelector: heldOnNode(this.#nodeName) };
+    this.#watches.add(resources.fixedaddresses, fixed.bindingHandlers(), held);
+    return fixed;
+  }
+
+  #namespaceLabels: (name: string) => Readonly<Record<string, string>> = () => ({});
+
   #createEndpoints(): EndpointManager {
     const { runDir, clusterName, labels } = this.#config;
     const configuration = this.#configuration;
@@ -278,6 +309,7 @@ export class Composition {
       },
       { trim: trimNamespace },
     );
+    this.#namespaceLabels = (name) => namespaces.store.get(name)?.metadata.labels ?? {};
     const pods = this.#watches.add(
       builtinResources.pods,
       both(
@@ -302,7 +334,8 @@ export class Composition {
       publisher: this.#endpointPublisher,
       namespaces: this.#namespaces,
       log: this.#log,
-      nodeIp: () => formatIp(addressesOf(this.#device)[0] ?? new Uint8Array(16)),
+      nodeIp: () => this.#nodeIp(),
+      fixed: this.#fixed,
       gateways,
       addressFreed: (ip) => this.#collector.flush(ip),
       localPods: this.#eventSources.endpoints(this.#loadBalancing.localPods),
@@ -446,6 +479,7 @@ export class Composition {
         stop: async () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
+          this.#fixed.stop();
           this.#host.stop();
           this.#podIdentities.stop();
           this.#reaper.close();
@@ -510,7 +544,7 @@ export class Composition {
       this.#dns.settled();
       this.#loadBalancing.prune();
       this.#ipcacheWriter.prune();
-      const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? [])];
+      const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? []), ...this.#fixed.cidrs];
       pruneNonMasquerade(this.#kernel, this.#config, cidrs);
       await this.#routes.prune();
       this.#kernel.settle();
@@ -630,6 +664,10 @@ export class Composition {
       podIdentities: this.#podIdentities,
       isOwn: (ip) => own.some((address) => ipEqual(address, ip)),
       wayTo: (nodeIp, prefix) => this.#peers?.wayTo(nodeIp, prefix) ?? {},
+      podWays: {
+        place: (nodeIp, ip) => this.#peers?.place(nodeIp, ip),
+        forget: (ip) => this.#peers?.forget(ip),
+      },
     });
   }
 

@@ -59,6 +59,8 @@ export interface RemoteEndpointDeps {
   /** Whether a node address is of this node: its pods are known first hand. */
   readonly isOwn: (nodeIp: Ip) => boolean;
   readonly wayTo: WayTo;
+  /** Pods have their own routes where the one to their node's pod CIDR does not lead to them. */
+  readonly podWays: { place(nodeIp: Ip, ip: Ip): void; forget(ip: Ip): void };
 }
 
 /** Pods of other nodes, from their CiliumEndpoints to the ipcache and the policy engine. */
@@ -133,6 +135,7 @@ export class RemoteEndpoints {
     const nodeIp = tryParseIp(endpoint.node);
     if (nodeIp && isOwn(nodeIp)) {
       this.#own.set(key, endpoint);
+      this.#cameHere(key);
       return;
     }
     if (!nodeIp || !isOfPod(endpoint.identity)) return;
@@ -148,6 +151,15 @@ export class RemoteEndpoints {
     if (comes.length === 0 && before && before.namedPorts.length > 0) policy.deletePeerPorts([key]);
     this.#announce(endpoint, nodeIp);
     this.#releasePorts(leaves);
+  }
+
+  /** A pod of another node runs here now, with the addresses it had. */
+  #cameHere(key: string): void {
+    const before = this.#known.get(key);
+    if (!before) return;
+    for (const ip of before.ips) this.#forget(before, ip);
+    this.#byNode.get(before.node)?.delete(key);
+    this.#drop(before);
   }
 
   /** Pods go by other numbers: first the rows of their ports, then the addresses, then the old rows go. */
@@ -193,12 +205,15 @@ export class RemoteEndpoints {
       const prefix = hostPrefix(ip);
       const entry = { identity, pod, ...this.#deps.wayTo(nodeIp, prefix) };
       this.#deps.ipcache.upsert(prefix, "custom-resource", key, entry);
+      this.#deps.podWays.place(nodeIp, ip);
     }
   }
 
   #forget(endpoint: RemoteEndpoint, text: string): void {
     const ip = tryParseIp(text);
-    if (ip) this.#deps.ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
+    if (!ip) return;
+    this.#deps.ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
+    this.#deps.podWays.forget(ip);
   }
 }
 

@@ -111,6 +111,7 @@ class Stage {
       nodeIp: () => "172.30.0.1",
       gateways: () => ({ v4: undefined, v6: undefined }),
       addressFreed: () => undefined,
+      fixed: { open: () => undefined, giveBack: () => undefined },
       localPods: { endpointUp: () => undefined, endpointDown: () => undefined },
       timeoutMs: 1000,
     };

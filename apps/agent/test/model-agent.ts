@@ -166,6 +166,8 @@ export class ModelAgent {
       podIdentities: this.podIdentities,
       isOwn: (ip) => ip[15] === number,
       wayTo: (nodeIp) => ({ nodeIp }),
+
+      podWays: { place: () => undefined, forget: () => undefined },
     });
     this.#manager = this.#createManager(kernel, ipcache);
     this.#policy.onEndpoint = (id) => this.#manager.policyChanged(id);
@@ -209,6 +211,7 @@ export class ModelAgent {
       nodeIp: () => `172.30.0.${this.number}`,
       gateways: () => ({ v4: undefined, v6: undefined }),
       addressFreed: nothing,
+      fixed: { open: nothing, giveBack: nothing },
       localPods: { endpointUp: nothing, endpointDown: nothing },
       timeoutMs: 60_000,
     };

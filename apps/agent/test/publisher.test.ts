@@ -8,7 +8,7 @@ let cluster: Cluster;
 let publisher: EndpointPublisher;
 beforeEach(async () => {
   cluster = await Cluster.start();
-  publisher = new EndpointPublisher(cluster.client, silentLogger);
+  publisher = new EndpointPublisher(cluster.client, () => "172.30.0.11", silentLogger);
 }, 30_000);
 afterEach(async () => {
   publisher.stop();
@@ -50,6 +50,15 @@ test("of many changes the last one counts", async () => {
   for (let identity = 5001; identity <= 5100; identity++) publisher.publish({ ...endpoint, identity });
   await done();
   expect((await written())?.status?.identity?.id).toBe(5100);
+});
+
+test("an endpoint of that name on another node is not taken away", async () => {
+  await cluster.installDefinitions();
+  publisher.publish({ ...endpoint, nodeIp: "172.30.0.12" });
+  await done();
+  publisher.retract("default", "web");
+  await done();
+  expect((await written())?.status?.networking?.node).toBe("172.30.0.12");
 });
 
 test("an endpoint that went right after it came is not left behind", async () => {

@@ -38,6 +38,7 @@ beforeEach(() => {
     podIdentities: asPublished(),
     isOwn: (ip) => formatIp(ip) === formatIp(ownNode),
     wayTo,
+    podWays: { place: () => undefined, forget: () => undefined },
   });
 });
 

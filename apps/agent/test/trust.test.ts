@@ -41,6 +41,8 @@ describe("CiliumEndpoint", () => {
       podIdentities: asPublished(),
       isOwn: () => false,
       wayTo: () => ({}),
+
+      podWays: { place: () => undefined, forget: () => undefined },
     });
     remote.open({ carryAddress: () => undefined });
     remote.handlers().onAdd?.({

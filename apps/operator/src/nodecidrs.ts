@@ -65,7 +65,14 @@ export class NodeCidrs implements Module {
     for (const { node, error } of this.#pool.restore(held)) {
       this.#around.log.error({ node, err: error.message }, "two nodes have overlapping pod CIDRs");
     }
-    this.#unsubscribe = sources.onCiliumNode.on((name) => this.#queue.add(name));
+    for (const { metadata } of sources.fixedPools.store.values()) this.#keepOut(metadata?.name ?? "");
+    const unsubscribe = [
+      sources.onCiliumNode.on((name) => this.#queue.add(name)),
+      sources.onFixedPool.on((name) => this.#keepOut(name)),
+    ];
+    this.#unsubscribe = () => {
+      for (const each of unsubscribe) each();
+    };
     for (const node of nodes) this.#queue.add(nameOf(node));
     health.ok();
   }
@@ -83,6 +90,22 @@ export class NodeCidrs implements Module {
   /** How many nodes wait for a CIDR. */
   get starving(): number {
     return this.#starving.size;
+  }
+
+  /** No node gets a part of a FixedAddressPool. */
+  #keepOut(name: string): void {
+    const owner = `FixedAddressPool ${name}`;
+    this.#pool.release(owner);
+    for (const text of this.#around.sources.fixedPools.store.get(name)?.spec.cidrs ?? []) {
+      try {
+        this.#pool.reserve(owner, parsePrefix(text));
+      } catch (error) {
+        this.#around.log.error(
+          { pool: name, err: errorText(error) },
+          "a pool of fixed addresses overlaps pod CIDRs",
+        );
+      }
+    }
   }
 
   async #reconcile(name: string): Promise<void> {

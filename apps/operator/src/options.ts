@@ -168,6 +168,22 @@ export const operatorOptions = {
     min: 1,
     max: 3600,
   },
+  fixedAddressGcIntervalS: {
+    default: 60,
+    doc: "seconds between looks for fixed addresses that nobody needs; 0: never",
+    key: "fixed-address-gc-interval",
+    unit: "s",
+    liveness: "restart",
+    min: 0,
+  },
+  fixedAddressGraceS: {
+    default: 3600,
+    doc: "seconds that fixed addresses stay with the name of a pod that is gone and that no StatefulSet makes again",
+    key: "fixed-address-grace",
+    unit: "s",
+    liveness: "restart",
+    min: 0,
+  },
   nodesGcIntervalS: {
     default: 300,
     doc: "seconds between looks for CiliumNodes without a Node; 0: never",

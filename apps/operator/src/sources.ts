@@ -4,6 +4,7 @@ import {
   type CiliumEndpoint,
   type CiliumIdentity,
   type CiliumNode,
+  type FixedAddressPool,
   type KubeClient,
   ListWatch,
   type Node,
@@ -55,10 +56,13 @@ export class Sources implements Module {
   readonly ciliumNodes: ListWatch<CiliumNode>;
   readonly endpoints: ListWatch<CiliumEndpoint, EndpointRow>;
   readonly identities: ListWatch<CiliumIdentity, IdentityRow>;
+  readonly fixedPools: ListWatch<FixedAddressPool>;
   /** Name of a Node that came or changed. */
   readonly onNode = new Emitter<string>();
   /** Name of a CiliumNode that came, changed or went. */
   readonly onCiliumNode = new Emitter<string>();
+  /** Name of a FixedAddressPool that came, changed or went. */
+  readonly onFixedPool = new Emitter<string>();
   /** Identity that a CiliumEndpoint names, or named until now. */
   readonly onIdentityUse = new Emitter<string>();
   /** A CiliumEndpoint that came or changed, or is gone. */
@@ -73,6 +77,7 @@ export class Sources implements Module {
     this.nodes = new ListWatch(client, resources.nodes, { log, trim: nodeRow });
     this.ciliumNodes = new ListWatch(client, resources.ciliumnodes, { log });
     this.endpoints = new ListWatch(client, resources.ciliumendpoints, { log, trim: endpointRow });
+    this.fixedPools = new ListWatch(client, resources.fixedaddresspools, { log });
     this.identities = new ListWatch(client, resources.ciliumidentities, { log, trim: identityRow });
   }
 
@@ -82,6 +87,8 @@ export class Sources implements Module {
     this.identities.start();
     const tell = (node: CiliumNode): void => this.onCiliumNode.emit(node.metadata?.name ?? "");
     this.ciliumNodes.start({ onAdd: tell, onUpdate: tell, onDelete: tell });
+    const pool = ({ metadata }: FixedAddressPool): void => this.onFixedPool.emit(metadata?.name ?? "");
+    this.fixedPools.start({ onAdd: pool, onUpdate: pool, onDelete: pool });
     const used = (row: EndpointRow): void => this.onIdentityUse.emit(row.identity);
     this.endpoints.start({
       onAdd: (row) => {
@@ -111,7 +118,7 @@ export class Sources implements Module {
   }
 
   #all(): Pick<ListWatch<Node>, "synced" | "stale" | "stop">[] {
-    return [this.nodes, this.ciliumNodes, this.endpoints, this.identities];
+    return [this.nodes, this.ciliumNodes, this.endpoints, this.identities, this.fixedPools];
   }
 }
 

@@ -5,6 +5,7 @@ import { installCrds } from "./crds.ts";
 import { EndpointGc } from "./endpointgc.ts";
 import { EndpointSlices } from "./endpointslices.ts";
 import { EventRecorder } from "./eventrecorder.ts";
+import { FixedGc } from "./fixedgc.ts";
 import { HubbleCertificates } from "./hubble-certificates.ts";
 import { IdentityGc } from "./identitygc.ts";
 import { LoadBalancerPools } from "./lbipam.ts";
@@ -42,6 +43,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
   });
   const endpointGc = new EndpointGc(around);
   const nodeGc = new NodeGc(around);
+  const fixedGc = new FixedGc({ ...around, graceMs: config.fixedAddressGraceS * 1000 });
   const loadBalancerPools = config.enableLbIpam
     ? new LoadBalancerPools(around, config.defaultLbServiceIpam === "lbipam")
     : undefined;
@@ -57,6 +59,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     endpointSlices ?? new SlicesRetired(around, config.cesRemovalDelayS * 1000),
     ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),
+    ...sweeper("fixed-address-gc", config.fixedAddressGcIntervalS, () => fixedGc.sweep()),
     ...sweeper("nodes-gc", config.nodesGcIntervalS, () => nodeGc.sweep()),
     ...(config.removeNodeTaints || config.setNodeNetworkStatus ? [new NodeReadiness(around, config)] : []),
     new Validity(around),

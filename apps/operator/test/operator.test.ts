@@ -145,6 +145,7 @@ test("in Kubernetes mode nothing is handed out", async () => {
     "crds",
     "sources",
     "endpoint-slices",
+    "fixed-address-gc",
     "node-readiness",
     "policy-validity",
     "hubble-certificates",

@@ -60,6 +60,8 @@ function options() {
     identityHeartbeatTimeoutS: 1,
     endpointGcIntervalS: 1,
     nodesGcIntervalS: 1,
+    fixedAddressGcIntervalS: 1,
+    fixedAddressGraceS: 0,
   };
   const own = { ...soon, listen: "", leaseDurationS: 3, enableCiliumEndpointSlice: true };
   const layers = [textLayer(operatorOptions, "ConfigMap", texts), { origin: "test", values: own }];
@@ -99,6 +101,20 @@ async function leftovers(): Promise<void> {
     () => isGone(find(resources.secrets, "hubble-server-certs.lost", "axoneme-secrets")),
     "its Secret to go",
   );
+}
+
+/** Addresses that are fixed for a pod of a StatefulSet that is gone, on a node that is gone. */
+async function fixedAddresses(): Promise<void> {
+  const { client } = cluster;
+  const metadata = { name: "db-0", namespace: "default" };
+  const owner = { kind: "StatefulSet", name: "db", uid: "none" };
+  const spec = { addresses: ["10.9.0.5"], owner, holder: { node: "none", podUid: "none" } };
+  const { metadata: made } = await client.resource(resources.fixedaddresses).create({ metadata, spec });
+  const claim = { address: "10.9.0.5", namespace: "default", name: "db-0", uid: made?.uid ?? "" };
+  await client.resource(resources.addressclaims).create({ metadata: { name: "10.9.0.5" }, spec: claim });
+  const isGone = async (found: Promise<unknown>): Promise<boolean> => (await found) === undefined;
+  await wait(() => isGone(find(resources.fixedaddresses, "db-0", "default")), "the FixedAddress to go");
+  await wait(() => isGone(find(resources.addressclaims, "10.9.0.5")), "its AddressClaim to go");
 }
 
 /** A node is tainted until its agent is ready; what else taints it stays. */
@@ -174,7 +190,7 @@ async function statuses(): Promise<void> {
 test("the operator may do what it has to, and nothing else", async () => {
   const { operator } = cluster.operator(options());
   await wait(async () => operator.term?.health.healthy, "the leader's modules");
-  await Promise.all([leftovers(), readiness(), statuses()]);
+  await Promise.all([leftovers(), readiness(), statuses(), fixedAddresses()]);
 
   const mine = asked.filter((access) => access.user === user).map(rightOf);
   const rights = granted(installed, "axoneme-operator");

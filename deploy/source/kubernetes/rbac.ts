@@ -37,12 +37,14 @@ const agentRules: readonly Rule[] = [
     follow,
   ),
   rule(tiersGroup, tierPolicies, follow),
-  rule("axoneme.io", ["edgedenylists"], follow),
+  rule("axoneme.io", ["edgedenylists", "fixedaddresspools"], follow),
+  rule("axoneme.io", ["fixedaddresses"], ["get", ...follow, "create", "update"]),
+  rule("axoneme.io", ["addressclaims"], ["get", "list", "create", "update"]),
   rule("", ["events"], ["create", "patch"]),
   // What host policies had to be taken back is written to the policy.
   rule(cilium, ["ciliumclusterwidenetworkpolicies/status"], ["patch"]),
   rule(cilium, ["ciliumidentities"], ["get", ...follow, "create", "patch"]),
-  rule(cilium, ["ciliumendpoints"], [...follow, "create", "patch", "delete"]),
+  rule(cilium, ["ciliumendpoints"], ["get", ...follow, "create", "patch", "delete"]),
   rule(cilium, ["ciliumendpointslices"], follow),
   rule(cilium, ["ciliumnodes"], [...follow, "create", "patch"]),
 ];
@@ -68,6 +70,10 @@ const operatorRules: readonly Rule[] = [
   rule(cilium, ["ciliumendpoints"], [...follow, "delete"]),
   rule(cilium, ["ciliumendpointslices"], [...follow, "create", "patch", "delete"]),
   rule(cilium, ["ciliumidentities"], [...follow, "patch", "delete"]),
+  rule("axoneme.io", ["fixedaddresses"], ["get", "list", "update", "delete"]),
+  rule("axoneme.io", ["addressclaims"], ["list", "delete"]),
+  rule("axoneme.io", ["fixedaddresspools"], follow),
+  rule("apps", ["statefulsets"], ["get"]),
   ...[
     [cilium, "ciliumnetworkpolicies"],
     [cilium, "ciliumclusterwidenetworkpolicies"],

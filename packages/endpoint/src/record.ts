@@ -28,6 +28,8 @@ export interface EndpointRecord {
   readonly policyAuditMode?: boolean;
   /** Bits per second that the pod may send, as its interface is set; absent: no limit. */
   readonly egressLimit?: number;
+  /** Which of its addresses stay with the pod's name (FixedAddress), and the uid of the pod that holds them. */
+  readonly fixed?: { readonly podUid: string; readonly addresses: readonly string[] };
   /** True when another plugin made the interface and we were chained behind it. */
   readonly chained: boolean;
   /** Wall time, milliseconds since the epoch. */

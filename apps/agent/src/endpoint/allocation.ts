@@ -48,10 +48,13 @@ export class Allocation {
     return this.#pool?.usage().some(({ capacity, used }) => BigInt(used) < capacity) ?? false;
   }
 
-  /** The record of a new endpoint. */
-  allocate(request: CniRequest): EndpointRecord {
+  /**
+   * The record of a new endpoint.
+   * @param fixed addresses it has already; a family they lack is of the pool.
+   */
+  allocate(request: CniRequest, fixed?: EndpointRecord["fixed"]): EndpointRecord {
     const key = keyOf(request);
-    const { v4, v6 } = this.#addresses(key);
+    const { v4, v6 } = this.#addresses(key, fixed?.addresses ?? []);
     return {
       version: 1,
       state: "creating",
@@ -64,6 +67,7 @@ export class Allocation {
       ...linkNames(key),
       hostIfindex: 0,
       identity: 0,
+      ...(fixed ? { fixed } : {}),
       chained: false,
       createdAt: Date.now(),
     };
@@ -82,11 +86,14 @@ export class Allocation {
     this.#pool?.release(keyOf(record));
   }
 
-  #addresses(key: string): { v4?: Ip; v6?: Ip } {
-    if (!this.#pool) throw new CniError(CniCode.tryAgainLater, "this node has no pod CIDR yet");
+  #addresses(key: string, fixed: readonly string[]): { v4?: Ip; v6?: Ip } {
+    const pool = this.#pool;
+    if (!pool) throw new CniError(CniCode.tryAgainLater, "this node has no pod CIDR yet");
     try {
-      return this.#pool.allocate(key);
+      for (const ip of fixed) pool.reserve(key, parseIp(ip));
+      return pool.allocate(key);
     } catch (cause) {
+      pool.release(key);
       throw new CniError(CniCode.noAddress, errorText(cause), "", { cause });
     }
   }

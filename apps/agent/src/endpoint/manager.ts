@@ -13,6 +13,7 @@ import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { Handover } from "../state/handover.ts";
 import { Allocation } from "./allocation.ts";
 import { PodBandwidth } from "./bandwidth.ts";
+import type { FixedAddresses, FixedHere } from "./fixed.ts";
 import { type FollowerDeps, PodFollower } from "./follower.ts";
 import { keyOf, type LiveDeps, type LiveEndpoint, LiveEndpoints } from "./live.ts";
 import type { PodFacts } from "./pods.ts";
@@ -24,6 +25,7 @@ export interface EndpointDeps extends LiveDeps, Omit<FollowerDeps, "bandwidth">,
   readonly namespaces: LiveDeps["namespaces"];
   readonly podIdentities: LiveDeps["podIdentities"];
   readonly gateways: () => { v4: Ip | undefined; v6: Ip | undefined };
+  readonly fixed: FixedAddresses;
   /** Told of every address that is given up: what the datapath remembers of it has to go. */
   readonly addressFreed: (ip: Ip) => void;
   /** Milliseconds an ADD may wait for the agent, the pod and its identity. */
@@ -51,6 +53,9 @@ export class EndpointManager implements CniHandler {
     const parts = { ...deps, bandwidth: this.#bandwidth };
     this.#follower = new PodFollower(parts, this.#live, this.#queue);
     this.#restorer = new Restorer(deps, this.#live, this.#follower, (record) => this.#undo(record));
+    deps.fixed.here = (pod) =>
+      fixedHere(this.#live.byKey(this.#live.keyOfPod(pod.namespace, pod.name) ?? ""));
+    deps.fixed.evict = (pod) => this.#evict(pod);
   }
 
   /** All endpoints, by id. */
@@ -152,6 +157,7 @@ export class EndpointManager implements CniHandler {
   async restore(handover: Pick<Handover, "carry">): Promise<void> {
     await this.#restorer.renumber(handover);
     await this.#restorer.restore();
+    this.#deps.fixed.open(this.#live.all().flatMap((live) => fixedHere(live) ?? []));
   }
 
   /** Makes the published endpoints of this node those that are here. */
@@ -200,17 +206,17 @@ export class EndpointManager implements CniHandler {
 
   async #create(request: CniRequest): Promise<CniResult> {
     const chained = request.prevResult !== undefined;
+    const facts = await this.#factsOf(request);
     const creating = request.prevResult
       ? await this.#allocation.adoptLink(request, request.prevResult)
-      : this.#allocation.allocate(request);
+      : await this.#allocate(request, facts);
     let made = creating;
     try {
       this.#deps.store.write(creating);
-      const [hostIfindex, facts] = await Promise.all([
+      const [hostIfindex, identity] = await Promise.all([
         chained ? creating.hostIfindex : this.#deps.network.create(creating),
-        this.#factsOf(request),
+        this.#follower.identityOf(facts),
       ]);
-      const identity = await this.#follower.identityOf(facts);
       const ready: EndpointRecord = { ...creating, state: "ready", hostIfindex, identity };
       made = ready;
       const record = await this.#bandwidth.apply(ready, facts);
@@ -227,6 +233,29 @@ export class EndpointManager implements CniHandler {
       await this.#abandon(made);
       throw error;
     }
+  }
+
+  async #allocate(request: CniRequest, facts: PodFacts): Promise<EndpointRecord> {
+    const { fixed } = this.#deps;
+    const { pod } = request;
+    if (!pod || !facts.fixed) return this.#allocation.allocate(request);
+    // The runtime has a new sandbox for the pod's name: one that is still here lost its DEL.
+    await this.#evict(pod);
+    const key = keyOf(request);
+    const addresses = await fixed.take(pod, facts, facts.fixed, key);
+    try {
+      return this.#allocation.allocate(request, { addresses, podUid: facts.uid });
+    } catch (error) {
+      fixed.giveBack({ pod, fixed: { podUid: facts.uid, addresses } }, key);
+      throw error;
+    }
+  }
+
+  /** Ends the endpoint of a pod that has fixed addresses. */
+  async #evict({ namespace, name }: { namespace: string; name: string }): Promise<void> {
+    const live = this.#live.byKey(this.#live.keyOfPod(namespace, name) ?? "");
+    if (live?.record.fixed === undefined) return;
+    await this.#queue.run(keyOf(live.record), () => this.#removeIfPresent(live.record));
   }
 
   /** What a failed ADD left goes at once, or else with the DEL or GC that follows it. */
@@ -262,6 +291,7 @@ export class EndpointManager implements CniHandler {
     this.#live.remove(record, this.#deps.addressFreed);
     store.remove(record);
     this.#allocation.release(record);
+    this.#deps.fixed.giveBack(record, keyOf(record));
   }
 
   async #factsOf(request: CniRequest): Promise<PodFacts> {
@@ -281,4 +311,9 @@ export class EndpointManager implements CniHandler {
       throw new CniError(CniCode.tryAgainLater, errorText(cause), "", { cause });
     }
   }
+}
+
+function fixedHere(live: LiveEndpoint | undefined): FixedHere | undefined {
+  const { pod, fixed } = live?.record ?? {};
+  return pod && fixed && { pod, ...fixed };
 }

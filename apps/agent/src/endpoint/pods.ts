@@ -11,6 +11,7 @@ import {
 } from "@axoneme/kube";
 import { auditAnnotation } from "@axoneme/policy";
 import { type EgressLimit, egressLimitOf } from "./bandwidth.ts";
+import { type FixedWish, fixedWish } from "./fixed-wish.ts";
 
 /** A container port with a name, as policies refer to it. */
 export interface NamedPort {
@@ -34,6 +35,8 @@ export interface PodFacts extends EgressLimit {
   readonly namedPorts: readonly NamedPort[];
   readonly uid: string;
   readonly workload: { readonly kind: string; readonly name: string } | undefined;
+  /** What it asks for that wants addresses that stay with its name. */
+  readonly fixed?: FixedWish;
 }
 
 /** What the agent keeps of a Pod: the rest of the object would be most of its memory. */
@@ -51,12 +54,14 @@ export interface TrimmedPod {
   readonly namedPorts: readonly NamedPort[];
   readonly hostPorts: readonly PodHostPort[];
   readonly bandwidth: EgressLimit;
+  readonly fixed?: FixedWish;
   readonly ready: boolean;
 }
 
 /** Keeps of a Pod what endpoints and Services need. */
 export function trimPod(pod: Pod): TrimmedPod {
   const { metadata = {}, spec, status } = pod;
+  const fixed = fixedWish(metadata);
   return {
     metadata: {
       name: metadata.name ?? "",
@@ -74,6 +79,7 @@ export function trimPod(pod: Pod): TrimmedPod {
     ),
     hostPorts: spec?.hostNetwork ? [] : hostPortsOf(pod),
     bandwidth: egressLimitOf(metadata.annotations),
+    ...(fixed ? { fixed } : {}),
     ready: (status?.conditions ?? []).some(({ type, status: is }) => type === "Ready" && is === "True"),
   };
 }
@@ -158,6 +164,7 @@ export class PodDirectory {
       uid: pod.metadata.uid,
       workload: owner && workloadOf(owner),
       ...pod.bandwidth,
+      ...(pod.fixed ? { fixed: pod.fixed } : {}),
     };
   }
 

@@ -23,13 +23,16 @@ export interface PublishedEndpoint {
  */
 export class EndpointPublisher {
   readonly #client: KubeClient;
+  readonly #nodeIp: () => string;
   readonly #log: Logger;
   readonly #queue = new KeyedQueue<string>();
   readonly #wanted = new Map<string, PublishedEndpoint | undefined>();
   #stopped = false;
 
-  constructor(client: KubeClient, log: Logger) {
+  /** @param nodeIp by which endpoints name this node: one of the same name on another node is left alone. */
+  constructor(client: KubeClient, nodeIp: () => string, log: Logger) {
     this.#client = client;
+    this.#nodeIp = nodeIp;
     this.#log = log;
   }
 
@@ -94,7 +97,14 @@ export class EndpointPublisher {
 
   async #delete(key: string): Promise<void> {
     const [namespace = "", name = ""] = key.split("/");
-    await this.#client.resource(ciliumEndpoints).deleteIfExists(name, { namespace });
+    const resource = this.#client.resource(ciliumEndpoints);
+    const found = await resource.find(name, { namespace });
+    const node = found?.status?.networking?.node ?? this.#nodeIp();
+    if (found === undefined || node !== this.#nodeIp()) return;
+    // The pod may come up elsewhere, under its name, between these two.
+    const { uid, resourceVersion } = found.metadata ?? {};
+    const preconditions = { ...(uid && { uid }), ...(resourceVersion && { resourceVersion }) };
+    await resource.deleteIfExists(name, { namespace, preconditions });
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type Prefix,
   parseIp,
   parsePrefix,
+  prefixContains,
   tryParseIp,
 } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
@@ -67,6 +68,8 @@ export class Peers {
   readonly #kernel: Kernel;
   readonly #peers = new Map<string, Peer>();
   readonly #byAddress = new Map<string, Peer>();
+  /** Addresses of pods with routes of their own. */
+  readonly #ownWays = new Set<string>();
 
   constructor(options: PeerOptions, routes: PodRoutes, ipcache: Ipcache, kernel: Kernel) {
     this.#options = options;
@@ -90,6 +93,26 @@ export class Peers {
   wayTo(nodeIp: Ip, prefix: Prefix): { nodeIp?: Ip; direct?: boolean } {
     const peer = this.#byAddress.get(ipKey(nodeIp));
     return peer ? this.#via(peer, prefix) : {};
+  }
+
+  /** A pod of the node that has an address: outside of that node's pod CIDRs it needs a route of its own. */
+  place(nodeIp: Ip, ip: Ip): void {
+    const peer = this.#byAddress.get(ipKey(nodeIp));
+    if (!peer) return;
+    const cidr = hostPrefix(ip);
+    const isInside = peer.podCidrs.some((podCidr) => prefixContains(podCidr, ip));
+    const route = isInside ? undefined : this.#routeTo(peer, cidr);
+    if (!route) {
+      this.forget(ip);
+      return;
+    }
+    this.#ownWays.add(ipKey(ip));
+    this.#routes.want(route);
+  }
+
+  /** No pod of another node has the address. */
+  forget(ip: Ip): void {
+    if (this.#ownWays.delete(ipKey(ip))) this.#routes.drop(hostPrefix(ip));
   }
 
   /** Labels of the node that has an address; none when no other node has it. */
