@@ -235,7 +235,7 @@ describe("rights", () => {
     await waitFor(gone, { timeoutMs: 10_000, what: "the lease to go" });
     await fixedAddresses();
     await lab.deletePod("server");
-    const deleted = () => asked(names.agent).includes("delete ciliumendpoints.cilium.io");
+    const deleted = () => asked(names.agent).includes("get ciliumendpoints.cilium.io");
     await waitFor(deleted, { timeoutMs: 10_000, what: "the endpoint to go" });
   });
 
@@ -258,6 +258,7 @@ const tiers = ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clustern
 /** What agents ask for only now and then, and where in apps/agent/src. */
 const seldom: readonly Right[] = [
   "create events", // lb/reporter.ts, state/policy-room.ts: something cannot be done
+  "delete ciliumendpoints.cilium.io", // endpoint/publisher.ts: the API server's own collector may be quicker
   "get ciliumidentities.cilium.io", // state/identities.ts: another agent was quicker
   "get pods", // endpoint/pods.ts: a pod that the runtime knows before the watch does
   ...tiers.map((plural) => `list ${plural}.policy.networking.k8s.io`), // state/tier-policies.ts: where they are defined

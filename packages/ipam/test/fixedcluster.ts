@@ -88,7 +88,7 @@ export class FixedCluster {
     else if (step.do === "create") this.#create(`p${step.pod}`, this.#node(step.node));
     else if (step.do === "restart") this.#restart(this.#node(step.node));
     else if (step.do === "die") this.#die(this.#node(step.node));
-    else this.#end(`p${step.pod}`, step.do === "force");
+    else if ("pod" in step) this.#end(`p${step.pod}`, step.do === "force");
   }
 
   /** Lets some calls happen. */
