@@ -7,6 +7,7 @@
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
@@ -27,6 +28,9 @@ const vitest = (project, report, ...more) => [
   report,
 ];
 
+/** Labs share nothing and wait most of their time: two files at once. More would fall behind the time limits of the tests. */
+const TWO_LABS = ["--file-parallelism", "--maxWorkers=2"];
+
 /** name, command, and the vitest report it leaves (undefined: the stage counts as one test). */
 const stages = [
   ["style", bin("biome"), ["check", "."]],
@@ -35,8 +39,8 @@ const stages = [
   ["types", bin("tsc"), ["--noEmit", "-p", "tsconfig.json"]],
   ["types of the page", bin("tsc"), ["--noEmit", "-p", "apps/ui/web/tsconfig.json"]],
   ["verifier budget", process.execPath, ["scripts/verifier-report.mjs", "--check"]],
-  ["unit tests", ...vitest("unit", "unit")],
-  ["integration tests", ...vitest("root", "root", "--exclude", "{bpf,packages,apps}/**")],
+  ["unit tests", ...vitest("unit", "unit", `--maxWorkers=${availableParallelism()}`)],
+  ["integration tests", ...vitest("root", "root", ...TWO_LABS, "--exclude", "{bpf,packages,apps}/**")],
   ["kernel tests", ...vitest("root", "kernel", "--exclude", "test/**")],
 ];
 /** Runs beside the one before: labs wait most of their time. */
