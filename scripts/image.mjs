@@ -2,7 +2,8 @@
 /**
  * Makes the image of all programs, without a container runtime or a registry: build/image/axoneme.tar (OCI image
  * layout, for `ctr images import`, `skopeo copy oci-archive:`), sbom.cdx.json and its digest beside it. The same sources
- * and packages give the same bytes. `--out DIRECTORY` and `--name IMAGE` change where it goes and what it is called.
+ * and packages give the same bytes. `--out DIRECTORY` and `--name IMAGE` change where it goes and what it is called; layers that
+ * did not change are taken from `--cache DIRECTORY`.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -94,7 +95,8 @@ function layersOf(version, given) {
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1).padStart(6)} MB`;
 
 async function main() {
-  const { values } = parseArgs({ options: { out: { type: "string" }, name: { type: "string" } } });
+  const text = { type: "string" };
+  const { values } = parseArgs({ options: { out: text, name: text, cache: text } });
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const out = values.out ?? join(root, "build/image");
   const name = values.name ?? `ghcr.io/axoneme/axoneme:${version}`;
@@ -126,7 +128,7 @@ async function main() {
         "io.axoneme.sbom.sha256": sha256(document),
       },
     },
-    join(out, "layers"),
+    values.cache ?? join(root, "build/image/layers"),
   );
   const total = image.layers.reduce((sum, { compressed }) => sum + compressed, 0);
   if (total > mostBytes) throw new Error(`the image has ${total} bytes, more than ${mostBytes}`);

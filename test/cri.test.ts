@@ -1,5 +1,5 @@
 /** Real containers of a real runtime: Debian's containerd and runc, driven through CRI, with our agent and plugin. */
-import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { errorText, waitFor } from "@axoneme/base";
@@ -9,6 +9,7 @@ import { built, root } from "./support/command.ts";
 import { Containerd } from "./support/cri/containerd.ts";
 import { makeImage, toolImage } from "./support/cri/image.ts";
 import { CriNode, type CriPod, type CriPodRequest } from "./support/cri/node.ts";
+import { ImageAgent, productImage } from "./support/cri/product.ts";
 import { Zone } from "./support/dns.ts";
 import { labName, port, TestLab, type TestPod } from "./support/lab.ts";
 import { type NodeState, nodeState } from "./support/runtime.ts";
@@ -17,6 +18,7 @@ const name = labName("it-cri");
 const node = "node2";
 const server = process.env["AXON_E2E_KUBECONFIG"];
 const image = "axon.test/tools:1";
+const product = "axon.test/axoneme:1";
 const namespace = `cri-${process.pid}`;
 /** An ADD gives up on an agent that is away after this long. */
 const patienceMs = 3000;
@@ -306,6 +308,45 @@ describe("containerd and runc", () => {
     );
     await cri().clear();
   });
+
+  it("the agent of the image serves the node, with the chart's rights and mounts and no others", async () => {
+    await cri().containerd.import(await productImage(join(dir, "product"), product));
+    const before = await pod("before");
+    await agentAway();
+    const agent = await ImageAgent.start(
+      {
+        lab: the(),
+        node,
+        containerd: cri().containerd,
+        netns: join(dir, "containerd/state/io.containerd.grpc.v1.cri/netns"),
+        logs: join(dir, "logs/agent"),
+      },
+      product,
+    );
+    await waitFor(() => the().agent(node).isReady(), { timeoutMs: 20_000, what: "the image's agent" }).catch(
+      (cause: unknown) => {
+        throw new Error(agent.log, { cause });
+      },
+    );
+    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+    const during = await pod("during");
+    await during.reaches("tcp", before.v4, port);
+    await the().reached(peer, ["tcp", during.v6, port]);
+    const program = (name: string) => `/usr/lib/axoneme/dist/${name}.mjs`;
+    expect((await agent.exec("node", program("agent"), "--version")).stdout).toBe(
+      `axoneme-agent ${version}\n`,
+    );
+    const others = ["operator", "relay", "ui", "dnsproxy"];
+    for (const { stdout } of await Promise.all(
+      others.map((each) => agent.exec("node", program(each), "--help")),
+    ))
+      expect(stdout).toContain("Usage:");
+    expect((await agent.exec("axon", "version", "--client")).stdout).toContain(`axon: ${version}`);
+    await agent.remove();
+    await agentBack();
+    await the().reached(peer, ["tcp", during.v4, port]);
+    await cri().clear();
+  }, 120_000);
 
   /** From here on no agent runs on the node, until it is let. */
   async function agentAway(): Promise<void> {

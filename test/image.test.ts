@@ -21,10 +21,10 @@ interface Component {
 const dir = mkdtempSync(join(tmpdir(), "axon-image-"));
 afterAll(() => rmSync(dir, { recursive: true }));
 
-/** Makes the image in a directory of its own, with nothing kept from another time. */
-async function make(out: string, umask: string): Promise<void> {
+/** Makes the image; `more` says where it may take layers from. */
+async function make(out: string, umask: string, ...more: string[]): Promise<void> {
   const line = `umask ${umask}; exec "$@"`;
-  const image = [process.execPath, join(root, "scripts/image.mjs"), "--out", join(dir, out)];
+  const image = [process.execPath, join(root, "scripts/image.mjs"), "--out", join(dir, out), ...more];
   const { code, stderr } = await run("/bin/sh", ["-c", line, "sh", ...image], { timeoutMs: 60_000 });
   expect(code, stderr).toBe(0);
 }
@@ -45,7 +45,8 @@ let listed: string[] = [];
 let manifest: { layers: Blob[]; config: Blob; annotations: Record<string, string> };
 
 beforeAll(async () => {
-  await Promise.all([make("a", "022"), make("b", "077")]);
+  // One as `make image` makes it, one with nothing that was there before.
+  await Promise.all([make("a", "022"), make("b", "077", "--cache", join(dir, "layers"))]);
   await run("mkdir", [join(dir, "layout")]);
   await unpack(join(dir, "a/axoneme.tar"), join(dir, "layout"));
   const { manifests } = json(join(dir, "layout/index.json")) as { manifests: [Blob] };

@@ -42,6 +42,9 @@ export class Containerd {
   static async start(options: ContainerdOptions): Promise<Containerd> {
     mkdirSync(join(options.cgroup, "containerd"), { recursive: true });
     mkdirSync(options.dir, { recursive: true, mode: 0o711 });
+    // Containers see what is mounted here later, as on a node whose mounts are shared; those of this machine need not be.
+    await run("mount", ["--bind", options.dir, options.dir]);
+    await run("mount", ["--make-shared", options.dir]);
     writeFileSync(join(options.dir, "config.toml"), configOf(options));
     const containerd = new Containerd(options);
     await containerd.#launch();
@@ -112,6 +115,7 @@ export class Containerd {
       what: "containers to end",
     });
     await unmountBelow(this.#options.dir);
+    await run("umount", ["-l", this.#options.dir]);
     for (const hierarchy of readdirSync("/sys/fs/cgroup"))
       removeGroups(join("/sys/fs/cgroup", hierarchy), this.cgroupParent);
     rmSync(this.#options.dir, { recursive: true, force: true });
