@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { Btf, CtFlags, CtPath, layouts } from "@axoneme/abi";
 import { AxonError, formatIp, type Ip } from "@axoneme/base";
-import { BpfMap } from "@axoneme/bpf";
+import { BpfError, BpfMap } from "@axoneme/bpf";
 
 const key = layouts.CtKey.fields;
 
@@ -67,9 +67,19 @@ interface RowOffsets {
   readonly epId: number;
 }
 
-/** As the map itself says: an agent of another version may have made it. One without types is as we know it. */
+/** The map's own types. Undefined: it has none, or we may not read them (the kernel shows them to CAP_SYS_ADMIN alone). */
+function typesOf(map: BpfMap): Uint8Array | undefined {
+  try {
+    return map.btf();
+  } catch (error) {
+    if (error instanceof BpfError && error.errnoName === "EPERM") return undefined;
+    throw error;
+  }
+}
+
+/** As the map itself says: an agent of another version may have made it. One that does not say has our size, or is refused. */
 function rowOffsets(map: BpfMap): RowOffsets {
-  const bytes = map.btf();
+  const bytes = typesOf(map);
   const { Ct: ct, CtSide: side } = layouts;
   let [rows, sides, sideSize]: [Offsets, Offsets, number] = [ct.fields, side.fields, side.size];
   if (bytes !== undefined) {
@@ -79,6 +89,9 @@ function rowOffsets(map: BpfMap): RowOffsets {
     rows = offsetsOf(members);
     sides = offsetsOf(btf.resolve(array.type).members);
     sideSize = btf.sizeOf(array.type);
+  } else if (map.entrySize !== ct.size) {
+    const sizes = `${map.entrySize} bytes, and this proxy knows rows of ${ct.size}`;
+    throw new AxonError("dnsproxy.layout", `rows of ${map.name} have ${sizes}: start the agent's own proxy`);
   }
   const at = (offsets: Offsets, name: string): number => {
     const found = offsets[name]?.[0];
@@ -128,7 +141,7 @@ export class Origins {
     this.row = rowOffsets(map);
   }
 
-  /** Throws `bpf.pin` when the datapath has not been loaded yet. */
+  /** Throws `bpf.pin` when the datapath has not been loaded yet, `dnsproxy.layout` when its rows are of an unknown version. */
   static open(bpffs: string): Origins {
     const path = join(bpffs, "ax_ct");
     return new Origins(BpfMap.openPinned(path), path);

@@ -1,7 +1,7 @@
 import { closeSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "@axoneme/base";
-import { waitFor } from "@axoneme/base";
+import { errorText, waitFor } from "@axoneme/base";
 import { DatagramSet } from "@axoneme/netlink";
 import { AgentLink, TICKS } from "./agent-link.ts";
 import { AsPods } from "./as-pods.ts";
@@ -31,6 +31,21 @@ export interface ProxyRecord {
   pid: number;
   build: string;
 }
+
+/** As Origins.open; says once what is in the way, since the proxy waits for it. */
+const openOrigins = (() => {
+  let said = "";
+  return (bpffs: string, log: Logger): Origins => {
+    try {
+      return Origins.open(bpffs);
+    } catch (error) {
+      const reason = errorText(error);
+      if (reason !== said) log.info({ bpffs, reason }, "waiting for the datapath's maps");
+      said = reason;
+      throw error;
+    }
+  };
+})();
 
 /** The DNS proxy of a node, composed. */
 export class DnsProxy {
@@ -104,7 +119,7 @@ export class DnsProxy {
    */
   static async start(config: ProxyConfig, log: Logger): Promise<DnsProxy> {
     mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
-    const origins = await waitFor(() => Origins.open(config.bpffs), {
+    const origins = await waitFor(() => openOrigins(config.bpffs, log), {
       timeoutMs: 600_000,
       everyMs: 100,
       what: `the datapath's maps in ${config.bpffs}`,
