@@ -259,6 +259,8 @@ const tiers = ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clustern
 const seldom: readonly Right[] = [
   "create events", // lb/reporter.ts, state/policy-room.ts: something cannot be done
   "delete ciliumendpoints.cilium.io", // endpoint/publisher.ts: the API server's own collector may be quicker
+  "list ciliumpodippools.cilium.io", // endpoint/pool-choice.ts: with ipam.mode multi-pool
+  "watch ciliumpodippools.cilium.io",
   "get ciliumidentities.cilium.io", // state/identities.ts: another agent was quicker
   "get pods", // endpoint/pods.ts: a pod that the runtime knows before the watch does
   ...tiers.map((plural) => `list ${plural}.policy.networking.k8s.io`), // state/tier-policies.ts: where they are defined

@@ -15,7 +15,7 @@ import type { Kernel } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
 import { IdentityCache, Ipcache, LocalIdentities, labelFilter, reserved } from "@axoneme/identity";
-import { NodePool } from "@axoneme/ipam";
+import { defaultPool, NodePools } from "@axoneme/ipam";
 import { builtinResources, heldOnNode, type KubeClient, KubeFixedStore, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { type NodePeers, Observer } from "@axoneme/observe";
@@ -30,6 +30,7 @@ import { FixedAddresses } from "./endpoint/fixed.ts";
 import { EndpointManager } from "./endpoint/manager.ts";
 import { PodNamespaces } from "./endpoint/namespaces.ts";
 import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
+import { PoolChooser } from "./endpoint/pool-choice.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EndpointSource } from "./endpoint-source.ts";
 import { EventPump, lostEvents } from "./events.ts";
@@ -52,6 +53,8 @@ import { identityBefore, NodeClasses } from "./node/node-identities.ts";
 import { Peers } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
 import { PodRoutes } from "./node/pod-routes.ts";
+import { PoolCidrs } from "./node/pool-cidrs.ts";
+import { DemandOfPools } from "./node/pool-demand.ts";
 import { NodePublisher } from "./node/publisher.ts";
 import {
   configureKernel,
@@ -157,8 +160,10 @@ export class Composition {
   /** Where endpoints come from CiliumEndpointSlices. */
   readonly #endpointSource: EndpointSource | undefined;
   readonly #remote: RemoteEndpoints;
-  readonly #pool: NodePool;
-  readonly #podCidrs: PodCidrs;
+  readonly #pool: NodePools;
+  readonly #podCidrs: PodCidrs | PoolCidrs;
+  readonly #demand: DemandOfPools;
+  #poolChanged = new Deferred<void>();
   readonly #ready = new Deferred<void>();
   readonly #reaper = LinkReaper.open({}, gatherLinksMs);
   readonly #routes: PodRoutes;
@@ -231,7 +236,12 @@ export class Composition {
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
     this.#endpointPublisher = new EndpointPublisher(client, () => this.#nodeIp(), log);
     this.#fixed = this.#createFixed();
-    this.#pool = new NodePool({ name: this.#nodeName, cidrs: [] });
+    this.#pool = new NodePools(this.#nodeName);
+    this.#demand = new DemandOfPools({
+      ...{ nodeName: this.#nodeName, pool: this.#pool, client, log, families: familiesOf(config) },
+      ahead: { [defaultPool]: config.ipamPreAllocate },
+      publisher: this.#nodePublisher,
+    });
     this.#routes = new PodRoutes(netlink, log);
     this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, meters, log);
     this.#endpoints = this.#createEndpoints();
@@ -241,7 +251,12 @@ export class Composition {
     this.#endpointSource = config.enableCiliumEndpointSlice
       ? new EndpointSource({ client, meters, log }, this.#remote.handlers())
       : undefined;
-    this.#podCidrs = new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) => this.#useCidrs(cidrs));
+    this.#podCidrs =
+      config.ipamMode === "multi-pool"
+        ? new PoolCidrs(join(config.runDir, "pool-cidrs.json"), (cidrs) => this.#useCidrs(cidrs))
+        : new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) =>
+            this.#useCidrs(new Map([[defaultPool, cidrs]])),
+          );
   }
 
   get ready(): Promise<void> {
@@ -275,11 +290,10 @@ export class Composition {
   }
 
   #createFixed(): FixedAddresses {
-    const { enableIPv4, enableIPv6 } = this.#config;
     const fixed = new FixedAddresses({
       store: new KubeFixedStore(this.#client),
       nodeName: this.#nodeName,
-      families: [...(enableIPv4 ? [4 as const] : []), ...(enableIPv6 ? [6 as const] : [])],
+      families: familiesOf(this.#config),
       nodeIsDead: (name) => isDead(this.#client, name),
       namespaceLabels: (name) => this.#namespaceLabels(name),
       log: this.#log,
@@ -318,6 +332,18 @@ export class Composition {
       ),
       { ...own, trim: trimPod },
     );
+    const directory = new PodDirectory(
+      pods.store,
+      namespaces.store,
+      this.#client,
+      clusterName,
+      labelFilter(labels),
+    );
+    if (this.#config.ipamMode === "multi-pool") {
+      directory.pools = new PoolChooser(this.#log);
+      this.#watches.add(resources.ciliumpodippools, directory.pools.handlers());
+    }
+    const mayGrow = this.#config.ipamMode !== "kubernetes";
     const gateways = () => ({ v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) });
     const endpoints = new EndpointManager({
       store: new EndpointStore(join(runDir, "endpoints")),
@@ -325,7 +351,11 @@ export class Composition {
         podMtu(this.#config, this.#device),
       ),
       kernel: this.#kernel,
-      pods: new PodDirectory(pods.store, namespaces.store, this.#client, clusterName, labelFilter(labels)),
+      pods: directory,
+      poolUsed: () => {
+        if (mayGrow) this.#demand.used();
+      },
+      poolChanged: mayGrow ? () => this.#poolChanged.promise : undefined,
       identities: this.#allocator,
       podIdentities: this.#podIdentities,
       ipcache: this.#ipcache,
@@ -474,12 +504,15 @@ export class Composition {
         start: (health) => {
           health.degraded("waiting for a pod CIDR");
           this.#nodePublisher.publish(addressesOf(this.#device), []);
+          if (this.#config.ipamMode !== "kubernetes")
+            this.#demand.start(this.#podCidrs instanceof PoolCidrs ? this.#podCidrs : undefined);
           void this.#settle(health);
         },
         stop: async () => {
           this.#nodePublisher.stop();
           this.#endpointPublisher.stop();
           this.#fixed.stop();
+          this.#demand.stop();
           this.#host.stop();
           this.#podIdentities.stop();
           this.#reaper.close();
@@ -562,11 +595,15 @@ export class Composition {
     }
   }
 
-  #useCidrs(cidrs: readonly Prefix[]): void {
-    const wanted = cidrs.filter((cidr) => familyEnabled(this.#config, cidr));
+  #useCidrs(cidrs: ReadonlyMap<string, readonly Prefix[]>): void {
+    const wanted = new Map(
+      [...cidrs].map(([pool, of]) => [pool, of.filter((cidr) => familyEnabled(this.#config, cidr))]),
+    );
     this.#pool.setCidrs(wanted);
     this.#endpoints.usePool(this.#pool);
-    writeNonMasquerade(this.#kernel, this.#config, wanted);
+    writeNonMasquerade(this.#kernel, this.#config, [...wanted.values()].flat());
+    this.#poolChanged.resolve();
+    this.#poolChanged = new Deferred();
   }
 
   // ---- what the ipcache says of this node and the world -----------------------------------------------------------
@@ -611,7 +648,8 @@ export class Composition {
         this.#nodePublisher.publishLabels(labels);
         this.#policy.setHostLabels(labels);
         this.#configuration.nodeLabels(labels);
-        if (this.#config.ipamMode === "kubernetes") this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
+        if (this.#podCidrs instanceof PodCidrs && this.#config.ipamMode === "kubernetes")
+          this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
       },
     );
     this.#policy.onServicesNamed = () => named.wake(copies);
@@ -634,7 +672,10 @@ export class Composition {
     const name = node.metadata?.name ?? "";
     this.#hubblePeers.upsert(name, node.spec?.addresses);
     if (name === this.#nodeName) {
-      if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(node.spec?.ipam?.podCIDRs ?? []);
+      this.#demand.seen(node);
+      const { podCIDRs = [], pools } = node.spec?.ipam ?? {};
+      if (this.#podCidrs instanceof PoolCidrs) this.#podCidrs.learn(pools?.allocated ?? []);
+      else if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(podCIDRs);
       return;
     }
     if (this.#peers) this.#peers.handlers().onUpdate?.(node, node);
@@ -695,4 +736,9 @@ export class Composition {
       processById: (id, timeNs) => processes.get(id, timeNs),
     });
   }
+}
+
+/** Families that pods of the node have. */
+function familiesOf({ enableIPv4, enableIPv6 }: AgentConfig): (4 | 6)[] {
+  return [...(enableIPv4 ? [4 as const] : []), ...(enableIPv6 ? [6 as const] : [])];
 }

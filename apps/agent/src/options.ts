@@ -89,10 +89,18 @@ export const agentOptions = {
   enableIPv6: { default: true, doc: "give pods IPv6 addresses", liveness: "drain" },
   ipamMode: {
     default: "cluster-pool",
-    doc: "who hands out pod CIDRs: our operator, or Kubernetes in Node.spec.podCIDRs",
+    doc: "where pod CIDRs come from: cut by our operator out of one pool or of CiliumPodIPPools, or Node.spec.podCIDRs",
     key: "ipam",
     liveness: "drain",
-    oneOf: ["cluster-pool", "kubernetes"] as const,
+    oneOf: ["cluster-pool", "multi-pool", "kubernetes"] as const,
+  },
+  ipamPreAllocate: {
+    default: 8,
+    doc: "addresses to have ahead: with fewer left in the default pool the operator is asked for another pod CIDR",
+    key: "ipam-pre-allocate",
+    liveness: "restart",
+    min: 0,
+    max: 65535,
   },
   enableIPv4Masquerade: {
     default: true,

@@ -5,7 +5,7 @@ import { Deferred, parsePrefix, waitFor } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import { type CniRequest, EndpointStore, type PodNetwork } from "@axoneme/endpoint";
 import { Ipcache, type Labels, type PodClaim } from "@axoneme/identity";
-import { NodePool } from "@axoneme/ipam";
+import { defaultPool, NodePools } from "@axoneme/ipam";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type EndpointDeps, EndpointManager } from "../src/endpoint/manager.ts";
 import type { PodFacts } from "../src/endpoint/pods.ts";
@@ -41,7 +41,12 @@ const handover = { carry: () => undefined };
 
 class Stage {
   readonly dir = mkdtempSync(join(tmpdir(), "axep-"));
-  readonly pool = new NodePool({ name: "n", cidrs: [parsePrefix("10.1.0.0/29")] });
+  readonly pool = new NodePools("n");
+
+  constructor() {
+    this.pool.setCidrs(new Map([[defaultPool, [parsePrefix("10.1.0.0/29")]]]));
+  }
+
   readonly endpoints = new Map<string, unknown>();
   readonly identities = new Map<number, Labels>();
   readonly attached: number[] = [];
@@ -110,6 +115,7 @@ class Stage {
       log: quiet,
       nodeIp: () => "172.30.0.1",
       gateways: () => ({ v4: undefined, v6: undefined }),
+      poolUsed: () => undefined,
       addressFreed: () => undefined,
       fixed: { open: () => undefined, giveBack: () => undefined },
       localPods: { endpointUp: () => undefined, endpointDown: () => undefined },

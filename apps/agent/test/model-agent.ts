@@ -2,7 +2,7 @@ import { Deferred, FakeClock, parseIp } from "@axoneme/base";
 import { nextPolicyIds } from "@axoneme/datapath";
 import type { CniRequest, EndpointRecord } from "@axoneme/endpoint";
 import { IdentityCache, Ipcache, LocalIdentities, podLabels } from "@axoneme/identity";
-import { NodePool } from "@axoneme/ipam";
+import { defaultPool, NodePools } from "@axoneme/ipam";
 import { type KubeClient, KubeError, type KubeObject } from "@axoneme/kube";
 import { PolicyEngine } from "@axoneme/policy";
 import type { RawPolicy } from "../../../packages/policy/test/generate.ts";
@@ -210,6 +210,7 @@ export class ModelAgent {
       log: quiet,
       nodeIp: () => `172.30.0.${this.number}`,
       gateways: () => ({ v4: undefined, v6: undefined }),
+      poolUsed: () => undefined,
       addressFreed: nothing,
       fixed: { open: nothing, giveBack: nothing },
       localPods: { endpointUp: nothing, endpointDown: nothing },
@@ -217,7 +218,7 @@ export class ModelAgent {
     };
     const manager = new EndpointManager(deps as unknown as EndpointDeps);
     manager.load();
-    manager.usePool(new NodePool({ name: "n", cidrs: [] }));
+    manager.usePool(new NodePools("n"));
     return manager;
   }
 

@@ -114,7 +114,6 @@ export class NodeCidrs implements Module {
     if (node.metadata?.annotations?.[ignoreAnnotation] === "true") return;
     const wanted = await this.#wanted(name, node);
     if (wanted === undefined) return;
-    this.#starving.delete(name);
     const present = node.spec.ipam?.podCIDRs ?? [];
     const next = wanted.map(formatPrefix);
     if (present.length !== next.length || next.some((cidr) => !present.includes(cidr))) {
@@ -126,19 +125,38 @@ export class NodeCidrs implements Module {
   /** The node's CIDRs; undefined when it can have none, which is then in its status. */
   async #wanted(name: string, node: CiliumNode): Promise<Prefix[] | undefined> {
     const held = readCidrs(node);
+    this.#starving.delete(name);
     try {
       if (held.length > 0) {
         // The object is right, also where a person changed it.
         this.#pool.release(name);
         for (const cidr of held) this.#pool.reserve(name, cidr);
       }
-      return this.#pool.allocate(name);
+      this.#pool.allocate(name);
+      const asked = node.spec.ipam?.pools?.requested?.find(({ pool }) => pool === "default")?.needed;
+      this.#extend(name, asked);
+      return [...this.#pool.cidrsOf(name)];
     } catch (error) {
       if (!(error instanceof AxonError)) throw error;
       if (error.code === "ipam.exhausted") this.#starving.add(name);
       this.#report();
       await this.#setError(node, error.message);
       return undefined;
+    }
+  }
+
+  /** More CIDRs for a node whose addresses run out. What it has it keeps, whether there are more or not. */
+  #extend(name: string, asked: { "ipv4-addrs"?: number; "ipv6-addrs"?: number } | undefined): void {
+    try {
+      this.#pool.fill(name, 4, asked?.["ipv4-addrs"] ?? 0);
+      this.#pool.fill(name, 6, asked?.["ipv6-addrs"] ?? 0);
+    } catch (error) {
+      if (!(error instanceof AxonError)) throw error;
+      this.#around.log.warn(
+        { node: name, err: error.message },
+        "no further pod CIDR for a node that asks for one",
+      );
+      this.#starving.add(name);
     }
   }
 

@@ -33,10 +33,10 @@ export const operatorOptions = {
   },
   ipamMode: {
     default: "cluster-pool",
-    doc: "cluster-pool: this operator hands out pod CIDRs; kubernetes: Node.spec.podCIDRs are used as they are",
+    doc: "cluster-pool, multi-pool: this operator hands out pod CIDRs, of one pool or of CiliumPodIPPools; kubernetes: Node.spec.podCIDRs are used as they are",
     key: "ipam",
     liveness: "restart",
-    oneOf: ["cluster-pool", "kubernetes"],
+    oneOf: ["cluster-pool", "multi-pool", "kubernetes"],
   },
   clusterPoolIpv4Cidrs: {
     default: ["10.0.0.0/8"] as readonly string[],

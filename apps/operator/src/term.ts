@@ -13,6 +13,7 @@ import { clusterPool, NodeCidrs } from "./nodecidrs.ts";
 import { NodeGc } from "./nodegc.ts";
 import { NodeReadiness } from "./nodereadiness.ts";
 import type { OperatorConfig } from "./options.ts";
+import { PoolCidrs } from "./poolcidrs.ts";
 import { SlicesRetired } from "./slicesretired.ts";
 import { Sources } from "./sources.ts";
 import { Sweeper } from "./sweeper.ts";
@@ -56,6 +57,7 @@ export function makeTerm(client: KubeClient, config: OperatorConfig, log: Logger
     ...(config.installCrds ? [{ name: "crds", start: () => installCrds(client, log, signal) }] : []),
     sources,
     ...(nodeCidrs === undefined ? [] : [nodeCidrs]),
+    ...(config.ipamMode === "multi-pool" ? [new PoolCidrs(around)] : []),
     endpointSlices ?? new SlicesRetired(around, config.cesRemovalDelayS * 1000),
     ...sweeper("identity-gc", config.identityGcIntervalS, () => identityGc.sweep()),
     ...sweeper("endpoint-gc", config.endpointGcIntervalS, () => endpointGc.sweep()),

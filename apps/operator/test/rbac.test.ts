@@ -203,6 +203,8 @@ const seldom: readonly Right[] = [
   "update secrets in axoneme-secrets",
   "update secrets in kube-system",
   "get customresourcedefinitions.apiextensions.k8s.io",
+  "list ciliumpodippools.cilium.io", // poolcidrs.ts: with ipam.mode multi-pool
+  "watch ciliumpodippools.cilium.io",
 ];
 
 function missing(wanted: readonly Right[], there: readonly Right[]): Right[] {

@@ -38,6 +38,7 @@ const agentRules: readonly Rule[] = [
   ),
   rule(tiersGroup, tierPolicies, follow),
   rule("axoneme.io", ["edgedenylists", "fixedaddresspools"], follow),
+  rule(cilium, ["ciliumpodippools"], follow),
   rule("axoneme.io", ["fixedaddresses"], ["get", ...follow, "create", "update"]),
   rule("axoneme.io", ["addressclaims"], ["get", "list", "create", "update"]),
   rule("", ["events"], ["create", "patch"]),
@@ -73,6 +74,7 @@ const operatorRules: readonly Rule[] = [
   rule("axoneme.io", ["fixedaddresses"], ["get", "list", "update", "delete"]),
   rule("axoneme.io", ["addressclaims"], ["list", "delete"]),
   rule("axoneme.io", ["fixedaddresspools"], follow),
+  rule(cilium, ["ciliumpodippools"], follow),
   rule("apps", ["statefulsets"], ["get"]),
   ...[
     [cilium, "ciliumnetworkpolicies"],

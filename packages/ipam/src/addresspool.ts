@@ -42,6 +42,12 @@ export function usable(prefix: Prefix): Range {
   return { first: first + 1n, last: isV4Prefix(prefix) ? last - 1n : last };
 }
 
+/** Addresses of a prefix that can be given out at all. */
+export function capacityOf(prefix: Prefix): bigint {
+  const { first, last } = usable(prefix);
+  return last - first + 1n;
+}
+
 export interface AddressPoolOptions {
   /** Names the pool in errors, for example the node. */
   name: string;

@@ -9,6 +9,7 @@ import {
   prefixEqual,
   prefixOverlaps,
 } from "@axoneme/base";
+import { capacityOf } from "./addresspool.ts";
 
 /** A block that is cut into node CIDRs of one size. */
 export interface ClusterCidr {
@@ -68,6 +69,28 @@ export class ClusterPool {
       throw error;
     }
     return [...this.cidrsOf(node)];
+  }
+
+  /** One more CIDR of a family for a node. Throws `ipam.exhausted`. */
+  extend(node: string, family: 4 | 6): Prefix {
+    const blocks = this.#blocks.filter((block) => isV4Prefix(block.cidr) === (family === 4));
+    const piece = this.#carve(blocks);
+    if (piece === undefined) throw exhausted(node, blocks);
+    this.#take(node, piece);
+    return piece;
+  }
+
+  /**
+   * CIDRs for a node until it has so many addresses of a family, those it has counted. What it gets of an exhausted pool
+   * stays its own; throws `ipam.exhausted`.
+   */
+  fill(node: string, family: 4 | 6, addresses: number): void {
+    if (!this.#blocks.some((block) => isV4Prefix(block.cidr) === (family === 4))) return;
+    const has = () =>
+      this.cidrsOf(node)
+        .filter((cidr) => isV4Prefix(cidr) === (family === 4))
+        .reduce((sum, cidr) => sum + capacityOf(cidr), 0n);
+    while (has() < BigInt(addresses)) this.extend(node, family);
   }
 
   /**

@@ -17,3 +17,4 @@ export {
   type NodePoolSnapshot,
   type ReconcileReport,
 } from "./nodepool.ts";
+export { defaultPool, NodePools, type PoolChoice, type PoolDemand } from "./nodepools.ts";

@@ -8,6 +8,7 @@ import {
   isV4Prefix,
   type Prefix,
   parseIp,
+  prefixContains,
   prefixRange,
   systemClock,
 } from "@axoneme/base";
@@ -103,12 +104,12 @@ export class NodePool {
    * With `ip`, that one for its family: it must lie in the CIDRs (`ipam.outside`) and be free (`ipam.taken`).
    * All or nothing; throws `ipam.exhausted` with the pool and its counts.
    */
-  allocate(owner: string, ip?: Ip): Allocation {
+  allocate(owner: string, ip?: Ip, families: readonly (4 | 6)[] = [4, 6]): Allocation {
     this.#refuseRouter(owner);
     const had = [...(this.#owners.get(owner) ?? [])];
     try {
       if (ip !== undefined) this.#claim(owner, ip);
-      for (const family of [4, 6] as const) {
+      for (const family of families) {
         const pool = this.#pools[family];
         if (pool.cidrs.length === 0 || this.#has(owner, family)) continue;
         this.reserve(owner, pool.allocate(owner));
@@ -163,6 +164,18 @@ export class NodePool {
     const v4 = ips.find((ip) => familyOf(ip) === 4);
     const v6 = ips.find((ip) => familyOf(ip) === 6);
     return { ...(v4 && { v4 }), ...(v6 && { v6 }) };
+  }
+
+  get cidrs(): Prefix[] {
+    return [...this.#pools[4].cidrs, ...this.#pools[6].cidrs];
+  }
+
+  /** CIDRs of which no address is in use or resting. */
+  idle(): Prefix[] {
+    const busy = [4 as const, 6 as const].flatMap((family) =>
+      [...this.#pools[family].used, ...this.#pools[family].cooling].map(({ ip }) => ip),
+    );
+    return this.cidrs.filter((cidr) => !busy.some((ip) => prefixContains(cidr, ip)));
   }
 
   ownerOf(ip: Ip): string | undefined {

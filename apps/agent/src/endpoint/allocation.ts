@@ -8,7 +8,7 @@ import {
   linkNames,
   type PodNetwork,
 } from "@axoneme/endpoint";
-import type { NodePool } from "@axoneme/ipam";
+import type { Allocation as Given, NodePool, PoolChoice } from "@axoneme/ipam";
 import { hostEndpointId } from "../host/host-endpoint.ts";
 import { keyOf } from "./live.ts";
 import { adopt, hostDevicesOf } from "./result.ts";
@@ -16,13 +16,19 @@ import { adopt, hostDevicesOf } from "./result.ts";
 /** Endpoint ids, 1..65535. */
 const maxEndpointId = hostEndpointId - 1;
 
+/** Where addresses come from. */
+export interface AddressSource extends Pick<NodePool, "reserve" | "usage"> {
+  allocate(owner: string, pools?: PoolChoice): Given;
+  release(owner: string): unknown;
+}
+
 /** What new endpoints take from this node: an id and addresses. */
 export class Allocation {
   readonly #network: PodNetwork;
   readonly #log: Logger;
   readonly #usedIds = new Set<number>();
   #nextId = 1;
-  #pool: NodePool | undefined;
+  #pool: AddressSource | undefined;
 
   constructor(network: PodNetwork, log: Logger) {
     this.#network = network;
@@ -30,7 +36,7 @@ export class Allocation {
   }
 
   /** The pool addresses come from; the addresses of records are reserved in it first. */
-  usePool(pool: NodePool, records: readonly EndpointRecord[]): void {
+  usePool(pool: AddressSource, records: readonly EndpointRecord[]): void {
     this.#pool = pool;
     for (const record of records) for (const ip of record.ips) this.#reserve(pool, record, ip);
   }
@@ -50,11 +56,12 @@ export class Allocation {
 
   /**
    * The record of a new endpoint.
+   * @param pools the addresses come from; undefined: the default one.
    * @param fixed addresses it has already; a family they lack is of the pool.
    */
-  allocate(request: CniRequest, fixed?: EndpointRecord["fixed"]): EndpointRecord {
+  allocate(request: CniRequest, pools?: PoolChoice, fixed?: EndpointRecord["fixed"]): EndpointRecord {
     const key = keyOf(request);
-    const { v4, v6 } = this.#addresses(key, fixed?.addresses ?? []);
+    const { v4, v6 } = this.#addresses(key, pools, fixed?.addresses ?? []);
     return {
       version: 1,
       state: "creating",
@@ -86,12 +93,12 @@ export class Allocation {
     this.#pool?.release(keyOf(record));
   }
 
-  #addresses(key: string, fixed: readonly string[]): { v4?: Ip; v6?: Ip } {
+  #addresses(key: string, pools: PoolChoice | undefined, fixed: readonly string[]): { v4?: Ip; v6?: Ip } {
     const pool = this.#pool;
     if (!pool) throw new CniError(CniCode.tryAgainLater, "this node has no pod CIDR yet");
     try {
       for (const ip of fixed) pool.reserve(key, parseIp(ip));
-      return pool.allocate(key);
+      return pools ? pool.allocate(key, pools) : pool.allocate(key);
     } catch (cause) {
       pool.release(key);
       throw new CniError(CniCode.noAddress, errorText(cause), "", { cause });
@@ -118,7 +125,7 @@ export class Allocation {
     throw new AxonError("endpoint.ids", `all ${maxEndpointId} endpoint ids of this node are in use`);
   }
 
-  #reserve(pool: NodePool, record: EndpointRecord, ip: string): void {
+  #reserve(pool: AddressSource, record: EndpointRecord, ip: string): void {
     try {
       pool.reserve(keyOf(record), parseIp(ip));
     } catch (err) {

@@ -1,4 +1,4 @@
-import { errorText, type Ip, KeyedQueue, type Logger, parseIp, withDeadline } from "@axoneme/base";
+import { delay, errorText, type Ip, KeyedQueue, type Logger, parseIp, withDeadline } from "@axoneme/base";
 import {
   attachmentKey,
   CniCode,
@@ -7,11 +7,11 @@ import {
   type CniResult,
   type EndpointRecord,
 } from "@axoneme/endpoint";
-import type { NodePool } from "@axoneme/ipam";
+import type { PoolChoice } from "@axoneme/ipam";
 import type { CniHandler } from "../cni/server.ts";
 import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { Handover } from "../state/handover.ts";
-import { Allocation } from "./allocation.ts";
+import { type AddressSource, Allocation } from "./allocation.ts";
 import { PodBandwidth } from "./bandwidth.ts";
 import type { FixedAddresses, FixedHere } from "./fixed.ts";
 import { type FollowerDeps, PodFollower } from "./follower.ts";
@@ -20,12 +20,19 @@ import type { PodFacts } from "./pods.ts";
 import { hasDevice, initLabels, Restorer, type RestorerDeps } from "./restorer.ts";
 import { resultOf } from "./result.ts";
 
+/** Longest wait for another CIDR, in milliseconds. */
+const growthMs = 5000;
+
 /** What the manager works with. */
 export interface EndpointDeps extends LiveDeps, Omit<FollowerDeps, "bandwidth">, RestorerDeps {
   readonly namespaces: LiveDeps["namespaces"];
   readonly podIdentities: LiveDeps["podIdentities"];
   readonly gateways: () => { v4: Ip | undefined; v6: Ip | undefined };
   readonly fixed: FixedAddresses;
+  /** Told of every address that is taken, or was not to be had. */
+  readonly poolUsed: () => void;
+  /** Resolves when the node has other CIDRs; undefined: nobody would give it any. */
+  readonly poolChanged: (() => Promise<void>) | undefined;
   /** Told of every address that is given up: what the datapath remembers of it has to go. */
   readonly addressFreed: (ip: Ip) => void;
   /** Milliseconds an ADD may wait for the agent, the pod and its identity. */
@@ -74,7 +81,7 @@ export class EndpointManager implements CniHandler {
   }
 
   /** The pool addresses come from; every record's addresses are reserved in it first. */
-  usePool(pool: NodePool): void {
+  usePool(pool: AddressSource): void {
     this.#allocation.usePool(pool, this.#restorer.records);
   }
 
@@ -238,16 +245,35 @@ export class EndpointManager implements CniHandler {
   async #allocate(request: CniRequest, facts: PodFacts): Promise<EndpointRecord> {
     const { fixed } = this.#deps;
     const { pod } = request;
-    if (!pod || !facts.fixed) return this.#allocation.allocate(request);
+    if (!pod || !facts.fixed) return this.#allocateWhenThere(request, facts.pools);
     // The runtime has a new sandbox for the pod's name: one that is still here lost its DEL.
     await this.#evict(pod);
     const key = keyOf(request);
     const addresses = await fixed.take(pod, facts, facts.fixed, key);
     try {
-      return this.#allocation.allocate(request, { addresses, podUid: facts.uid });
+      return this.#allocation.allocate(request, undefined, { addresses, podUid: facts.uid });
     } catch (error) {
       fixed.giveBack({ pod, fixed: { podUid: facts.uid, addresses } }, key);
       throw error;
+    }
+  }
+
+  /** Where the pool is empty, another CIDR may come within the time that a pod may wait. */
+  async #allocateWhenThere(request: CniRequest, pools: PoolChoice | undefined): Promise<EndpointRecord> {
+    const { poolChanged, poolUsed } = this.#deps;
+    const until = performance.now() + Math.min(this.#deps.timeoutMs, growthMs);
+    for (;;) {
+      try {
+        return this.#allocation.allocate(request, pools);
+      } catch (error) {
+        const left = until - performance.now();
+        const isEmpty = error instanceof CniError && error.cniCode === CniCode.noAddress;
+        if (!isEmpty || left <= 0 || !poolChanged) throw error;
+        poolUsed();
+        await Promise.race([poolChanged(), delay(left)]);
+      } finally {
+        poolUsed();
+      }
     }
   }
 

@@ -1,6 +1,7 @@
 import { AxonError, waitFor } from "@axoneme/base";
 import type { PodRef } from "@axoneme/endpoint";
 import { identityKey, type LabelFilter, type Labels, podLabels } from "@axoneme/identity";
+import type { PoolChoice } from "@axoneme/ipam";
 import {
   builtinResources,
   isNotFound,
@@ -12,6 +13,7 @@ import {
 import { auditAnnotation } from "@axoneme/policy";
 import { type EgressLimit, egressLimitOf } from "./bandwidth.ts";
 import { type FixedWish, fixedWish } from "./fixed-wish.ts";
+import { type PoolChooser, poolsAsked } from "./pool-choice.ts";
 
 /** A container port with a name, as policies refer to it. */
 export interface NamedPort {
@@ -37,6 +39,8 @@ export interface PodFacts extends EgressLimit {
   readonly workload: { readonly kind: string; readonly name: string } | undefined;
   /** What it asks for that wants addresses that stay with its name. */
   readonly fixed?: FixedWish;
+  /** Which pools its addresses come from, with ipam.mode multi-pool. */
+  readonly pools?: PoolChoice;
 }
 
 /** What the agent keeps of a Pod: the rest of the object would be most of its memory. */
@@ -55,6 +59,7 @@ export interface TrimmedPod {
   readonly hostPorts: readonly PodHostPort[];
   readonly bandwidth: EgressLimit;
   readonly fixed?: FixedWish;
+  readonly pools?: Partial<PoolChoice>;
   readonly ready: boolean;
 }
 
@@ -62,6 +67,7 @@ export interface TrimmedPod {
 export function trimPod(pod: Pod): TrimmedPod {
   const { metadata = {}, spec, status } = pod;
   const fixed = fixedWish(metadata);
+  const pools = poolsAsked(metadata.annotations);
   return {
     metadata: {
       name: metadata.name ?? "",
@@ -80,6 +86,7 @@ export function trimPod(pod: Pod): TrimmedPod {
     hostPorts: spec?.hostNetwork ? [] : hostPortsOf(pod),
     bandwidth: egressLimitOf(metadata.annotations),
     ...(fixed ? { fixed } : {}),
+    ...(pools ? { pools } : {}),
     ready: (status?.conditions ?? []).some(({ type, status: is }) => type === "Ready" && is === "True"),
   };
 }
@@ -100,8 +107,11 @@ function hostPortsOf({ spec }: Pod): PodHostPort[] {
 export function trimNamespace({ metadata }: Namespace): {
   metadata: { name: string; labels: Readonly<Record<string, string>> };
   audited: boolean;
+  pools?: Partial<PoolChoice>;
 } {
+  const pools = poolsAsked(metadata?.annotations);
   return {
+    ...(pools ? { pools } : {}),
     metadata: { name: metadata?.name ?? "", labels: metadata?.labels ?? {} },
     audited: metadata?.annotations?.[auditAnnotation] === "true",
   };
@@ -120,6 +130,8 @@ export class PodDirectory {
   readonly #client: KubeClient;
   readonly #cluster: string;
   readonly #filter: LabelFilter | undefined;
+  /** Chooses pools for pods, with ipam.mode multi-pool. */
+  pools: PoolChooser | undefined;
 
   /** @param filter which labels policies may look at; by default the field's. */
   constructor(
@@ -165,7 +177,18 @@ export class PodDirectory {
       workload: owner && workloadOf(owner),
       ...pod.bandwidth,
       ...(pod.fixed ? { fixed: pod.fixed } : {}),
+      ...(this.pools ? { pools: this.#choose(this.pools, pod) } : {}),
     };
+  }
+
+  #choose(chooser: PoolChooser, { metadata, pools: asked }: TrimmedPod): PoolChoice {
+    const namespace = this.#namespaces.get(metadata.namespace);
+    return chooser.choose({
+      asked,
+      labels: metadata.labels,
+      namespaceAsked: namespace?.pools,
+      namespaceLabels: namespace?.metadata.labels ?? {},
+    });
   }
 
   async #awaitWatch(ref: PodRef): Promise<PodFacts | undefined> {

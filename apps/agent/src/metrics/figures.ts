@@ -1,5 +1,5 @@
 import type { IdentityCache, LocalIdentities } from "@axoneme/identity";
-import type { NodePool } from "@axoneme/ipam";
+import type { NodePools } from "@axoneme/ipam";
 import type { ConntrackCollector } from "../collector.ts";
 import type { EndpointManager } from "../endpoint/manager.ts";
 import type { LoadBalancing } from "../lb/load-balancing.ts";
@@ -17,7 +17,7 @@ export interface FigureSources {
   readonly localIdentities: LocalIdentities;
   readonly policy: PolicyModule;
   readonly room: { fills(): ReturnType<AgentFigures["policyMaps"]> };
-  readonly pool: NodePool;
+  readonly pool: NodePools;
   /** Other nodes of the cluster. */
   readonly peers: () => number;
   readonly collector: ConntrackCollector;
@@ -36,7 +36,7 @@ export function agentFigures(parts: FigureSources): AgentFigures {
     policies: () => policy.policies().length,
     policyProblem: () => policy.problem !== undefined || policy.refused > 0,
     policyMaps: () => parts.room.fills(),
-    addresses: () => parts.pool.usage(),
+    addresses: () => parts.pool.totals(),
     nodes: () => parts.peers() + 1,
     sweep: () => collector.last,
     capacities: config,

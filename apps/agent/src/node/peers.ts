@@ -55,9 +55,15 @@ export function peerOf(node: CiliumNodeObject): Peer {
     name: node.metadata?.name ?? "",
     addresses: ofType("InternalIP"),
     gateways: ofType("CiliumInternalIP"),
-    podCidrs: (node.spec?.ipam?.podCIDRs ?? []).flatMap((text) => tryParsePrefix(text) ?? []),
+    podCidrs: cidrsOf(node).flatMap((text) => tryParsePrefix(text) ?? []),
     labels: node.metadata?.labels ?? {},
   };
+}
+
+/** Its pod CIDRs, those of all pools. */
+function cidrsOf({ spec }: CiliumNodeObject): string[] {
+  const { podCIDRs = [], pools } = spec?.ipam ?? {};
+  return [...podCIDRs, ...(pools?.allocated ?? []).flatMap(({ cidrs = [] }) => cidrs)];
 }
 
 /** Keeps routes, ipcache and the no-masquerade list true to the other nodes of the cluster. */

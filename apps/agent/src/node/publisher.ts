@@ -1,4 +1,5 @@
 import { backoff, delay, errorText, formatIp, type Ip, type Logger } from "@axoneme/base";
+import type { PoolDemand } from "@axoneme/ipam";
 import type { KubeClient } from "@axoneme/kube";
 import { ciliumNodes, fieldManager } from "../state/objects.ts";
 
@@ -16,6 +17,7 @@ export class NodePublisher {
   readonly #name: string;
   readonly #log: Logger;
   #labels: Readonly<Record<string, string>> = {};
+  #demand: readonly PoolDemand[] = [];
   #config: string | undefined;
   #place: Place | undefined;
   #wanted: Place | undefined;
@@ -48,6 +50,13 @@ export class NodePublisher {
     if (this.#place) this.#changed();
   }
 
+  /** States how many addresses the node's pods need of which pool. */
+  publishDemand(demand: readonly PoolDemand[]): void {
+    if (JSON.stringify(demand) === JSON.stringify(this.#demand)) return;
+    this.#demand = demand;
+    if (this.#place) this.#changed();
+  }
+
   #changed(): void {
     this.#wanted = this.#place && { ...this.#place };
     if (this.#running) return;
@@ -55,6 +64,11 @@ export class NodePublisher {
     void this.#write().finally(() => {
       this.#running = false;
     });
+  }
+
+  /** Whether everything stated is written. */
+  get isIdle(): boolean {
+    return this.#wanted === undefined;
   }
 
   /** Gives up what is pending. */
@@ -88,9 +102,16 @@ export class NodePublisher {
         labels: this.#labels,
         ...(this.#config === undefined ? {} : { annotations: { [configAnnotation]: this.#config } }),
       },
-      spec: { addresses: [...of("InternalIP", addresses), ...of("CiliumInternalIP", gateways)] },
+      spec: {
+        addresses: [...of("InternalIP", addresses), ...of("CiliumInternalIP", gateways)],
+        ...(this.#demand.length > 0 ? { ipam: { pools: { requested: this.#demand.map(requestOf) } } } : {}),
+      },
     };
   }
+}
+
+function requestOf({ pool, v4, v6 }: PoolDemand) {
+  return { pool, needed: { "ipv4-addrs": v4, "ipv6-addrs": v6 } };
 }
 
 function sameLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {

@@ -31,7 +31,13 @@ export interface CiliumEndpointObject extends KubeObject {
 export interface CiliumNodeObject extends KubeObject {
   readonly spec?: {
     readonly addresses?: readonly { readonly type: string; readonly ip: string }[];
-    readonly ipam?: { readonly podCIDRs?: readonly string[] };
+    readonly ipam?: {
+      readonly podCIDRs?: readonly string[];
+      readonly pools?: {
+        readonly requested?: readonly object[];
+        readonly allocated?: readonly { readonly pool: string; readonly cidrs?: readonly string[] }[];
+      };
+    };
   };
 }
 
