@@ -127,6 +127,47 @@ it("pods reach each other between nodes and by Service, and a policy keeps them 
   await lab.reached(client, ["tcp", server.v4, port]);
 });
 
+it("a machine outside is what its registration says, for pods that it asks and pods that ask it", async () => {
+  const machine = ["--source", lab.world.v4];
+  const pods = await lab.client.resource(resources.ciliumnodes).get("node2");
+  const [cidr = ""] = pods.spec.ipam?.podCIDRs ?? [];
+  const route = ["ip", "route", "replace", cidr, "via", lab.node("node2").v4];
+  expect((await run(built("axon-exec"), ["--netns", lab.world.netns, "--", ...route])).stderr).toBe("");
+  await lab.serve(lab.world, "18085");
+  const peers = [{ matchLabels: { role: "legacy" } }];
+  const spec = {
+    endpointSelector: { matchLabels: { app: "server" } },
+    ingress: [{ fromEndpoints: peers }],
+    egress: [{ toEndpoints: peers }],
+  };
+  const policies = lab.client.resource(resources.ciliumnetworkpolicies);
+  await policies.create({ metadata: { name: "legacy", namespace: "default" }, spec });
+  const [inwards, outwards] = [
+    ["tcp", server.v4, port, ...machine],
+    ["tcp", lab.world.v4, "18085"],
+  ];
+  await lab.cutOff(lab.world, inwards);
+  await lab.cutOff(server, outwards);
+  const register = ["node", "register", "db1", "--address", lab.world.v4];
+  const done = await lab.axonRun([...register, "--labels", "role=legacy"]);
+  expect(done, done.stderr).toMatchObject({ code: 0 });
+  await lab.reached(lab.world, inwards);
+  expect(await lab.reached(server, outwards)).toContain("world");
+  const [row] = (await lab.axon(["node", "list", "-o", "json"])) as object[];
+  expect(row).toMatchObject({ name: "db1", addresses: [lab.world.v4], labels: { role: "legacy" } });
+  expect((await lab.axonRun([...register, "--labels", "role=other"])).code).toBe(0);
+  await lab.cutOff(lab.world, inwards);
+  await lab.cutOff(server, outwards);
+  expect((await lab.axonRun([...register, "--labels", "role=legacy"])).code).toBe(0);
+  await lab.reached(lab.world, inwards);
+  expect((await lab.axonRun(["node", "unregister", "db1"])).code).toBe(0);
+  await lab.cutOff(lab.world, inwards);
+  await policies.delete("legacy", { namespace: "default" });
+  expect((await lab.axonRun(["node", "unregister", "db1"])).code).toBe(3);
+  expect((await lab.axonRun(["node", "register", "node1", "--address", "192.0.2.9"])).code).toBe(1);
+  expect((await lab.axonRun(["node", "register", "db2", "--address", "nonsense"])).code).toBe(2);
+});
+
 it("the relay reaches both nodes with the certificates that the operator makes", async () => {
   const relay = await openHubble({ target: { path: paths.relaySocket } }, 5000);
   const both = async () => (await relay.status()).num_connected_nodes === 2;

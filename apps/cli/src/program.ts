@@ -10,6 +10,7 @@ import { labCommand } from "./commands/lab.ts";
 import { lbCommand } from "./commands/lb.ts";
 import { identityCommand, ipCommand } from "./commands/lists.ts";
 import { monitorCommand } from "./commands/monitor.ts";
+import { nodeCommand } from "./commands/node.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { serviceCommand } from "./commands/service.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -62,7 +63,13 @@ export function buildProgram(context: Context): Command {
     ],
     [
       "In a Kubernetes cluster:",
-      [installCommand(context), upgradeCommand(context), uninstallCommand(context), configCommand(context)],
+      [
+        installCommand(context),
+        upgradeCommand(context),
+        uninstallCommand(context),
+        configCommand(context),
+        nodeCommand(context),
+      ],
     ],
     ["A cluster to try it on:", [labCommand(context)]],
     ["This program:", [versionCommand(context), completionCommand(context, () => program)]],

@@ -23,6 +23,7 @@ export class EndpointGc {
     // One list of names in place of a watch of all pods: pods change far more often than this looks.
     const pods = await this.#pods();
     for (const endpoint of this.#sources.endpoints.store.values()) {
+      if (endpoint.external) continue;
       const uid = pods.get(`${endpoint.namespace}/${endpoint.name}`);
       if (matches(endpoint, uid)) continue;
       // The endpoint may be younger than the list: ask about this pod.

@@ -1,7 +1,7 @@
 import type { Logger } from "@axoneme/base";
 import { isNotFound, type KubeClient, resources } from "@axoneme/kube";
 import { tolerate } from "./identitygc.ts";
-import type { Sources } from "./sources.ts";
+import { isExternal, type Sources } from "./sources.ts";
 
 /** Removes CiliumNodes whose Node is gone, the second time they are found without one. */
 export class NodeGc {
@@ -23,8 +23,9 @@ export class NodeGc {
     if (this.#sources.stale) return;
     const { nodes, ciliumNodes } = this.#sources;
     const candidates = new Set<string>();
-    for (const { metadata } of ciliumNodes.store.values()) {
-      const { name = "", uid = "" } = metadata ?? {};
+    for (const { metadata = {} } of ciliumNodes.store.values()) {
+      if (isExternal(metadata)) continue;
+      const { name = "", uid = "" } = metadata;
       if (nodes.store.get(name) !== undefined) continue;
       candidates.add(uid);
       if (this.#candidates.has(uid) && (await this.#nodeIsGone(name))) await this.#remove(name, uid);

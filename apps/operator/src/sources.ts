@@ -33,6 +33,8 @@ export interface EndpointRow {
   identity: string;
   /** uid of the pod that owns it; "" when not stated. */
   podUid: string;
+  /** It is of a machine outside of Kubernetes, registered by hand: it has no pod. */
+  external: boolean;
   /** What its slice says of it, where slices are written and it is complete enough for one. */
   member: Member | undefined;
 }
@@ -132,6 +134,14 @@ function nodeRow({ metadata, spec, status }: Node): NodeRow {
   };
 }
 
+/** On objects that people register for machines outside of Kubernetes (`axon node register`). */
+const externalLabel = "axoneme.io/external";
+
+/** Whether an object stands for a machine outside of Kubernetes: there is no Node and no Pod to look for. */
+export function isExternal({ labels }: ObjectMeta): boolean {
+  return labels?.[externalLabel] === "true";
+}
+
 function rowOfEndpoint(endpoint: CiliumEndpoint): Omit<EndpointRow, "member"> {
   const metadata: ObjectMeta = endpoint.metadata ?? {};
   const owner = metadata.ownerReferences?.find((reference) => reference.kind === "Pod");
@@ -141,6 +151,7 @@ function rowOfEndpoint(endpoint: CiliumEndpoint): Omit<EndpointRow, "member"> {
     uid: metadata.uid ?? "",
     identity: String(endpoint.status?.identity?.id ?? ""),
     podUid: owner?.uid ?? "",
+    external: isExternal(metadata),
   };
 }
 

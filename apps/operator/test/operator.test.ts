@@ -196,12 +196,17 @@ describe("what is left over is removed", () => {
     await makeEndpoint("living", await makePod("living"), 300);
     await makePod("remade");
     await makeEndpoint("remade", "the-uid-of-a-former-pod", 300);
-    await makeEndpoint("orphan", undefined, 300);
     const endpoints = cluster.client.resource(resources.ciliumendpoints);
+    await endpoints.create({
+      metadata: { name: "machine", namespace: "default", labels: { "axoneme.io/external": "true" } },
+      status: { identity: { id: 300, labels: [] } },
+    });
+    await makeEndpoint("orphan", undefined, 300);
     const at = { namespace: "default" };
     await waitFor(() => gone(endpoints.get("orphan", at)));
     await waitFor(() => gone(endpoints.get("remade", at)));
     expect((await endpoints.get("living", at)).metadata?.name).toBe("living");
+    expect((await endpoints.get("machine", at)).metadata?.name).toBe("machine");
   });
 
   test("CiliumNodes without a Node, not before the second look", async () => {
@@ -209,9 +214,14 @@ describe("what is left over is removed", () => {
     await ready(operator);
     await cluster.client.resource(resources.nodes).create({ metadata: { name: "living" } });
     await makeNode("living");
+    await nodes().create({
+      metadata: { name: "machine", labels: { "axoneme.io/external": "true" } },
+      spec: { addresses: [] },
+    });
     await makeNode("lost");
     await waitFor(() => gone(nodes().get("lost")));
     expect((await nodes().get("living")).metadata?.name).toBe("living");
+    expect((await nodes().get("machine")).metadata?.name).toBe("machine");
   });
 
   test("identities nobody uses, after a mark that whoever takes them up removes", async () => {

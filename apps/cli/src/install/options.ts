@@ -30,9 +30,9 @@ export interface PendingRow extends Pick<ConfigOptionView, "key" | "running" | "
 const annotation = "axoneme.io/config";
 
 /** The named cluster, or that of the lab, or of the kubeconfig. */
-function inPlace<T>(
+export function inPlace<T>(
   context: Context,
-  options: PlaceOptions,
+  options: Omit<PlaceOptions, "namespace">,
   work: (client: KubeClient) => Promise<T>,
 ): Promise<T> {
   const named = options.kubeconfig ?? context.env["KUBECONFIG"];
