@@ -2,6 +2,7 @@ import { type Preview, previewChange } from "@axoneme/policy";
 import { loadAll } from "js-yaml";
 import { useMemo } from "react";
 import type { FlowRow } from "../src/shared/model.ts";
+import type { PolicyBook } from "../src/shared/policy-book.ts";
 import { podsOf, queriesOf, type RowQuery } from "../src/shared/questions.ts";
 import { nameOf } from "./flow-table.tsx";
 
@@ -9,7 +10,7 @@ interface Props {
   readonly text: string;
   readonly setText: (text: string | undefined) => void;
   /** Policies as they are. */
-  readonly today: readonly unknown[];
+  readonly today: PolicyBook;
   readonly rows: readonly FlowRow[];
 }
 
@@ -26,7 +27,7 @@ export function PolicyEditor({ text, setText, today, rows }: Props) {
       const objects = (loadAll(text) as unknown[]).filter(
         (object) => typeof object === "object" && object !== null,
       );
-      return previewChange(today, { objects, isDeletion: false }, seen);
+      return previewChange(today.objects, { objects, isDeletion: false }, seen, today);
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }

@@ -18,9 +18,9 @@ const isDenied = (side: SideJudgement | undefined): boolean =>
 
 /** Why a flow was dropped: as its record says, and as the engine explains it over the policies there are now. */
 export function Why({ row, rows }: Props) {
-  const { objects, error } = usePolicies(row.id);
+  const { book, error } = usePolicies(row.id);
   const query = useMemo(() => queryOf(row), [row]);
-  const sandbox = useMemo(() => objects && new PolicySandbox(objects), [objects]);
+  const sandbox = useMemo(() => book && new PolicySandbox(book.objects, book), [book]);
   const judged = useMemo(() => query && sandbox?.judge(query), [query, sandbox]);
   const suggestion = useMemo(() => {
     if (query === undefined || judged === undefined || judged.isAllowed) return undefined;
@@ -34,8 +34,8 @@ export function Why({ row, rows }: Props) {
       <h3>Why</h3>
       <Recorded row={row} />
       {error !== "" && <p className="warn">{error}</p>}
-      {judged !== undefined && objects !== undefined && (
-        <Explained judged={judged} row={row} objects={objects} />
+      {judged !== undefined && book !== undefined && (
+        <Explained judged={judged} row={row} objects={book.objects} />
       )}
       {suggestion !== undefined && text === undefined && (
         <>
@@ -46,8 +46,8 @@ export function Why({ row, rows }: Props) {
           </button>
         </>
       )}
-      {text !== undefined && objects !== undefined && (
-        <PolicyEditor text={text} setText={setText} today={objects} rows={rows} />
+      {text !== undefined && book !== undefined && (
+        <PolicyEditor text={text} setText={setText} today={book} rows={rows} />
       )}
     </section>
   );

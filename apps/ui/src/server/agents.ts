@@ -1,4 +1,6 @@
 import { AxonError, errorText, type Logger } from "@axoneme/base";
+import type { CidrMatch } from "@axoneme/policy";
+import type { PolicyBook } from "../shared/policy-book.ts";
 import { askAgent } from "./agent-http.ts";
 
 /** How long an answer is good for: pages ask when a person clicks. */
@@ -12,12 +14,17 @@ interface PolicyView {
   readonly object: object;
 }
 
+/** What of `/v1/status` is used here. */
+interface ModeView {
+  readonly policyCIDRMatchMode?: CidrMatch;
+}
+
 /** Policies as the agents know them, over their UNIX sockets. Reads only. */
 export class AgentPolicies {
   readonly #sockets: readonly string[];
   readonly #log: Logger;
   #asked = 0;
-  #answer: Promise<unknown[]> | undefined;
+  #answer: Promise<PolicyBook> | undefined;
 
   constructor(sockets: readonly string[], log: Logger) {
     this.#sockets = sockets;
@@ -25,10 +32,10 @@ export class AgentPolicies {
   }
 
   /**
-   * The objects, each once.
+   * The objects, each once, and how agents read them.
    * @throws AxonError `ui.no_agents` without an agent to ask, `ui.agents` when none answers
    */
-  objects(): Promise<unknown[]> {
+  book(): Promise<PolicyBook> {
     if (this.#sockets.length === 0)
       throw new AxonError(
         "ui.no_agents",
@@ -42,7 +49,7 @@ export class AgentPolicies {
     return this.#answer;
   }
 
-  async #read(): Promise<unknown[]> {
+  async #read(): Promise<PolicyBook> {
     const answers = await Promise.allSettled(
       this.#sockets.map((socket) => askAgent<PolicyView[]>(socket, "/v1/policy")),
     );
@@ -55,6 +62,13 @@ export class AgentPolicies {
     const byName = views.map(
       ({ kind, namespace, name, object }) => [`${kind}/${namespace}/${name}`, { kind, ...object }] as const,
     );
-    return [...new Map(byName).values()];
+    return { objects: [...new Map(byName).values()], cidrMatch: await this.#cidrMatch() };
+  }
+
+  /** An option of all agents: of the first that tells it. */
+  async #cidrMatch(): Promise<CidrMatch> {
+    const asked = this.#sockets.map((socket) => askAgent<ModeView>(socket, "/v1/status"));
+    const first = await Promise.any(asked).catch((): ModeView => ({}));
+    return first.policyCIDRMatchMode ?? "address";
   }
 }

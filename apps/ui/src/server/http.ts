@@ -89,7 +89,7 @@ export class UiServer {
       case "/api/past":
         return json(res, 200, await this.#past(url.searchParams));
       case "/api/policies":
-        return json(res, 200, await this.#policies.objects());
+        return json(res, 200, await this.#policies.book());
       case "/api/health":
         return json(res, 200, this.#hub.health());
       case "/api/nodes":
