@@ -1,6 +1,6 @@
 # Everything a person needs is here; `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build image demo test bench lint format docs clean
+.PHONY: help setup build image tarball demo test bench lint format docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ build: setup ## compile the eBPF objects, the native parts and the apps
 image: build ## the OCI image of all programs, and what is in it (SBOM), in build/image
 	@scripts/setup.sh ca-certificates
 	@node scripts/image.mjs
+
+tarball: build ## the programs with systemd units and an installer, for machines without containers, in build/image
+	@node scripts/image.mjs --tarball
 
 demo: build ## bring up a two-node lab, show the product, check it, clean up (KEEP=1 leaves it running)
 	@node dist/demo.mjs $(if $(KEEP),--keep)

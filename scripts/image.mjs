@@ -3,7 +3,7 @@
  * Makes the image of all programs, without a container runtime or a registry: build/image/axoneme.tar (OCI image
  * layout, for `ctr images import`, `skopeo copy oci-archive:`), sbom.cdx.json and its digest beside it. The same sources
  * and packages give the same bytes. `--out DIRECTORY` and `--name IMAGE` change where it goes and what it is called; layers that
- * did not change are taken from `--cache DIRECTORY`.
+ * did not change are taken from `--cache DIRECTORY`. `--tarball` makes the tarball for machines without containers instead.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -23,9 +23,10 @@ import {
 } from "./image/contents.mjs";
 import { describe, packagesOf } from "./image/debian.mjs";
 import { bundledPackages } from "./image/npm.mjs";
-import { makeImage, sha256 } from "./image/oci.mjs";
+import { architecture, makeImage, sha256 } from "./image/oci.mjs";
 import { sbom } from "./image/sbom.mjs";
 import { pack } from "./image/tar.mjs";
+import { tarball } from "./image/tarball.mjs";
 
 const root = join(import.meta.dirname, "..");
 /** What an agent's image may be, as registries store it. */
@@ -96,7 +97,9 @@ const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1).padStart(6)} MB`;
 
 async function main() {
   const text = { type: "string" };
-  const { values } = parseArgs({ options: { out: text, name: text, cache: text } });
+  const { values } = parseArgs({
+    options: { out: text, name: text, cache: text, tarball: { type: "boolean" } },
+  });
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const out = values.out ?? join(root, "build/image");
   const name = values.name ?? `ghcr.io/axoneme/axoneme:${version}`;
@@ -112,6 +115,13 @@ async function main() {
     ...{ version, revision, created, debian, npm, release: distribution() },
     node: { version: process.versions.node, sha256: sha256(node), versions: process.versions },
   });
+  mkdirSync(out, { recursive: true });
+  if (values.tarball) {
+    const made = await tarball({ version, architecture: architecture(), node, found, npm, document });
+    writeFileSync(join(out, made.name), made.content);
+    console.log(`tarball: ${megabytes(made.content.length)} in ${join(out, made.name)}`);
+    return;
+  }
   const layers = layersOf(version, { debian, npm, node, found, document });
   const image = await makeImage(
     layers,
@@ -132,7 +142,6 @@ async function main() {
   );
   const total = image.layers.reduce((sum, { compressed }) => sum + compressed, 0);
   if (total > mostBytes) throw new Error(`the image has ${total} bytes, more than ${mostBytes}`);
-  mkdirSync(out, { recursive: true });
   writeFileSync(join(out, "axoneme.tar"), image.archive);
   writeFileSync(join(out, "sbom.cdx.json"), document);
   writeFileSync(join(out, "digest"), `${image.digest}\n`);

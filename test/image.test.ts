@@ -1,10 +1,11 @@
 /** The image of `make image`: what is in it, and that it is the same bytes each time. */
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { agentCapabilities } from "../deploy/source/kubernetes/index.ts";
 import { root, run } from "./support/command.ts";
 
 interface Blob {
@@ -86,6 +87,27 @@ it("has what the chart starts, owned by root, and no compiler, shell or lab", ()
   expect(listed.filter((line) => !/^\S+ 0\/0 /.test(line))).toEqual([]);
   expect(listed.filter((line) => !/^\S+ \S+ +\d+ 1970-01-01 /.test(line))).toEqual([]);
   expect(names.filter((name) => /clang|\/sh$|busybox|lab\.mjs|apiserver|\.map$/.test(name))).toEqual([]);
+});
+
+it("installs from a tarball too, with the chart's rights, and keeps what was configured", async () => {
+  const args = [join(root, "scripts/image.mjs"), "--tarball", "--out", dir];
+  expect(await run(process.execPath, args, { timeoutMs: 60_000 })).toMatchObject({ code: 0, stderr: "" });
+  const archive = readdirSync(dir).find((file) => file.endsWith(".tar.gz")) ?? "";
+  await unpack(join(dir, archive), dir);
+  const machine = join(dir, "machine");
+  const install = () => run(join(dir, archive.replace(/\.tar\.gz$/, ""), "install.sh"), ["--root", machine]);
+  expect(await install()).toMatchObject({ code: 0, stderr: "" });
+  const options = join(machine, "etc/axoneme/agent.yaml");
+  writeFileSync(options, "kubeconfig: /elsewhere\n");
+  expect(await install()).toMatchObject({ code: 0, stderr: "" });
+  expect(readFileSync(options, "utf8")).toContain("/elsewhere");
+  const home = join(machine, "usr/lib/axoneme");
+  const env = { ...process.env, LD_LIBRARY_PATH: join(home, "lib") };
+  const said = await run(join(home, "bin/node"), [join(home, "dist/agent.mjs"), "--version"], { env });
+  expect(said.stdout).toMatch(/^axoneme-agent \d/);
+  const unit = readFileSync(join(machine, "etc/systemd/system/axoneme-agent.service"), "utf8");
+  const bounding = agentCapabilities.map((each) => `CAP_${each}`).join(" ");
+  expect(unit).toContain(`\nCapabilityBoundingSet=${bounding}\n`);
 });
 
 it("lists what it is made of", async () => {
