@@ -193,14 +193,18 @@ describe("the page", () => {
       return (await card.boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 };
     };
     await boxOf("cart");
-    const from = await boxOf("intruder");
-    // Where its only edge begins.
-    const at = { x: from.x + from.width + 8, y: from.y + from.height / 2 };
-    await waitFor(() => isSeen(page, at, "--dropped"), { what: "the dropped edge in the picture" });
-    await page.mouse.click(at.x, at.y);
+    // Where its only edge begins; the map may still move cards.
+    const edge = async () => {
+      const from = await boxOf("intruder");
+      return { x: from.x + from.width + 8, y: from.y + from.height / 2 };
+    };
+    const isEdge = async (colour: string) => isSeen(page, await edge(), colour);
+    await waitFor(() => isEdge("--dropped"), { timeoutMs: 20_000, what: "the dropped edge in the picture" });
+    const { x, y } = await edge();
+    await page.mouse.click(x, y);
     const details = page.getByRole("complementary", { name: "Details" });
     await details.getByRole("heading", { name: "default/intruder → default/cart" }).waitFor();
-    await waitFor(() => isSeen(page, at, "--accent"), { what: "the edge that was chosen" });
+    await waitFor(() => isEdge("--accent"), { timeoutMs: 20_000, what: "the edge that was chosen" });
     await page.keyboard.press("Escape");
     await page.locator(".card", { hasText: "intruder" }).focus();
     await page.keyboard.press("ArrowRight");
