@@ -1,4 +1,6 @@
-import type { CiliumEndpoint, CiliumNode } from "@axoneme/kube";
+import type { CiliumEndpoint, CiliumEndpointSlice, CiliumNode } from "@axoneme/kube";
+import { memberOf, sliceObject } from "../../apps/operator/src/members.ts";
+import { Slices } from "../../apps/operator/src/slices.ts";
 import { identityObject } from "../policy/model.ts";
 
 /** How large a cluster is. */
@@ -78,4 +80,17 @@ export function endpoint(i: number, size: Size, generation = 0): CiliumEndpoint 
       "named-ports": [{ name: "http", port: 8080, protocol: "TCP" }],
     },
   };
+}
+
+/** All pods in slices, as the operator packs them when they come one after the other. */
+export function slicesOf(size: Size): CiliumEndpointSlice[] {
+  const slices = new Slices(() => `ces-${crypto.randomUUID()}`);
+  for (let i = 0; i < size.pods; i++) {
+    const member = memberOf(endpoint(i, size));
+    if (member) slices.put(member);
+  }
+  return [...slices.dirty].flatMap((name) => {
+    const slice = slices.take(name);
+    return slice ? [sliceObject(name, slice.namespace, slice.members)] : [];
+  });
 }

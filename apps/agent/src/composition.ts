@@ -16,7 +16,7 @@ import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
 import { IdentityCache, Ipcache, LocalIdentities, labelFilter, reserved } from "@axoneme/identity";
 import { defaultPool, NodePools } from "@axoneme/ipam";
-import { builtinResources, heldOnNode, type KubeClient, KubeFixedStore, resources } from "@axoneme/kube";
+import { builtinResources, heldOnNode, type KubeClient, KubeFixedStore, type ListWatchHandlers, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { type NodePeers, Observer } from "@axoneme/observe";
 import { EventSources } from "./agent-events.ts";
@@ -50,7 +50,7 @@ import { healthServer, metricsServer } from "./metrics/server.ts";
 import { isDead } from "./node/dead.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
 import { identityBefore, NodeClasses } from "./node/node-identities.ts";
-import { Peers } from "./node/peers.ts";
+import { Peers, trimNode } from "./node/peers.ts";
 import { PodCidrs } from "./node/pod-cidrs.ts";
 import { PodRoutes } from "./node/pod-routes.ts";
 import { PoolCidrs } from "./node/pool-cidrs.ts";
@@ -655,7 +655,7 @@ export class Composition {
     this.#policy.onServicesNamed = () => named.wake(copies);
     if (this.#endpointSource === undefined)
       watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
-    watches.add(ciliumNodes, {
+    const handlers: ListWatchHandlers<CiliumNodeObject> = {
       onAdd: (node) => this.#nodeChanged(node),
       onUpdate: (node) => this.#nodeChanged(node),
       onDelete: (node) => {
@@ -663,7 +663,8 @@ export class Composition {
         this.#hubblePeers.remove(node.metadata?.name ?? "");
         this.#peers?.handlers().onDelete?.(node);
       },
-    });
+    };
+    watches.add(ciliumNodes, handlers, { trim: trimNode });
   }
 
   readonly #nodesSeen = new Map<string, CiliumNodeObject>();

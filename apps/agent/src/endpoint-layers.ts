@@ -46,9 +46,9 @@ export class EndpointLayers {
 
   /** A slice is so; `before` is what it was. */
   slice(slice: SliceOfEndpoints, before?: SliceOfEndpoints): void {
-    const old = new Map(before?.endpoints.map((endpoint) => [keyOf(endpoint), endpoint]));
+    const old = new Map(before?.endpoints.map((endpoint) => [endpoint.key, endpoint]));
     slice.endpoints = slice.endpoints.map((endpoint) => {
-      const key = keyOf(endpoint);
+      const key = endpoint.key;
       const known = old.get(key);
       old.delete(key);
       if (known !== undefined && sameEndpoint(known, endpoint)) return known;
@@ -61,19 +61,19 @@ export class EndpointLayers {
   /** A slice is gone. */
   sliceGone({ name, endpoints }: SliceOfEndpoints): void {
     for (const endpoint of endpoints) {
-      const key = keyOf(endpoint);
+      const key = endpoint.key;
       this.#change(key, () => this.#release(key, name));
     }
   }
 
   /** An endpoint is so. */
   put(endpoint: RemoteEndpoint): void {
-    this.#change(keyOf(endpoint), () => this.#direct.set(keyOf(endpoint), endpoint));
+    this.#change(endpoint.key, () => this.#direct.set(endpoint.key, endpoint));
   }
 
   /** An endpoint is gone. */
   remove(endpoint: RemoteEndpoint): void {
-    this.#change(keyOf(endpoint), () => this.#direct.delete(keyOf(endpoint)));
+    this.#change(endpoint.key, () => this.#direct.delete(endpoint.key));
   }
 
   /** Forgets what stands for itself: all of it, or only what slices have too. */
@@ -83,9 +83,9 @@ export class EndpointLayers {
     }
   }
 
-  /** Forgets what stands for itself and is not among these ("namespace/name"). */
-  retainDirect(isThere: (key: string) => boolean): void {
-    for (const [key, endpoint] of this.#direct) if (!isThere(key)) this.remove(endpoint);
+  /** Forgets what stands for itself and is not there. */
+  retainDirect(isThere: (endpoint: RemoteEndpoint) => boolean): void {
+    for (const endpoint of this.#direct.values()) if (!isThere(endpoint)) this.remove(endpoint);
   }
 
   /** Forgets what slices of other names say. */
@@ -146,10 +146,6 @@ export class EndpointLayers {
     } else if (before === undefined) this.#tell.onAdd?.(now);
     else if (!sameEndpoint(before, now)) this.#tell.onUpdate?.(now, before);
   }
-}
-
-function keyOf({ metadata }: RemoteEndpoint): string {
-  return `${metadata.namespace}/${metadata.name}`;
 }
 
 function sameEndpoint(a: RemoteEndpoint, b: RemoteEndpoint): boolean {

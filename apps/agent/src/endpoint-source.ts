@@ -196,7 +196,9 @@ export class EndpointSource implements Module {
 
   /** All CiliumEndpoints are known. */
   #listed({ store }: ListWatch<CiliumEndpointObject, RemoteEndpoint>): void {
-    this.#layers.retainDirect((key) => store.byKey(key) !== undefined);
+    this.#layers.retainDirect(
+      ({ metadata: { name, namespace } }) => store.get(name, namespace) !== undefined,
+    );
     if (!this.#complete) {
       this.#layers.setMode("endpoints");
       this.#layers.clearSlices();

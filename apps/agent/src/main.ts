@@ -6,7 +6,7 @@ import { Agent } from "./agent.ts";
 import { removeCni } from "./cni/files.ts";
 import { version } from "./composition.ts";
 import { Configuration } from "./config/configuration.ts";
-import { shrinkHeap } from "./heap.ts";
+import { keepHeapSmall, shrinkHeap } from "./heap.ts";
 import { Meters } from "./metrics/meters.ts";
 import { removeNode } from "./node/remove.ts";
 import { agentOptions } from "./options.ts";
@@ -47,7 +47,11 @@ runProgram({
     });
     const agent = await Agent.start(configuration, client, meters, log);
     agent.ready.then(
-      () => setTimeout(shrinkHeap, settledAfterMs).unref(),
+      () =>
+        setTimeout(() => {
+          shrinkHeap();
+          keepHeapSmall();
+        }, settledAfterMs).unref(),
       () => undefined, // told by the module that failed
     );
     stopOnSignal(log, "stopping; what is in the kernel goes on working", () => agent.stop());

@@ -2,10 +2,12 @@ import { formatIp, hostPrefix, type Ip, type Prefix, tryParseIp } from "@axoneme
 import {
   clusterScope,
   type Ipcache,
+  type IpcacheEntry,
   isClassIdentity,
   isLocalIdentity,
   isNodeIdentity,
   labelLines,
+  type PodClaim,
   reserved,
   withPorts,
 } from "@axoneme/identity";
@@ -19,9 +21,18 @@ import type { CiliumEndpointObject } from "./state/objects.ts";
 import type { PodIdentities, PodMove } from "./state/pod-identities.ts";
 import type { PolicyModule } from "./state/policy.ts";
 
+interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels?: readonly string[];
+}
+
 /** What the agent keeps of a CiliumEndpoint: of 50,000 there is one on every node. */
 export interface RemoteEndpoint {
-  readonly metadata: { readonly namespace: string; readonly name: string };
+  /** Of the agent's tables; each holds this very text. */
+  readonly key: string;
+  /** Its labels are there too: this is what flows and the ipcache show of it. */
+  readonly metadata: PodName;
   /** As published; the number its packets are judged by may be a class of this node. */
   readonly identity: number;
   /** The pod's labels as lines; undefined when the object does not say. */
@@ -31,20 +42,49 @@ export interface RemoteEndpoint {
   readonly namedPorts: readonly NamedPort[];
 }
 
-/** Keeps of a CiliumEndpoint what the ipcache and the policy engine need. */
+/** Keeps of a CiliumEndpoint what the ipcache and the policy engine need; texts that many have are held once. */
 export function trimEndpoint(object: CiliumEndpointObject): RemoteEndpoint {
   const { status = {} } = object;
   const addressing = status.networking?.addressing ?? [];
+  const namespace = intern(object.metadata?.namespace ?? "");
+  const name = object.metadata?.name ?? "";
+  const labels = status.identity?.labels?.map(intern);
   return {
-    metadata: { namespace: object.metadata?.namespace ?? "", name: object.metadata?.name ?? "" },
+    key: remoteKey(namespace, name),
+    metadata: labels === undefined ? { namespace, name } : { namespace, name, labels },
     identity: status.identity?.id ?? 0,
-    labels: status.identity?.labels?.map(intern),
-    node: status.networking?.node ?? "",
-    ips: addressing.flatMap(({ ipv4, ipv6 }) =>
-      [ipv4, ipv6].filter((ip) => ip !== undefined && ip !== ""),
-    ) as string[],
-    namedPorts: status["named-ports"] ?? [],
+    labels,
+    node: intern(status.networking?.node ?? ""),
+    ips: ipsOf(addressing),
+    namedPorts: sharedPorts(status["named-ports"] ?? []),
   };
+}
+
+/** By which a pod of another node goes in the agent's tables. */
+export function remoteKey(namespace: string, name: string): string {
+  // Joined: what + makes is a tree of texts, which stays beside the text.
+  return ["cep", namespace, name].join("/");
+}
+
+/** Lists made of literals hold no more than they need. */
+function ipsOf(addressing: readonly { ipv4?: string; ipv6?: string }[]): readonly string[] {
+  const [first] = addressing;
+  if (addressing.length === 1 && first?.ipv4 && first.ipv6) return [first.ipv4, first.ipv6];
+  return addressing.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6].flatMap((ip) => ip || [])).slice();
+}
+
+const portLists = new Map<string, readonly NamedPort[]>();
+const portLines = new WeakMap<readonly NamedPort[], readonly string[]>();
+/** Lists of ports remembered: of most clusters all. */
+const rememberedPorts = 4096;
+
+/** The same list for equal ones. */
+function sharedPorts(ports: readonly NamedPort[]): readonly NamedPort[] {
+  const text = JSON.stringify(ports);
+  const known = portLists.get(text) ?? ports;
+  if (portLists.size >= rememberedPorts) portLists.clear();
+  portLists.set(text, known);
+  return known;
 }
 
 /** How a node is reached for an address of one family. */
@@ -68,7 +108,7 @@ export class RemoteEndpoints {
   readonly #deps: RemoteEndpointDeps;
   readonly #known = new Map<string, RemoteEndpoint>();
   /** By the node's address, since a node may become known, or change, after its pods. */
-  readonly #byNode = new Map<string, Map<string, RemoteEndpoint>>();
+  readonly #byNode = new Map<string, Set<RemoteEndpoint>>();
   /** What the API server says of this node's pods: an agent before us may have died while it wrote. */
   readonly #own = new Map<string, RemoteEndpoint>();
   #isOpen = false;
@@ -84,14 +124,14 @@ export class RemoteEndpoints {
       onAdd: (endpoint) => this.#upsert(endpoint),
       onUpdate: (endpoint, before) => {
         for (const ip of before.ips) if (!endpoint.ips.includes(ip)) this.#forget(before, ip);
-        if (before.node !== endpoint.node) this.#byNode.get(before.node)?.delete(keyOf(before));
-        this.#own.delete(keyOf(before));
+        this.#leaveNode(before);
+        this.#own.delete(before.key);
         this.#upsert(endpoint);
       },
       onDelete: (endpoint) => {
         for (const ip of endpoint.ips) this.#forget(endpoint, ip);
-        this.#byNode.get(endpoint.node)?.delete(keyOf(endpoint));
-        this.#own.delete(keyOf(endpoint));
+        this.#leaveNode(endpoint);
+        this.#own.delete(endpoint.key);
         this.#drop(endpoint);
       },
     };
@@ -116,7 +156,7 @@ export class RemoteEndpoints {
     this.#isOpen = true;
     for (const [node, endpoints] of this.#byNode) {
       const nodeIp = tryParseIp(node);
-      if (nodeIp) for (const endpoint of endpoints.values()) this.#announce(endpoint, nodeIp);
+      if (nodeIp) for (const endpoint of endpoints) this.#announce(endpoint, nodeIp);
     }
     this.#deps.ipcacheWriter.flush();
   }
@@ -124,14 +164,19 @@ export class RemoteEndpoints {
   /** A node became known or changed: the way to its pods may be another. */
   nodeChanged(addresses: readonly Ip[]): void {
     for (const address of addresses) {
-      for (const endpoint of this.#byNode.get(formatIp(address))?.values() ?? [])
-        this.#announce(endpoint, address);
+      for (const endpoint of this.#byNode.get(formatIp(address)) ?? []) this.#announce(endpoint, address);
     }
+  }
+
+  #leaveNode(endpoint: RemoteEndpoint): void {
+    const others = this.#byNode.get(endpoint.node);
+    others?.delete(endpoint);
+    if (others?.size === 0) this.#byNode.delete(endpoint.node);
   }
 
   #upsert(endpoint: RemoteEndpoint): void {
     const { policy, podIdentities, isOwn } = this.#deps;
-    const key = keyOf(endpoint);
+    const { key } = endpoint;
     const nodeIp = tryParseIp(endpoint.node);
     if (nodeIp && isOwn(nodeIp)) {
       this.#own.set(key, endpoint);
@@ -139,12 +184,14 @@ export class RemoteEndpoints {
       return;
     }
     if (!nodeIp || !isOfPod(endpoint.identity)) return;
-    const ofNode = this.#byNode.get(endpoint.node) ?? new Map<string, RemoteEndpoint>();
-    this.#byNode.set(endpoint.node, ofNode.set(key, endpoint));
     const before = this.#known.get(key);
+    // An object of before that nobody took back.
+    if (before) this.#leaveNode(before);
+    const ofNode = this.#byNode.get(endpoint.node) ?? new Set<RemoteEndpoint>();
+    this.#byNode.set(endpoint.node, ofNode.add(endpoint));
     const from = podIdentities.numberOf("remote", key);
     this.#known.set(key, endpoint);
-    const to = podIdentities.set("remote", key, { labels: linesOf(endpoint), published: endpoint.identity });
+    const to = podIdentities.set("remote", key, claimOf(endpoint));
     const leaves = before && from !== undefined && from !== to ? portsOf(before, from, leaving(before)) : [];
     const comes = portsOf(endpoint, to, key);
     policy.setPeerPorts([...leaves, ...comes]);
@@ -187,7 +234,7 @@ export class RemoteEndpoints {
   }
 
   #drop(endpoint: RemoteEndpoint): void {
-    const key = keyOf(endpoint);
+    const { key } = endpoint;
     if (!this.#known.delete(key)) return;
     this.#deps.policy.deletePeerPorts([key]);
     this.#deps.podIdentities.delete("remote", key);
@@ -195,15 +242,18 @@ export class RemoteEndpoints {
 
   #announce(endpoint: RemoteEndpoint, nodeIp: Ip): void {
     if (!this.#isOpen) return;
-    const key = keyOf(endpoint);
+    const { key, metadata, labels } = endpoint;
     const identity = this.#deps.podIdentities.numberOf("remote", key) ?? endpoint.identity;
-    const { metadata, labels } = endpoint;
-    const pod = { ...metadata, ...(labels ? { labels } : {}) };
+    const pod = metadata.labels === labels || labels === undefined ? metadata : { ...metadata, labels };
+    let entry: IpcacheEntry | undefined;
     for (const text of endpoint.ips) {
       const ip = tryParseIp(text);
       if (!ip) continue;
       const prefix = hostPrefix(ip);
-      const entry = { identity, pod, ...this.#deps.wayTo(nodeIp, prefix) };
+      const way = this.#deps.wayTo(nodeIp, prefix);
+      // Both families often go the same way: one object says so.
+      if (!entry || entry.nodeIp !== way.nodeIp || entry.direct !== way.direct)
+        entry = { identity, pod, ...way };
       this.#deps.ipcache.upsert(prefix, "custom-resource", key, entry);
       this.#deps.podWays.place(nodeIp, ip);
     }
@@ -212,15 +262,17 @@ export class RemoteEndpoints {
   #forget(endpoint: RemoteEndpoint, text: string): void {
     const ip = tryParseIp(text);
     if (!ip) return;
-    this.#deps.ipcache.delete(hostPrefix(ip), "custom-resource", keyOf(endpoint));
+    this.#deps.ipcache.delete(hostPrefix(ip), "custom-resource", endpoint.key);
     this.#deps.podWays.forget(ip);
   }
 }
 
 /** What classes look at of a pod: its labels and what its ports are called. */
-function linesOf({ labels, namedPorts }: RemoteEndpoint): readonly string[] | undefined {
-  if (labels === undefined || namedPorts.length === 0) return labels;
-  return [...labels, ...labelLines(withPorts({}, namedPorts)).map(intern)];
+function claimOf({ labels, namedPorts, identity }: RemoteEndpoint): PodClaim {
+  if (labels === undefined || namedPorts.length === 0) return { labels, published: identity };
+  const ports = portLines.get(namedPorts) ?? labelLines(withPorts({}, namedPorts)).map(intern);
+  portLines.set(namedPorts, ports);
+  return { labels, ports, published: identity };
 }
 
 function portsOf({ namedPorts }: RemoteEndpoint, identity: number, pod: string): PeerPortClaim[] {
@@ -228,7 +280,7 @@ function portsOf({ namedPorts }: RemoteEndpoint, identity: number, pod: string):
 }
 
 function leaving(endpoint: RemoteEndpoint): string {
-  return `${keyOf(endpoint)} leaving`;
+  return `${endpoint.key} leaving`;
 }
 
 /**
@@ -239,8 +291,4 @@ function isOfPod(identity: number): boolean {
   if (identity === reserved.init || identity === reserved.health) return true;
   if (isLocalIdentity(identity) || isNodeIdentity(identity) || isClassIdentity(identity)) return false;
   return identity >= clusterScope.first;
-}
-
-function keyOf({ metadata }: RemoteEndpoint): string {
-  return `cep/${metadata.namespace}/${metadata.name}`;
 }

@@ -128,6 +128,7 @@ test("an agent that starts where slices are complete never asks for CiliumEndpoi
 }, 20_000);
 
 const remote = (name: string, identity: number): RemoteEndpoint => ({
+  key: `cep/default/${name}`,
   metadata: { namespace: "default", name },
   ...{ identity, labels: undefined, node: "172.30.0.12", ips: ["10.0.1.1"], namedPorts: [] },
 });

@@ -11,7 +11,7 @@ import { keyOf } from "../../../packages/policy/test/world.ts";
 import { type EndpointDeps, EndpointManager } from "../src/endpoint/manager.ts";
 import type { PodFacts } from "../src/endpoint/pods.ts";
 import type { PublishedEndpoint } from "../src/endpoint/publisher.ts";
-import { type RemoteEndpoint, RemoteEndpoints } from "../src/remote-endpoints.ts";
+import { type RemoteEndpoint, RemoteEndpoints, remoteKey } from "../src/remote-endpoints.ts";
 import { announceWorld, restoreIdentities } from "../src/state/first-identities.ts";
 import { Handover } from "../src/state/handover.ts";
 import { IdentityAllocator } from "../src/state/identities.ts";
@@ -229,6 +229,7 @@ export class ModelAgent {
 
   #publish({ namespace, name, identity, labels, namedPorts, nodeIp, ipv4 = "" }: PublishedEndpoint): void {
     const endpoint = {
+      key: remoteKey(namespace, name),
       metadata: { namespace, name },
       identity,
       labels,

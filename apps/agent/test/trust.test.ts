@@ -46,6 +46,7 @@ describe("CiliumEndpoint", () => {
     });
     remote.open({ carryAddress: () => undefined });
     remote.handlers().onAdd?.({
+      key: "cep/mine",
       metadata: { namespace: "default", name: "x" },
       identity,
       labels: undefined,

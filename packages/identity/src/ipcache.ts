@@ -1,4 +1,4 @@
-import { Emitter, type Ip, Lpm, type Prefix, prefixKey } from "@axoneme/base";
+import { Emitter, type Ip, Lpm, type Prefix } from "@axoneme/base";
 
 /** Who says so, strongest first. */
 export const ipcacheSources = [
@@ -36,15 +36,18 @@ export interface IpcacheChange {
 }
 
 interface Claim {
-  strength: number;
-  source: IpcacheSource;
-  owner: string;
-  entry: IpcacheEntry;
+  readonly source: IpcacheSource;
+  readonly owner: string;
+  readonly entry: IpcacheEntry;
 }
+
+/** What is said of a prefix, strongest first. Of nearly all of them only one says something: then that alone. */
+type Claims = Claim | Claim[];
 
 const STRENGTH = new Map<string, number>(
   ipcacheSources.map((source, i) => [source, ipcacheSources.length - i]),
 );
+const strengthOf = ({ source }: Claim): number => STRENGTH.get(source) ?? 0;
 
 /**
  * Prefixes and their identities from several sources: for each prefix the strongest source wins, within a
@@ -53,79 +56,86 @@ const STRENGTH = new Map<string, number>(
  */
 export class Ipcache {
   readonly changes = new Emitter<IpcacheChange>();
-  readonly #claims = new Map<string, Claim[]>();
-  readonly #best = new Lpm<Claim>();
+  readonly #claims = new Lpm<Claims>();
 
   get size(): number {
-    return this.#best.size;
+    return this.#claims.size;
   }
 
   /** States what `owner` (a pod, a node, a policy: any stable text) of `source` knows of a prefix. */
   upsert(prefix: Prefix, source: IpcacheSource, owner: string, entry: IpcacheEntry): void {
-    const key = prefixKey(prefix);
-    const others = (this.#claims.get(key) ?? []).filter((c) => c.source !== source || c.owner !== owner);
-    const claim = { strength: STRENGTH.get(source) ?? 0, source, owner, entry };
+    const before = this.#claims.get(prefix);
+    const others = listOf(before).filter((c) => c.source !== source || c.owner !== owner);
+    const claim = { source, owner, entry };
     // Strongest first; among equals the newest first.
-    const at = others.findIndex((other) => other.strength <= claim.strength);
+    const at = others.findIndex((other) => strengthOf(other) <= strengthOf(claim));
     others.splice(at < 0 ? others.length : at, 0, claim);
-    this.#settle(prefix, key, others);
+    this.#settle(prefix, before, others);
   }
 
   /** Takes back what `owner` of `source` said; the next strongest entry takes over. */
   delete(prefix: Prefix, source: IpcacheSource, owner: string): void {
-    const key = prefixKey(prefix);
-    const claims = this.#claims.get(key);
+    const claims = this.#claims.get(prefix);
     if (claims === undefined) return;
     this.#settle(
       prefix,
-      key,
-      claims.filter((claim) => claim.source !== source || claim.owner !== owner),
+      claims,
+      listOf(claims).filter((claim) => claim.source !== source || claim.owner !== owner),
     );
   }
 
-  #settle(prefix: Prefix, key: string, claims: Claim[]): void {
-    const previous = this.#best.get(prefix)?.entry;
-    const best = claims[0];
-    if (best === undefined) {
-      this.#claims.delete(key);
-      this.#best.delete(prefix);
-    } else {
-      this.#claims.set(key, claims);
-      this.#best.set(prefix, best);
-    }
+  #settle(prefix: Prefix, before: Claims | undefined, claims: Claim[]): void {
+    const previous = before && bestOf(before)?.entry;
+    const [best, second] = claims;
+    if (best === undefined) this.#claims.delete(prefix);
+    else this.#claims.set(prefix, second === undefined ? best : claims);
     if (!sameEntry(previous, best?.entry)) this.changes.emit({ prefix, previous, entry: best?.entry });
   }
 
   /** The strongest entry of exactly this prefix. */
-  get(prefix: Prefix): (IpcacheEntry & { source: IpcacheSource }) | undefined {
-    const claim = this.#best.get(prefix);
-    return claim && { ...claim.entry, source: claim.source };
+  get(prefix: Prefix): SourcedEntry | undefined {
+    const claims = this.#claims.get(prefix);
+    return claims && sourced(claims);
   }
 
   /** The entry of the longest prefix that holds the address. */
-  lookup(ip: Ip): (IpcacheEntry & { prefix: Prefix; source: IpcacheSource }) | undefined {
-    const found = this.#best.lookup(ip);
-    return found && { ...found.value.entry, prefix: found.prefix, source: found.value.source };
+  lookup(ip: Ip): (SourcedEntry & { prefix: Prefix }) | undefined {
+    const found = this.#claims.lookup(ip);
+    return found && { ...sourced(found.value), prefix: found.prefix };
   }
 
   /** The strongest entry of the longest prefix that holds all of this one. */
-  cover(prefix: Prefix): (IpcacheEntry & { prefix: Prefix; source: IpcacheSource }) | undefined {
-    let found: { prefix: Prefix; value: Claim } | undefined;
-    for (const around of this.#best.covering(prefix)) found = around; // the longest comes last
-    return found && { ...found.value.entry, prefix: found.prefix, source: found.value.source };
+  cover(prefix: Prefix): (SourcedEntry & { prefix: Prefix }) | undefined {
+    let found: { prefix: Prefix; value: Claims } | undefined;
+    for (const around of this.#claims.covering(prefix)) found = around; // the longest comes last
+    return found && { ...sourced(found.value), prefix: found.prefix };
   }
 
   /** All prefixes inside of one, itself too, with the identity of their strongest entry. */
   *inside(prefix: Prefix): Generator<{ prefix: Prefix; identity: number }> {
-    for (const { prefix: inner, value } of this.#best.inside(prefix))
-      yield { prefix: inner, identity: value.entry.identity };
+    for (const { prefix: inner, value } of this.#claims.inside(prefix))
+      yield { prefix: inner, identity: sourced(value).identity };
   }
 
   /** All prefixes with their strongest entry. */
-  *entries(): Generator<IpcacheEntry & { prefix: Prefix; source: IpcacheSource }> {
-    for (const { prefix, value } of this.#best.entries())
-      yield { ...value.entry, prefix, source: value.source };
+  *entries(): Generator<SourcedEntry & { prefix: Prefix }> {
+    for (const { prefix, value } of this.#claims.entries()) yield { ...sourced(value), prefix };
   }
+}
+
+type SourcedEntry = IpcacheEntry & { source: IpcacheSource };
+
+function listOf(claims: Claims | undefined): Claim[] {
+  return claims === undefined ? [] : Array.isArray(claims) ? claims : [claims];
+}
+
+function bestOf(claims: Claims): Claim | undefined {
+  return Array.isArray(claims) ? claims[0] : claims;
+}
+
+function sourced(claims: Claims): SourcedEntry {
+  const { entry, source } = bestOf(claims) ?? { entry: { identity: 0 }, source: "unspec" };
+  return { ...entry, source };
 }
 
 function sameEntry(a: IpcacheEntry | undefined, b: IpcacheEntry | undefined): boolean {

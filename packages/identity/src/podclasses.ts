@@ -5,8 +5,10 @@ import { identityKey, type Labels, parseLabelLine, parseLabelLines, splitKey } f
 
 /** What is known of a pod. */
 export interface PodClaim {
-  /** All of its labels as lines (`labelLines`), ports' names included; undefined: whoever published it does not say. */
+  /** All of its labels as lines (`labelLines`); undefined: whoever published it does not say. */
   readonly labels: readonly string[] | undefined;
+  /** Further lines, for its ports' names: alike for many pods, which can share the list. */
+  readonly ports?: readonly string[] | undefined;
   /** The identity it was published with; 0: none yet. */
   readonly published: number;
 }
@@ -82,9 +84,9 @@ export class PodClasses {
   /** States a pod; the number it goes by. */
   set(pod: string, claim: PodClaim): number {
     const old = this.#pods.get(pod);
-    const shape = claim.labels && this.#shapeOf(claim.labels);
-    const { labels, published } = claim;
-    const entry: Entry = { pod, labels, published, shape, number: 0, own: undefined };
+    const { labels, ports, published } = claim;
+    const shape = labels && this.#shapeOf(linesOf(claim));
+    const entry: Entry = { pod, labels, ports, published, shape, number: 0, own: undefined };
     this.#choose(entry);
     // Before the old one goes: it may be the last of the same shape.
     shape?.pods.add(entry);
@@ -175,7 +177,7 @@ export class PodClasses {
   #choose(entry: Entry): void {
     const { published } = entry;
     // Read when needed: as objects, the labels of a large cluster's pods would take several times the memory.
-    const labels = entry.labels && parseLabelLines(entry.labels);
+    const labels = entry.labels && parseLabelLines(linesOf(entry));
     const before = entry.own;
     if (labels === undefined || this.#answers(published, labels)) {
       entry.own = undefined;
@@ -262,4 +264,8 @@ export class PodClasses {
       if (shapes?.size === 0) this.#shapesByKey.delete(key);
     }
   }
+}
+
+function linesOf({ labels = [], ports = [] }: PodClaim): readonly string[] {
+  return ports.length === 0 ? labels : [...labels, ...ports];
 }

@@ -235,7 +235,7 @@ export class PolicyEngine implements RowSource {
    * text that names the pod. Local endpoints need not be stated.
    */
   setPeerPorts(source: string, identity: number, ports: readonly ContainerPort[]): void {
-    this.#links.turnPorts(this.#ports.set(`peer ${source}`, identity, ports));
+    this.#links.turnPorts(this.#ports.set(source, identity, ports));
   }
 
   /** The named ports that pods of an identity have. */
@@ -245,7 +245,7 @@ export class PolicyEngine implements RowSource {
 
   /** Takes back what `setPeerPorts` stated. */
   deletePeerPorts(source: string): void {
-    this.#links.turnPorts(this.#ports.delete(`peer ${source}`));
+    this.#links.turnPorts(this.#ports.delete(source));
   }
 
   // --- endpoints --------------------------------------------------------------------------------------------
@@ -254,12 +254,12 @@ export class PolicyEngine implements RowSource {
   upsertEndpoint(endpoint: PolicyEndpoint): void {
     const { id, identity, namedPorts = [] } = endpoint;
     this.#endpoints.upsert(endpoint);
-    this.#links.turnPorts(this.#ports.set(`endpoint ${id}`, identity, namedPorts));
+    this.#links.turnPorts(this.#ports.set(localSource(id), identity, namedPorts));
   }
 
   /** Removes a local endpoint. Remove its row of `ax_endpoints` before writing the next commit. */
   deleteEndpoint(id: number): void {
-    if (this.#endpoints.delete(id)) this.#links.turnPorts(this.#ports.delete(`endpoint ${id}`));
+    if (this.#endpoints.delete(id)) this.#links.turnPorts(this.#ports.delete(localSource(id)));
   }
 
   /** The endpoint's distinct policy as of the last commit; 0 = nothing selects it. */
@@ -476,4 +476,9 @@ export class PolicyEngine implements RowSource {
       [...new Set(distinct.rows.reasons(key))].map((rule) => ({ rule, key })),
     );
   }
+}
+
+/** Of a local endpoint's ports. Peers keep their own text, which is held once more otherwise, and never begins like this. */
+function localSource(id: number): string {
+  return `\0endpoint ${id}`;
 }

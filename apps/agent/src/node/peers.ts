@@ -14,6 +14,7 @@ import {
 import type { Kernel } from "@axoneme/datapath";
 import { type Ipcache, reserved } from "@axoneme/identity";
 import type { ListWatchHandlers } from "@axoneme/kube";
+import { intern } from "../state/intern.ts";
 import type { CiliumNodeObject } from "../state/objects.ts";
 import { addressFor, isOnLink, type NativeDevice } from "./local-node.ts";
 import type { NodeClasses } from "./node-identities.ts";
@@ -44,6 +45,18 @@ export interface PeerOptions {
   readonly gateways: readonly Ip[];
   /** Gives nodes their identities. */
   readonly classes: Pick<NodeClasses, "set" | "delete">;
+}
+
+/** Keeps of a CiliumNode what is read here and of this node; of a large cluster there are thousands. */
+export function trimNode({ metadata, spec }: CiliumNodeObject): CiliumNodeObject {
+  const labels = Object.entries(metadata?.labels ?? {}).map(([key, value]) => [intern(key), intern(value)]);
+  return {
+    metadata: { name: metadata?.name ?? "", labels: Object.fromEntries(labels) as Record<string, string> },
+    spec: {
+      addresses: (spec?.addresses ?? []).map(({ type, ip }) => ({ type: intern(type), ip })),
+      ...(spec?.ipam === undefined ? {} : { ipam: spec.ipam }),
+    },
+  };
 }
 
 /** Reads a CiliumNode. */

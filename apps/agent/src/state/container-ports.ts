@@ -10,10 +10,18 @@ export interface PeerPortClaim {
   readonly ports: readonly NamedPort[];
 }
 
+/** By the list they were made of: pods that share a list share what the engine has of it. */
+const made = new WeakMap<readonly NamedPort[], ContainerPort[]>();
+
 /** Named ports as the policy engine has them; those of other protocols are left out. */
 export function containerPorts(ports: readonly NamedPort[]): ContainerPort[] {
-  return ports.flatMap(({ name, port, protocol }) => {
+  const known = made.get(ports);
+  if (known !== undefined) return known;
+  const here: ContainerPort[] = [];
+  for (const { name, port, protocol } of ports) {
     const proto = protocolNumbers[protocol];
-    return proto === undefined ? [] : [{ name, port, proto }];
-  });
+    if (proto !== undefined) here.push({ name, port, proto });
+  }
+  made.set(ports, here);
+  return here;
 }

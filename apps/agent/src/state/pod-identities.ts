@@ -133,10 +133,9 @@ export class PodIdentities {
   #move(moves: readonly Renumbered[]): void {
     this.#settle();
     for (const [kind, mover] of this.#movers) {
-      const prefix = nameOf(kind, "");
-      const own = moves.filter(({ pod }) => pod.startsWith(prefix));
-      if (own.length > 0)
-        mover(own.map(({ pod, from, to }) => ({ key: pod.slice(prefix.length), from, to })));
+      const own = moves.filter(({ pod }) => pod.startsWith(localPrefix) === (kind === "local"));
+      const skip = nameOf(kind, "").length;
+      if (own.length > 0) mover(own.map(({ pod, from, to }) => ({ key: pod.slice(skip), from, to })));
     }
   }
 
@@ -172,6 +171,9 @@ export class PodIdentities {
   }
 }
 
+const localPrefix = "local ";
+
+/** Those of other nodes, of which there are many, keep their key: the same text is not held twice. */
 function nameOf(kind: PodKind, key: string): string {
-  return `${kind} ${key}`;
+  return kind === "local" ? localPrefix + key : key;
 }
