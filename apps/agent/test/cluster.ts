@@ -25,9 +25,18 @@ export class Cluster {
     return new Cluster(server, dir);
   }
 
-  /** A client of its own, as another agent has. */
-  connect(): KubeClient {
-    return new KubeClient(loadKubeconfig({ path: join(this.#dir, "kubeconfig") }));
+  /** A client of its own, as another agent has; by another way to the server, and told of its exchanges. */
+  connect(server?: string, onCall?: () => void): KubeClient {
+    const config = loadKubeconfig({ path: join(this.#dir, "kubeconfig") });
+    return new KubeClient(
+      server === undefined ? config : { ...config, server },
+      onCall === undefined ? {} : { onCall },
+    );
+  }
+
+  /** Where the server listens on 127.0.0.1. */
+  get port(): number {
+    return this.#server.port();
   }
 
   /** As the operator does at its first start; resolves when the resources are served. */
