@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { request } from "node:http";
 import { join } from "node:path";
 import { delay, waitFor } from "@axoneme/base";
 import { findCgroup2 } from "@axoneme/bpf";
@@ -11,12 +12,6 @@ const nodeName = "node1";
 const parallel = 48;
 /** Memory that has not changed for so long is at rest. */
 const restSeconds = 5;
-
-/** What an agent has asked of the API server. */
-export interface Traffic {
-  readonly requests: number;
-  readonly bytes: number;
-}
 
 async function all(count: number, call: (i: number) => Promise<unknown>): Promise<void> {
   let next = 0;
@@ -85,23 +80,7 @@ export class ScaleCluster {
     }
   }
 
-  /** Pods change their labels: each `CiliumEndpoint` is written once. */
-  async change(pods: readonly number[], size: Size, generation: number): Promise<void> {
-    await all(pods.length, async (i) => {
-      const { metadata, status } = endpoint(pods[i] ?? 0, size, generation);
-      const { name = "", namespace } = metadata ?? {};
-      await this.client.resource(resources.ciliumendpoints).patch(name, { status }, { namespace });
-    });
-  }
-
-  /** Rows of the agent's ipcache. */
-  async rows(): Promise<number> {
-    const text = await this.#ask("/metrics");
-    return Number(/^axoneme_ipcache_entries (\d+)/m.exec(text)?.[1] ?? 0);
-  }
-
   async #ask(path: string): Promise<string> {
-    const { request } = await import("node:http");
     return new Promise((resolve, reject) => {
       const call = request(
         { socketPath: join(this.#paths.nodeDir(nodeName), "agent.sock"), path },

@@ -58,13 +58,13 @@ export function identity(i: number): ReturnType<typeof identityObject> {
 }
 
 /** The i-th pod as its node publishes it: besides its identity's labels it has those of its workload. */
-export function endpoint(i: number, size: Size, generation = 0): CiliumEndpoint {
+export function endpoint(i: number, size: Size): CiliumEndpoint {
   const of = i % size.identities;
   const node = i % size.nodes;
   const host = 2 + Math.floor(i / size.nodes);
   const labels = [
     ...Object.entries(labelsOf(of)).map(([key, value]) => `${key}=${value}`),
-    `k8s:pod-template-hash=${(of * 7919 + generation).toString(16)}`,
+    `k8s:pod-template-hash=${(of * 7919).toString(16)}`,
     `k8s:statefulset.kubernetes.io/pod-name=app-${of}-${i}`,
   ].sort();
   return {

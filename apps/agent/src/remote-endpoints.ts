@@ -205,7 +205,7 @@ export class RemoteEndpoints {
     const before = this.#known.get(key);
     if (!before) return;
     for (const ip of before.ips) this.#forget(before, ip);
-    this.#byNode.get(before.node)?.delete(key);
+    this.#leaveNode(before);
     this.#drop(before);
   }
 

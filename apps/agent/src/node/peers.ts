@@ -51,7 +51,12 @@ export interface PeerOptions {
 export function trimNode({ metadata, spec }: CiliumNodeObject): CiliumNodeObject {
   const labels = Object.entries(metadata?.labels ?? {}).map(([key, value]) => [intern(key), intern(value)]);
   return {
-    metadata: { name: metadata?.name ?? "", labels: Object.fromEntries(labels) as Record<string, string> },
+    metadata: {
+      name: metadata?.name ?? "",
+      // Of this node, for writes that must not go over somebody else's.
+      ...(metadata?.resourceVersion === undefined ? {} : { resourceVersion: metadata.resourceVersion }),
+      labels: Object.fromEntries(labels) as Record<string, string>,
+    },
     spec: {
       addresses: (spec?.addresses ?? []).map(({ type, ip }) => ({ type: intern(type), ip })),
       ...(spec?.ipam === undefined ? {} : { ipam: spec.ipam }),
