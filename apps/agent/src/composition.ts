@@ -16,7 +16,14 @@ import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
 import { type FlowResolver, RawStore } from "@axoneme/flow";
 import { IdentityCache, Ipcache, LocalIdentities, labelFilter, reserved } from "@axoneme/identity";
 import { defaultPool, NodePools } from "@axoneme/ipam";
-import { builtinResources, heldOnNode, type KubeClient, KubeFixedStore, type ListWatchHandlers, resources } from "@axoneme/kube";
+import {
+  builtinResources,
+  heldOnNode,
+  type KubeClient,
+  KubeFixedStore,
+  type ListWatchHandlers,
+  resources,
+} from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
 import { type NodePeers, Observer } from "@axoneme/observe";
 import { EventSources } from "./agent-events.ts";
