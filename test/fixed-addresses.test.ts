@@ -109,6 +109,9 @@ describe.each(["native", "tunnel"] as const)("fixed addresses, %s routing", (rou
     const binding = await lab.client.resource(resources.fixedaddresses).get("db-0", { namespace: "default" });
     expect(binding.spec.holder).toEqual({ node: "node2", podUid: after.uid });
     expect(binding.spec.owner).toMatchObject({ kind: "StatefulSet", name: "db" });
+    expect(await lab.axon(["ipam", "fixed", "-o", "json"])).toEqual([
+      expect.objectContaining({ node: "node2", pod: "db-0", addresses: [after.v4, after.v6] }),
+    ]);
     const { items } = await lab.client.resource(resources.addressclaims).list();
     expect(items.map(({ spec: claim }) => claim.address).sort()).toEqual([before.v4, before.v6].sort());
   });

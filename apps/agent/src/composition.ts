@@ -448,6 +448,7 @@ export class Composition {
       kernel: this.#kernel,
       device: this.#device,
       podCidrs: () => this.#podCidrs.current,
+      pool: this.#pool,
       endpoints: this.#endpoints,
       host: this.#host,
       policy: this.#policy,

@@ -2,6 +2,7 @@ import type { Health } from "@axoneme/app";
 import { errorText, type Prefix } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import type { IdentityCache, Ipcache, LocalIdentities, NodeIdentities } from "@axoneme/identity";
+import type { NodePools } from "@axoneme/ipam";
 import {
   apiPath,
   type ConfirmView,
@@ -30,6 +31,7 @@ import type { PodIdentities } from "./state/pod-identities.ts";
 import type { KnownPolicy, PolicyModule } from "./state/policy.ts";
 import type { RuleUses } from "./state/rule-use.ts";
 import { endpointView, findEndpoint, hostEndpointView, policyRowViews } from "./views/endpoints.ts";
+import { ipamViews } from "./views/ipam.ts";
 import { defaultMapLimit, mapView } from "./views/maps.ts";
 import { policyUse, ruleUseView } from "./views/policy-use.ts";
 import { identityViews, ipcacheViews } from "./views/state.ts";
@@ -48,6 +50,7 @@ export interface RouteSources {
   readonly kernel: Kernel;
   readonly device: NativeDevice;
   readonly podCidrs: () => readonly Prefix[];
+  readonly pool: Pick<NodePools, "usage">;
   readonly endpoints: EndpointManager;
   readonly host: HostFirewall;
   readonly policy: PolicyModule;
@@ -84,6 +87,7 @@ export function createRoutes(sources: RouteSources): Map<string, ApiHandler> {
         json: identityViews(sources, countEndpoints(endpoints)),
       }),
     ],
+    [apiPath.ipam, () => ({ json: ipamViews(sources.pool) })],
     [apiPath.ipcache, () => ({ json: ipcacheViews(ipcache) })],
     ...serviceRoutes(serviceSources(sources)),
     [apiPath.policy, ({ query }) => ({ json: policyList(sources, query.get("name")) })],

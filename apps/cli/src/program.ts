@@ -6,6 +6,7 @@ import { endpointCommand } from "./commands/endpoint.ts";
 import { fqdnCommand } from "./commands/fqdn.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
 import { installCommand, uninstallCommand, upgradeCommand } from "./commands/install.ts";
+import { ipamCommand } from "./commands/ipam.ts";
 import { labCommand } from "./commands/lab.ts";
 import { lbCommand } from "./commands/lb.ts";
 import { identityCommand, ipCommand } from "./commands/lists.ts";
@@ -52,6 +53,7 @@ export function buildProgram(context: Context): Command {
       "See what is:",
       [
         endpointCommand(context),
+        ipamCommand(context),
         serviceCommand(context),
         lbCommand(context),
         policyCommand(context),

@@ -5,6 +5,7 @@ import type {
   FqdnCacheView,
   FqdnSelectorView,
   IdentityView,
+  IpamPoolView,
   IpcacheEntryView,
   MaglevView,
   MapDumpView,
@@ -98,6 +99,10 @@ const identities: IdentityView[] = [
     labels: ["k8s:app=web", "k8s:io.kubernetes.pod.namespace=default"],
     endpoints: 1,
   },
+];
+
+const ipam: IpamPoolView[] = [
+  { pool: "default", family: 4, cidrs: ["10.200.0.0/24"], capacity: "254", used: 3, resting: 1 },
 ];
 
 const ipcache: IpcacheEntryView[] = [
@@ -325,6 +330,7 @@ export function routesOf(node: string): Record<string, unknown> {
     },
     "/v1/identities": identities,
     "/v1/ipcache": ipcache,
+    "/v1/ipam": ipam,
     "/v1/services": services,
     "/v1/services?problems=1": services.filter(({ status }) => status === "error"),
     "/v1/services/default/web": detail,

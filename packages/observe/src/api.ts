@@ -10,6 +10,7 @@
  * | GET /v1/endpoints/<id> | EndpointView with `policy`; id = number, ns/pod, IP; or 404 |
  * | GET /v1/identities     | IdentityView[]                                              |
  * | GET /v1/ipcache        | IpcacheEntryView[]                                          |
+ * | GET /v1/ipam           | IpamPoolView[]                                              |
  * | GET /v1/services?...   | ServiceView[]; `namespace`, `name`, `type`, `problems=1`    |
  * | GET /v1/services/<ns>/<name> | ServiceDetailView; or 404                             |
  * | GET /v1/trace?...      | ServiceTraceView; `client`, `address`, `port`, `protocol`   |
@@ -40,6 +41,7 @@ export const apiPath = {
   endpoints: "/v1/endpoints",
   identities: "/v1/identities",
   ipcache: "/v1/ipcache",
+  ipam: "/v1/ipam",
   services: "/v1/services",
   trace: "/v1/trace",
   maglev: "/v1/maglev",
@@ -227,8 +229,24 @@ export interface EndpointView {
   created: string;
   /** Policy reports what it would drop, and drops nothing: `axon endpoint config`. Absent: false. */
   policyAuditMode?: boolean;
+  /** Which of its addresses stay with the pod's name, on whatever node it runs (FixedAddress). */
+  fixedAddresses?: string[];
   /** Only in GET /v1/endpoints/<id>. */
   policy?: PolicyRowView[];
+}
+
+/** One family of a pool that pods of the node get addresses of. */
+export interface IpamPoolView {
+  /** `default`, or the name of a CiliumPodIPPool. */
+  pool: string;
+  family: 4 | 6;
+  cidrs: string[];
+  /** Addresses that can be given out at all; a decimal number, since IPv6 has more than JSON's numbers can tell. */
+  capacity: string;
+  /** In use, the node's own address among them. */
+  used: number;
+  /** Given back lately. */
+  resting: number;
 }
 
 export interface IdentityView {

@@ -31,6 +31,7 @@ export function endpointView(live: LiveEndpoint, policy: PolicyModule): Endpoint
     policyId,
     enforcement: enforcementOf(policy, policyId),
     created: new Date(record.createdAt).toISOString(),
+    ...(record.fixed ? { fixedAddresses: [...record.fixed.addresses] } : {}),
     ...(record.policyAuditMode === true ? { policyAuditMode: true } : {}),
     ...(record.egressLimit === undefined ? {} : { egressBandwidth: record.egressLimit }),
   };

@@ -25,8 +25,8 @@ export function endpointCommand(context: Context): Command {
       endpoint.message === undefined ? endpoint.state : `${endpoint.state}: ${endpoint.message}`,
       `${endpoint.identity}`,
       endpoint.enforcement,
-      orDash(endpoint.ipv4),
-      orDash(endpoint.ipv6),
+      addressText(endpoint, endpoint.ipv4),
+      addressText(endpoint, endpoint.ipv6),
       orDash(endpoint.interface),
       ageText(now(), endpoint.created),
     ],
@@ -45,6 +45,11 @@ export function endpointCommand(context: Context): Command {
     .addCommand(list)
     .addCommand(getCommand(context))
     .addCommand(configCommand(context));
+}
+
+/** An address; one that stays with the pod's name says so. */
+function addressText({ fixedAddresses = [] }: EndpointView, address: string | undefined): string {
+  return address !== undefined && fixedAddresses.includes(address) ? `${address} (fixed)` : orDash(address);
 }
 
 function getCommand(context: Context): Command {
