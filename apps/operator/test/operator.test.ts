@@ -81,6 +81,17 @@ describe("cluster pool", () => {
     expect(new Set(v6).size).toBe(4);
   });
 
+  test("a node whose addresses run out gets a further CIDR, and keeps the ones it has", async () => {
+    const { operator } = cluster.operator(pool);
+    await ready(operator);
+    await makeNode("a");
+    const [first = ""] = await waitFor(async () => (await cidrsOf("a")).length === 2 && cidrsOf("a"));
+    const requested = [{ pool: "default", needed: { "ipv4-addrs": 300, "ipv6-addrs": 300 } }];
+    await nodes().patch("a", { spec: { ipam: { pools: { requested } } } });
+    const all = await waitFor(async () => (await cidrsOf("a")).length === 3 && cidrsOf("a"));
+    expect(all).toEqual([first, expect.stringMatching(/\/64$/), "10.0.1.0/24"]);
+  });
+
   test("an empty pool is told in status and by an event, and mended when a node goes", async () => {
     const { operator } = cluster.operator({
       ...pool,
