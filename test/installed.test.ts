@@ -165,6 +165,7 @@ it("a machine outside is what its registration says, for pods that it asks and p
   await policies.delete("legacy", { namespace: "default" });
   expect((await lab.axonRun(["node", "unregister", "db1"])).code).toBe(3);
   expect((await lab.axonRun(["node", "register", "node1", "--address", "192.0.2.9"])).code).toBe(1);
+  expect((await lab.axonRun(["node", "register", "db2", "--address", lab.node("node1").v4])).code).toBe(1);
   expect((await lab.axonRun(["node", "register", "db2", "--address", "nonsense"])).code).toBe(2);
 });
 

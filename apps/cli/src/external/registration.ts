@@ -68,6 +68,7 @@ export async function register(
   cluster: string,
 ): Promise<RegisteredNode> {
   await refuseTaken(client, node);
+  await refuseAddresses(client, node.addresses);
   const { name, namespace, labels, addresses } = node;
   const space = await client.resource(resources.namespaces).find(namespace);
   if (space === undefined)
@@ -125,6 +126,20 @@ async function refuseTaken(client: KubeClient, { name, namespace }: ExternalNode
     object: node ? name : `${namespace}/${name}`,
     fix: "choose another name for the machine",
   });
+}
+
+/** A node's address is the node: it must not get another's identity on the other nodes. */
+async function refuseAddresses(client: KubeClient, addresses: readonly string[]): Promise<void> {
+  const { items } = await client.resource(resources.nodes).list();
+  for (const { metadata, status } of items) {
+    const taken = (status?.addresses ?? []).find(({ address }) => addresses.includes(address));
+    if (taken === undefined) continue;
+    throw new CliError(exitCode.failed, {
+      what: "the address is that of a node of the cluster",
+      object: `${taken.address} of ${metadata?.name ?? ""}`,
+      fix: "policies select nodes by fromNodes, toNodes and nodeSelector",
+    });
+  }
 }
 
 async function publish(client: KubeClient, node: RegisteredNode, labels: Labels): Promise<void> {
