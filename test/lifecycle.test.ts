@@ -1,12 +1,23 @@
-/** What traffic and policy notice when an agent or the API server dies: nothing. */
+/**
+ * What traffic and policy notice when an agent is killed, restarted, upgraded or downgraded, or the API server dies:
+ * nothing. In long, with trends: `make soak`.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { waitFor } from "@axoneme/base";
+import { delay, waitFor } from "@axoneme/base";
 import type { KubeObject } from "@axoneme/kube";
 import { labUp } from "@axoneme/lab";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Running } from "./support/command.ts";
 import { labName, type Place, port, TestLab, type TestPod } from "./support/lab.ts";
+import { Asking, Crowd, crowdSize, datagrams, dialing, soakMs, usageOf, Versions } from "./support/life.ts";
+import {
+  endpointsListed,
+  type ServiceFacts,
+  serviceFacts,
+  serviceObject,
+  settled,
+} from "./support/services.ts";
 
 const serverOnlyFromClient = {
   apiVersion: "networking.k8s.io/v1",
@@ -23,6 +34,8 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
   const name = labName(`it-life-${routingMode}`);
   let lab: TestLab | undefined;
   let pods: { client: TestPod; intruder: TestPod; near: TestPod; far: TestPod };
+  let service: ServiceFacts;
+  const versions = new Versions();
   const held: Running[] = [];
 
   const the = (): TestLab => {
@@ -31,15 +44,24 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
   };
 
   beforeAll(async () => {
-    lab = await TestLab.up(name, { routingMode });
+    await Versions.build();
+    lab = await TestLab.up(name, { routingMode, agentCommand: versions.agentCommand });
     const [client, intruder, near, far] = (await lab.pods(
       { name: "client", node: "node1" },
       { name: "intruder", node: "node1" },
       { name: "near", node: "node1", labels: { app: "near", role: "server" } },
       { name: "far", node: "node2", labels: { app: "far", role: "server" } },
+      { name: "open-near", node: "node1", labels: { role: "open" } },
+      { name: "open-far", node: "node2", labels: { role: "open" } },
     )) as [TestPod, TestPod, TestPod, TestPod];
     pods = { client, intruder, near, far };
-    await lab.apply(serverOnlyFromClient);
+    await lab.apply(
+      serverOnlyFromClient,
+      serviceObject({ name: "open", selector: { role: "open" }, spec: { type: "NodePort" } }),
+    );
+    await endpointsListed(lab, "open", 2);
+    await settled(lab, client);
+    service = await serviceFacts(lab, "open");
     for (const server of [near, far]) {
       await lab.cutOff(intruder, ["tcp", server.v4, port]);
       await lab.reached(client, ["tcp", server.v4, port]);
@@ -50,13 +72,17 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
     for (const running of held.splice(0)) running.kill();
   });
 
-  afterAll(() => TestLab.down(lab, name));
+  afterAll(async () => {
+    await TestLab.down(lab, name);
+    versions.remove();
+  });
 
   /** Connections that ask every few milliseconds and end with an error at the first answer that is missing. */
-  async function hold(...paths: [Place, string][]): Promise<Running[]> {
-    const started = paths.map(([from, to]) =>
-      the().start(from, ["hold", to, port, "--for", "90000", "--every", "5", "--timeout", "3000"], {
-        timeoutMs: 120_000,
+  async function hold(...paths: [Place, string, string?][]): Promise<Running[]> {
+    const forMs = 90_000 + soakMs;
+    const started = paths.map(([from, to, at = port]) =>
+      the().start(from, ["hold", to, at, "--for", String(forMs), "--every", "5", "--timeout", "3000"], {
+        timeoutMs: forMs + 30_000,
       }),
     );
     held.push(...started);
@@ -110,35 +136,105 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
     await waitFor(() => the().agent(node).isReady(), { timeoutMs: 30_000, what: `the agent of ${node}` });
   }
 
-  function kill(node: string): number {
+  function kill(node: string, signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): number {
     const pid = the().agentPid(node);
     if (pid === undefined) throw new Error(`no agent runs on ${node}`);
-    process.kill(pid, "SIGKILL");
+    process.kill(pid, signal);
     return pid;
   }
 
-  it.each(["node1", "node2"])(
-    "the agent of %s is killed: no answer is missing, nobody gets in",
-    async (node) => {
+  /** Both agents end and come back as that version. */
+  async function become(which: "this" | "next"): Promise<void> {
+    versions.use(which);
+    const nodes = ["node1", "node2"] as const;
+    const former = nodes.map((node) => kill(node, "SIGTERM"));
+    for (const [i, node] of nodes.entries()) await restarted(node, former[i] ?? 0);
+    for (const node of nodes) {
+      const { modules } = await the().agent(node).json<{ modules: Record<string, unknown> }>("/v1/status");
+      expect(JSON.stringify(modules)).toContain("maps of another version converted");
+    }
+  }
+
+  /** Everything that can happen to an agent; printed after each step: what it uses, and how fast names are answered. */
+  async function story(asking: Asking): Promise<void> {
+    const steps: readonly [string, () => Promise<void>][] = [
+      ["killed", () => restarted("node1", kill("node1"))],
+      ["restarted", () => restarted("node2", kill("node2", "SIGTERM"))],
+      ["upgraded", () => become("next")],
+      ["downgraded", () => become("this")],
+    ];
+    const start = performance.now();
+    do {
+      for (const [what, step] of steps) {
+        await step();
+        if (soakMs === 0) continue;
+        await delay(5000);
+        const minute = ((performance.now() - start) / 60_000).toFixed(1);
+        const usage = ["node1", "node2"].map((node) => usageOf(the(), node));
+        console.log(
+          JSON.stringify({ routingMode, minute, what, names: asking.count, ms: asking.latency(), usage }),
+        );
+      }
+    } while (performance.now() - start < soakMs);
+  }
+
+  it(
+    "killed, restarted, upgraded, downgraded: no connection ends, no query is lost, nobody gets in",
+    async () => {
+      const { client, near, far } = pods;
+      const nodePort = service.nodePort.tcp;
+      const node1 = the().node("node1");
+      const crowd = await Crowd.start(the(), [
+        [client, service.v4, 80],
+        [{ ...client, cgroup: undefined }, service.v6, 80],
+        [the().world, node1.v4, nodePort],
+        [the().world, node1.v6, nodePort],
+      ]);
+      const asking = await Asking.start(client, far);
+      const streams = [near.v4, far.v4, far.v6].map((to) => datagrams(the(), client, to));
+      const dials = [dialing(the(), the().world, node1.v4, nodePort), dialing(the(), client, service.v6, 80)];
       const connections = await hold(
-        [pods.client, pods.near.v4],
-        [pods.client, pods.near.v6],
-        [pods.client, pods.far.v4],
-        [pods.client, pods.far.v6],
-        [the().node("node1"), pods.near.v4],
+        [client, near.v4],
+        [client, far.v6],
+        [the().world, node1.v4, String(nodePort)],
       );
       const intruder = intrude();
-      await restarted(node, kill(node));
-      const [fresh] = (await the().pods({ name: `after-${node}`, node, labels: { role: "server" } })) as [
-        TestPod,
-      ];
-      await the().reached(pods.client, ["tcp", fresh.v4, port]);
-      await the().reached(pods.client, ["tcp", fresh.v6, port]);
-      await the().cutOff(pods.intruder, ["tcp", fresh.v4, port]);
-      expect(await intruder.stop()).toBeGreaterThan(1);
-      await release(connections);
+      try {
+        await story(asking);
+        expect(await intruder.stop()).toBeGreaterThan(1);
+        const { count } = asking;
+        expect(await asking.stop(), `of ${count} queries`).toEqual([]);
+        for (const stream of streams) expect(await stream.stop()).toBe("0 missing, 0 refused");
+        for (const dial of dials) expect((await dial.stop()).failed).toEqual([]);
+        await release(connections);
+        const { alive, troubles } = await crowd.stop();
+        expect({ alive, troubles }).toEqual({ alive: crowdSize, troubles: [] });
+      } finally {
+        crowd.kill();
+      }
     },
+    120_000 + soakMs,
   );
+
+  it.each(["node2"])("the agent of %s is killed: no answer is missing, nobody gets in", async (node) => {
+    const connections = await hold(
+      [pods.client, pods.near.v4],
+      [pods.client, pods.near.v6],
+      [pods.client, pods.far.v4],
+      [pods.client, pods.far.v6],
+      [the().node("node1"), pods.near.v4],
+    );
+    const intruder = intrude();
+    await restarted(node, kill(node));
+    const [fresh] = (await the().pods({ name: `after-${node}`, node, labels: { role: "server" } })) as [
+      TestPod,
+    ];
+    await the().reached(pods.client, ["tcp", fresh.v4, port]);
+    await the().reached(pods.client, ["tcp", fresh.v6, port]);
+    await the().cutOff(pods.intruder, ["tcp", fresh.v4, port]);
+    expect(await intruder.stop()).toBeGreaterThan(1);
+    await release(connections);
+  });
 
   it("an idle connection outlives the agent's restart and goes on", async () => {
     const idle = the().start(pods.client, ["hold", pods.far.v4, port, "--for", "90000", "--every", "2500"]);
@@ -175,7 +271,7 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
     });
     const former = kill("node1");
     for (const to of [pods.near.v4, pods.far.v6]) await the().reached(pods.client, ["tcp", to, port]);
-    await labUp({ name, routingMode, timeoutMs: 60_000 });
+    await labUp({ name, routingMode, agentCommand: versions.agentCommand, timeoutMs: 60_000 });
     await restarted("node1", former);
     expect(await intruder.stop()).toBeGreaterThan(1);
     await release(connections);

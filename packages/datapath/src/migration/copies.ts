@@ -1,14 +1,13 @@
 import { layouts, PolicyVerdict } from "@axoneme/abi";
-import { type BatchError, BpfError, BpfMap, MapFlag, MapType, Update } from "@axoneme/bpf";
+import { type BatchError, BpfError, BpfMap, MapFlag, MapType } from "@axoneme/bpf";
 import type { ConvertedRows, RowConversion } from "./convert.ts";
 import type { MapChange } from "./plan.ts";
 
 const E2BIG = 7;
-const EEXIST = 17;
 const chunkSize = 8192;
 const slot = new Uint8Array(4);
 
-/** Rows that speak of connections: one that finds no room is decided again, or was the oldest anyway. */
+/** Rows that programs write; one that finds no room is decided again, or was the oldest anyway. */
 const ofConnections: ReadonlySet<string> = new Set([
   "ax_affinity",
   "ax_ct",
@@ -38,6 +37,11 @@ export class MapCopy {
     this.#conversion = conversion;
   }
 
+  /** Whether programs write rows too: the others are the agent's, which does nothing else meanwhile. */
+  get isLive(): boolean {
+    return ofConnections.has(this.name);
+  }
+
   /** Rows copied so far. */
   get rows(): number {
     return this.#seen.size;
@@ -47,13 +51,18 @@ export class MapCopy {
   all(): void {
     for (const { keys, values, count } of this.#old.chunks(chunkSize)) {
       const rows = this.#convert(keys, values, count);
-      this.#put(rows, Update.ANY);
+      this.#put(rows);
       for (let i = 0; i < rows.count; i++) this.#seen.add(keyText(rows.keys, i, this.#conversion.keySize));
     }
   }
 
-  /** Writes rows that were not there the last time, and none that the new map has by now. */
-  added(): void {
+  /**
+   * Writes rows that were not there the last time, over what the next programs have made of the same connection
+   * meanwhile: they did not know where it had gone.
+   * @returns how many.
+   */
+  added(): number {
+    const before = this.#seen.size;
     const { keySize, valueSize } = this.#conversion;
     for (const { keys, values, count } of this.#old.chunks(chunkSize)) {
       const rows = this.#convert(keys, values, count);
@@ -63,9 +72,10 @@ export class MapCopy {
         this.#seen.add(text);
         const key = rows.keys.subarray(i * keySize, (i + 1) * keySize);
         const value = rows.values.subarray(i * valueSize, (i + 1) * valueSize);
-        this.#put({ ...rows, keys: key, values: value, count: 1 }, Update.NOEXIST);
+        this.#put({ keys: key, values: value, count: 1 });
       }
     }
+    return this.#seen.size - before;
   }
 
   close(): void {
@@ -87,17 +97,17 @@ export class MapCopy {
     return rows;
   }
 
-  #put({ keys, values, count }: Pick<ConvertedRows, "keys" | "values" | "count">, flags: number): void {
+  #put({ keys, values, count }: Pick<ConvertedRows, "keys" | "values" | "count">): void {
     const { keySize, valueSize } = this.#conversion;
     for (let done = 0; done < count; ) {
       try {
         const [restKeys, restValues] = [keys.subarray(done * keySize), values.subarray(done * valueSize)];
-        this.#next.putBatch(restKeys, restValues, count - done, flags);
+        this.#next.putBatch(restKeys, restValues, count - done);
         return;
       } catch (error) {
         if (!(error instanceof BpfError)) throw error;
-        if (error.errno === E2BIG && ofConnections.has(this.name)) this.dropped++;
-        else if (error.errno !== EEXIST) throw error;
+        if (error.errno !== E2BIG || !this.isLive) throw error;
+        this.dropped++;
         done += (error as BatchError).index + 1;
       }
     }

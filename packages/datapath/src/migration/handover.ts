@@ -7,6 +7,9 @@ import type { MapChange } from "./plan.ts";
 import { type Devices, HookSwitch, pinnedTurn } from "./switch.ts";
 
 const prefix = "handover_";
+/** Copying what was added goes on until it is no more than this, or that often. */
+const fewRows = 16;
+const mostRounds = 8;
 
 /** What a node's folder in the bpffs and its objects are, and which build comes. */
 export interface HandoverOptions {
@@ -26,7 +29,7 @@ export interface HandoverReport {
   readonly dropped: number;
   /** Places of tc programs that changed generations together. */
   readonly hooks: number;
-  /** From the last full copy to the last row that was made meanwhile. */
+  /** Milliseconds around the turn in which a connection that begins is not known to both generations. */
   readonly windowMs: number;
 }
 
@@ -111,7 +114,7 @@ export class Handover {
       hooks.pin(this.#dir);
       const windowMs = this.#change(hooks);
       updateOthers(bpffs, programs);
-      for (const copy of this.#copies) copy.added();
+      for (const copy of this.#copies) if (copy.isLive) copy.added();
       moveMaps(this.#dir, bpffs);
       dropPrograms(bpffs, build);
       hooks.settle(programs);
@@ -135,12 +138,16 @@ export class Handover {
   #change(hooks: HookSwitch): number {
     try {
       hooks.take();
+      const live = this.#copies.filter(({ isLive }) => isLive);
       for (const copy of this.#copies) copy.all();
+      const catchUp = (): number => live.reduce((sum, copy) => sum + copy.added(), 0);
+      // The fewer rows are left, the shorter is the moment that counts.
+      for (let i = 0; i < mostRounds && catchUp() > fewRows; i++);
       const start = performance.now();
-      for (const copy of this.#copies) copy.added();
+      catchUp();
       hooks.turn();
-      for (const copy of this.#copies) copy.added();
-      return performance.now() - start;
+      catchUp();
+      return Math.round(performance.now() - start);
     } catch (error) {
       if (pinnedTurn(this.#dir) !== "next") hooks.giveBack();
       throw error;
