@@ -11,6 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Running } from "./support/command.ts";
 import { labName, type Place, port, TestLab, type TestPod } from "./support/lab.ts";
 import { Asking, Crowd, crowdSize, datagrams, dialing, soakMs, usageOf, Versions } from "./support/life.ts";
+import { Runtime } from "./support/runtime.ts";
 import {
   endpointsListed,
   type ServiceFacts,
@@ -260,6 +261,27 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
     await the().reached(pods.client, ["tcp", pods.near.v4, port]);
   });
 
+  /** The runtime of node1 makes pods while nobody can ask the API: one the agent knows, and one it has never heard of. */
+  async function addedWithoutApi(): Promise<void> {
+    const runtime = new Runtime(the(), "node1");
+    const { namespace, name: known, uid } = pods.client;
+    const again = await runtime.sandbox({ namespace, name: known, uid });
+    const stranger = await runtime.sandbox({ namespace, name: "stranger", uid: "never-heard-of" });
+    const places = await Promise.all(
+      [again, stranger].map(async (sandbox) => runtime.place(sandbox, await runtime.add(sandbox))),
+    );
+    const [client, unknown] = places as [Place, Place];
+    await the().reached(client, ["tcp", pods.near.v4, port], "a server with the labels of its Pod");
+    await the().serve(unknown);
+    for (const [from, to] of [
+      [unknown, pods.client],
+      [pods.client, unknown],
+      [the().world, unknown],
+    ] as const)
+      await the().cutOff(from, ["tcp", to.v4, port]);
+    for (const sandbox of [again, stranger]) await runtime.del(sandbox);
+  }
+
   it("the API server goes and comes, an agent dies meanwhile: traffic does not notice", async () => {
     const connections = await hold([pods.client, pods.near.v4], [pods.client, pods.far.v6]);
     const intruder = intrude();
@@ -269,6 +291,7 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
       timeoutMs: 20_000,
       what: "the supervisor to end",
     });
+    await addedWithoutApi();
     const former = kill("node1");
     for (const to of [pods.near.v4, pods.far.v6]) await the().reached(pods.client, ["tcp", to, port]);
     await labUp({ name, routingMode, agentCommand: versions.agentCommand, timeoutMs: 60_000 });

@@ -334,7 +334,11 @@ export class Composition {
     const pods = this.#watches.add(
       builtinResources.pods,
       both(
-        { onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name) },
+        {
+          // One that started while the API did not answer is known from here on.
+          onAdd: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name),
+          onUpdate: ({ metadata }) => this.#endpoints.podChanged(metadata.namespace, metadata.name),
+        },
         this.#loadBalancing.localPods.handlers(),
       ),
       { ...own, trim: trimPod },

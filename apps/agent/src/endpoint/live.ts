@@ -12,6 +12,9 @@ import type { PodNamespaces } from "./namespaces.ts";
 import type { PodFacts } from "./pods.ts";
 import type { EndpointPublisher } from "./publisher.ts";
 
+/** A policy without heads, which nothing is ever written for: in both directions everything is denied. */
+const lockedPolicy = 0xffff_ffff;
+
 /** A pod of this node as the agent holds it: the record on disk and what is known of the Pod. */
 export interface LiveEndpoint {
   /** Its `identity` is the one the endpoint is published with. */
@@ -186,12 +189,12 @@ export class LiveEndpoints {
   }
 
   /** Writes the endpoint's row: its identity, and the policy it falls under now. */
-  writeRows({ record, identity }: LiveEndpoint): void {
+  writeRows({ record, facts, identity }: LiveEndpoint): void {
     const { kernel, policy } = this.#deps;
     const row = {
       ifindex: record.hostIfindex,
       identity,
-      policyId: policy.policyOf(record.id),
+      policyId: facts.isUnknown ? lockedPolicy : policy.policyOf(record.id),
       id: record.id,
       flags: record.policyAuditMode === true ? EpFlags.AUDIT : 0,
       mac: parseMac(record.mac),

@@ -7,7 +7,9 @@ import {
   type CniResult,
   type EndpointRecord,
 } from "@axoneme/endpoint";
+import { reserved } from "@axoneme/identity";
 import type { PoolChoice } from "@axoneme/ipam";
+import { KubeError } from "@axoneme/kube";
 import type { CniHandler } from "../cni/server.ts";
 import type { RemoteEndpoint } from "../remote-endpoints.ts";
 import type { Handover } from "../state/handover.ts";
@@ -22,6 +24,11 @@ import { resultOf } from "./result.ts";
 
 /** Longest wait for another CIDR, in milliseconds. */
 const growthMs = 5000;
+
+/** The API server was not reached, or did not answer in time. */
+function isUnanswered(error: unknown): boolean {
+  return error instanceof KubeError && (error.code === "kube.unreachable" || error.code === "kube.deadline");
+}
 
 /** What the manager works with. */
 export interface EndpointDeps extends LiveDeps, Omit<FollowerDeps, "bandwidth">, RestorerDeps {
@@ -222,9 +229,10 @@ export class EndpointManager implements CniHandler {
       this.#deps.store.write(creating);
       const [hostIfindex, identity] = await Promise.all([
         chained ? creating.hostIfindex : this.#deps.network.create(creating),
-        this.#follower.identityOf(facts),
+        this.#identityOf(facts),
       ]);
-      const ready: EndpointRecord = { ...creating, state: "ready", hostIfindex, identity };
+      const state = "ready";
+      const ready: EndpointRecord = { ...creating, state, hostIfindex, identity: identity ?? reserved.init };
       made = ready;
       const record = await this.#bandwidth.apply(ready, facts);
       const live = this.#live.isolate(record, facts);
@@ -233,6 +241,7 @@ export class EndpointManager implements CniHandler {
       this.#live.publish(live);
       // What changed about the Pod while this waited for its identity found no endpoint to tell.
       this.#follower.followChanges(live);
+      if (identity === undefined) this.#follower.followLater(keyOf(record));
       return chained && request.prevResult
         ? request.prevResult
         : resultOf(request, record, this.#deps.gateways());
@@ -326,7 +335,30 @@ export class EndpointManager implements CniHandler {
       const limits = egressLimit === undefined ? {} : { egressLimit };
       return { labels: initLabels, namedPorts: [], uid: "", workload: undefined, ...limits };
     }
-    return this.#deps.pods.facts(request.pod);
+    const { pod } = request;
+    return this.#deps.pods.facts(pod).catch((error: unknown) => {
+      if (!isUnanswered(error)) throw error;
+      const why =
+        "the API server does not answer and the pod is not known: it starts, and is cut off until it is";
+      this.#deps.log.warn({ pod: `${pod.namespace}/${pod.name}` }, why);
+      return { labels: initLabels, namedPorts: [], uid: pod.uid, workload: undefined, isUnknown: true };
+    });
+  }
+
+  /**
+   * The identity of a pod; undefined when the API would have to make one and does not answer. Then it goes by a number
+   * of this node, which stands for its labels: policies here hold for it as they should.
+   */
+  async #identityOf(facts: PodFacts): Promise<number | undefined> {
+    if (facts.isUnknown) return undefined;
+    return this.#follower.identityOf(facts).catch((error: unknown) => {
+      if (!isUnanswered(error)) throw error;
+      this.#deps.log.warn(
+        { uid: facts.uid },
+        "the API server does not answer: the pod's identity is made later",
+      );
+      return undefined;
+    });
   }
 
   async #whenReady(): Promise<void> {

@@ -41,6 +41,8 @@ export interface PodFacts extends EgressLimit {
   readonly fixed?: FixedWish;
   /** Which pools its addresses come from, with ipam.mode multi-pool. */
   readonly pools?: PoolChoice;
+  /** Nothing else is known of the pod, since the API does not answer: nothing may pass until it is. */
+  readonly isUnknown?: true;
 }
 
 /** What the agent keeps of a Pod: the rest of the object would be most of its memory. */

@@ -171,7 +171,10 @@ export class Restorer {
       workload: undefined,
     };
     if (!record.pod) return unknown;
-    return this.#deps.pods.facts(record.pod).catch(() => unknown);
+    // It was locked, since the API did not answer: it stays so.
+    const isLocked = record.identity === reserved.init;
+    const gone: PodFacts = isLocked ? { ...unknown, isUnknown: true } : unknown;
+    return this.#deps.pods.facts(record.pod).catch(() => gone);
   }
 }
 
