@@ -1,6 +1,6 @@
 # Everything a person needs is here; `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build image tarball demo test bench lint format docs clean
+.PHONY: help setup build image tarball demo test soak bench lint format docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: build ## lint, types, unit, packet tables, integration
 	@scripts/setup.sh chromium containerd runc busybox-static ca-certificates
 	@scripts/fetch-tool.sh prometheus
 	@node scripts/test.mjs
+
+soak: build ## restarts, upgrades, downgrades under traffic for MINUTES (30) with 10,000 connections; prints trends
+	@AXON_SOAK_MINUTES=$(or $(MINUTES),30) npx vitest run --project root test/lifecycle.test.ts \
+		-t "$(or $(ROUTING),native).*killed, restarted"
 
 bench: build ## benchmarks against peers, as ratios; JSON in build/bench
 	@scripts/setup.sh iptables nftables ipset chromium

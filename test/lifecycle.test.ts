@@ -34,7 +34,7 @@ const serverOnlyFromClient = {
 describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMode) => {
   const name = labName(`it-life-${routingMode}`);
   let lab: TestLab | undefined;
-  let pods: { client: TestPod; intruder: TestPod; near: TestPod; far: TestPod };
+  let pods: Record<"client" | "intruder" | "near" | "far" | "perPacket", TestPod>;
   let service: ServiceFacts;
   const versions = new Versions();
   const held: Running[] = [];
@@ -47,15 +47,17 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
   beforeAll(async () => {
     await Versions.build();
     lab = await TestLab.up(name, { routingMode, agentCommand: versions.agentCommand });
-    const [client, intruder, near, far] = (await lab.pods(
+    const [client, intruder, near, far, perPacket] = (await lab.pods(
       { name: "client", node: "node1" },
       { name: "intruder", node: "node1" },
       { name: "near", node: "node1", labels: { app: "near", role: "server" } },
       { name: "far", node: "node2", labels: { app: "far", role: "server" } },
+      // Of its own: the sockets of another pod would not know which ports its packets already use towards a backend.
+      { name: "per-packet", node: "node1" },
       { name: "open-near", node: "node1", labels: { role: "open" } },
       { name: "open-far", node: "node2", labels: { role: "open" } },
-    )) as [TestPod, TestPod, TestPod, TestPod];
-    pods = { client, intruder, near, far };
+    )) as [TestPod, TestPod, TestPod, TestPod, TestPod];
+    pods = { client, intruder, near, far, perPacket };
     await lab.apply(
       serverOnlyFromClient,
       serviceObject({ name: "open", selector: { role: "open" }, spec: { type: "NodePort" } }),
@@ -187,7 +189,7 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
       const node1 = the().node("node1");
       const crowd = await Crowd.start(the(), [
         [client, service.v4, 80],
-        [{ ...client, cgroup: undefined }, service.v6, 80],
+        [{ ...pods.perPacket, cgroup: undefined }, service.v6, 80],
         [the().world, node1.v4, nodePort],
         [the().world, node1.v6, nodePort],
       ]);

@@ -239,7 +239,7 @@ enum ax_svc_algorithm { AX_LB_RANDOM = 0, AX_LB_MAGLEV = 1 };
 enum ax_svc_forwarding { AX_FWD_SNAT = 0, AX_FWD_DSR = 1 };
 
 struct ax_svc {
-	AX_NEXT(__u64 next;)
+	AX_NEXT(__u32 next; __u32 next_pad;)
 	__u32 service_id;       /* names the Service's port whatever its frontends: affinity, source ranges */
 	__u32 slots_off;        /* the range of ax_slots: a fresh one for every change, so that this row flips all */
 	__u32 slots;            /* what is chosen among: count, or the entries of a Maglev table */
@@ -287,7 +287,7 @@ struct ax_affinity_key {
 };
 
 struct ax_affinity {
-	AX_NEXT(__u64 next;)
+	AX_NEXT(__u32 next; __u32 next_pad;)
 	__u32 backend_id;
 	__u32 last_s;
 };
@@ -413,7 +413,7 @@ enum ax_flow_flags {
 };
 
 struct ax_svc_flow {
-	AX_NEXT(__u64 next;)
+	AX_NEXT(__u32 next; __u32 next_pad;)
 	__u32 backend_id;
 	__u32 expires_s;
 	struct ax_addr nat_addr;/* AX_FLOW_SNAT: the source the backend sees */
@@ -510,7 +510,7 @@ struct ax_nat_key {
 };
 
 struct ax_nat {
-	AX_NEXT(__u64 next;)
+	AX_NEXT(__u32 next; __u32 next_pad;)
 	struct ax_addr addr;
 	struct ax_addr frontend;/* reverse row of a Service's flow: the source the client expects */
 	__be16 port;
