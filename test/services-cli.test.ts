@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "@axoneme/base";
 import { type KubeObject, resources } from "@axoneme/kube";
@@ -13,6 +15,7 @@ import type {
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Outcome, root, run } from "./support/command.ts";
 import { labName, port, TestLab, type TestPod, world } from "./support/lab.ts";
+import { killAgent } from "./support/wire.ts";
 
 const name = labName("it-services-cli");
 let lab: TestLab | undefined;
@@ -212,6 +215,36 @@ describe("axon lb, bpf and status", () => {
     for (const { loadBalancing } of nodes) {
       expect(loadBalancing).toMatchObject({ problems: 1, algorithm: "random", mode: "snat", socket: true });
       expect(loadBalancing.acceleration).toHaveLength(1);
+    }
+  });
+
+  it("sysdump: one archive with what every node and the API server tell, and no secret", async () => {
+    const secret = { apiVersion: "v1", kind: "Secret", metadata: { name: "key", namespace: "default" } };
+    await given().apply({ ...secret, stringData: { password: "correct-horse" } } as KubeObject);
+    const directory = mkdtempSync(join(tmpdir(), "axon-sysdump-test-"));
+    const file = join(directory, "dump.tar.gz");
+    const unpacked = (path: string) => run("tar", ["-xzOf", file, `dump/${path}`]);
+    try {
+      process.kill(given().runnerPid("node2"), "SIGSTOP");
+      killAgent(given(), "node2");
+      const { code, stdout } = await axon("sysdump", "--output-file", file);
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/not there: nodes\/node2\/status\.json: .*agent/);
+      expect(statSync(file).mode & 0o777).toBe(0o600);
+      const manifest = JSON.parse((await unpacked("manifest.json")).stdout) as { isComplete: boolean };
+      expect(manifest.isComplete).toBe(false);
+      const status = JSON.parse((await unpacked("nodes/node1/status.json")).stdout) as object;
+      expect(status).toMatchObject({ policyCIDRMatchMode: "address" });
+      expect((await unpacked("nodes/node1/metrics.txt")).stdout).toContain("cilium_endpoint");
+      expect((await unpacked("nodes/node1/flows.jsonl")).stdout).toContain('"verdict"');
+      expect((await unpacked("nodes/node2/agent.log")).stdout).toContain('"msg"');
+      expect((await unpacked("cluster/services.json")).stdout).toContain('"name": "web"');
+      const everything = (await run("tar", ["-xzOf", file])).stdout;
+      expect(everything).not.toContain(Buffer.from("correct-horse").toString("base64"));
+      expect(everything).not.toContain("correct-horse");
+    } finally {
+      process.kill(given().runnerPid("node2"), "SIGCONT");
+      rmSync(directory, { recursive: true });
     }
   });
 });

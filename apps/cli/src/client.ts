@@ -90,6 +90,16 @@ export class AgentClient {
     return this.#call<T>("GET", path, what, signal);
   }
 
+  /** The body of a path as text. Errors as {@link get}. */
+  async text(path: string, what: string, signal: AbortSignal): Promise<string> {
+    const response = await this.#request(path, what, signal);
+    try {
+      return await textOf(response);
+    } catch (error) {
+      throw this.#broken(what, error, signal);
+    }
+  }
+
   /** Has something done; the JSON body says what. Errors as {@link get}. */
   post<T>(path: string, what: string, signal: AbortSignal): Promise<T> {
     return this.#call<T>("POST", path, what, signal);

@@ -15,6 +15,7 @@ import { nodeCommand } from "./commands/node.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { serviceCommand } from "./commands/service.ts";
 import { statusCommand } from "./commands/status.ts";
+import { sysdumpCommand } from "./commands/sysdump.ts";
 import { uiCommand } from "./commands/ui.ts";
 import { versionCommand } from "./commands/version.ts";
 import { whyCommand } from "./commands/why.ts";
@@ -47,6 +48,7 @@ export function buildProgram(context: Context): Command {
         monitorCommand(context),
         whyCommand(context),
         uiCommand(context),
+        sysdumpCommand(context),
       ],
     ],
     [
