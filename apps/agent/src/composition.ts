@@ -506,11 +506,18 @@ export class Composition {
       .add(this.#watches)
       .add(this.#tierPolicies);
     if (this.#endpointSource) lifecycle.add(this.#endpointSource);
+    const installer = cniInstaller(
+      this.#config,
+      this.#endpoints,
+      () => this.#configuration.running.cniWriteConf,
+      this.#log,
+    );
+    this.#configuration.on("cniWriteConf", () => installer.wantedChanged());
     lifecycle
       .add(this.#policies.pressure)
       .add(this.#collector)
       .add(cniServer(this.#config, this.#endpoints, this.#log))
-      .add(cniInstaller(this.#config, this.#endpoints, this.#log))
+      .add(installer)
       .add({
         name: "node",
         start: (health) => {

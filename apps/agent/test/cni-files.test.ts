@@ -1,5 +1,5 @@
 /** What the agent puts into the runtime's directories, and takes out again. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Health } from "@axoneme/app";
@@ -118,6 +118,7 @@ describe("the installer", () => {
     installer = new CniInstaller({
       confDir: at("net.d"),
       binDir: at("bin"),
+      wanted: () => true,
       exclusive: false,
       conflist: "ours",
       plugin: () => at("plugin"),
@@ -173,6 +174,41 @@ describe("the installer", () => {
     await waitFor(() => readdirSync(at("net.d")).includes("10-other.conf.axoneme_bak"), {
       what: "the other",
     });
+  });
+
+  it("leaves the runtime to another network until it is wanted, and gives it back at once", async () => {
+    mkdirSync(at("net.d"));
+    writeFileSync(at("net.d", "10-other.conf"), "theirs");
+    let isWanted = false;
+    start({ exclusive: true, wanted: () => isWanted, everyMs: [60_000, 60_000] });
+    await waitFor(() => state()?.state === "ok", { what: "health" });
+    expect(read("bin", "axoneme-cni")).toBe("the plugin");
+    expect(readdirSync(at("net.d"))).toEqual(["10-other.conf"]);
+    isWanted = true;
+    installer?.wantedChanged();
+    await waitFor(written, { what: "the configuration" });
+    expect(readdirSync(at("net.d")).sort()).toEqual([conflistName, "10-other.conf.axoneme_bak"]);
+    isWanted = false;
+    installer?.wantedChanged();
+    expect(readdirSync(at("net.d"))).toEqual(["10-other.conf"]);
+    expect(read("bin", "axoneme-cni")).toBe("the plugin");
+  });
+
+  it("does not write what is not wanted any more when STATUS answers", async () => {
+    let isWanted = true;
+    let answer: () => void = () => undefined;
+    let asked = false;
+    const status = (): Promise<void> =>
+      new Promise((resolve) => {
+        asked = true;
+        answer = resolve;
+      });
+    start({ wanted: () => isWanted, status });
+    await waitFor(() => asked, { what: "STATUS to be asked" });
+    isWanted = false;
+    answer();
+    await waitFor(() => state()?.state === "ok", { what: "health" });
+    expect(written()).toBe(false);
   });
 
   it("does nothing where it is not asked to", () => {

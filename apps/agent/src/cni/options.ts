@@ -15,6 +15,11 @@ export const cniOptions = {
     doc: "directory for the CNI configuration, written once pods can be added, as /etc/cni/net.d; empty: not written",
     liveness: "restart",
   },
+  cniWriteConf: {
+    default: true,
+    doc: "write the CNI configuration; false: the runtime stays with another network, and has ours taken away",
+    liveness: "live",
+  },
   cniBinDir: {
     default: "",
     doc: "directory the plugin is installed in, as /opt/cni/bin; empty: not installed",

@@ -20,11 +20,13 @@ export function cniServer(config: AgentConfig, handler: CniHandler, log: Logger)
 export function cniInstaller(
   config: AgentConfig,
   handler: Pick<CniHandler, "status">,
+  wanted: () => boolean,
   log: Logger,
 ): CniInstaller {
   return new CniInstaller({
     confDir: config.cniConfDir,
     binDir: config.cniBinDir,
+    wanted,
     exclusive: config.cniExclusive,
     conflist: conflist(socketOf(config)),
     plugin: () => builtFile("bin/axoneme-cni"),
