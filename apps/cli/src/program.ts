@@ -10,6 +10,7 @@ import { ipamCommand } from "./commands/ipam.ts";
 import { labCommand } from "./commands/lab.ts";
 import { lbCommand } from "./commands/lb.ts";
 import { identityCommand, ipCommand } from "./commands/lists.ts";
+import { migrateCommand } from "./commands/migrate.ts";
 import { monitorCommand } from "./commands/monitor.ts";
 import { nodeCommand } from "./commands/node.ts";
 import { policyCommand } from "./commands/policy.ts";
@@ -71,6 +72,7 @@ export function buildProgram(context: Context): Command {
         installCommand(context),
         upgradeCommand(context),
         uninstallCommand(context),
+        migrateCommand(context),
         configCommand(context),
         nodeCommand(context),
       ],
