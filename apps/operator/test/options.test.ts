@@ -29,7 +29,7 @@ test("--set wins over the file, the file over defaults", () => {
 
 test("what is wrong is named", () => {
   expect(() => readConfig("--set=nonsense=1", "--set", "ipamMode=magic")).toThrow(
-    /unknown option "nonsense".*"ipamMode" must be one of cluster-pool, kubernetes/,
+    /unknown option "nonsense".*"ipamMode" must be one of cluster-pool, multi-pool, kubernetes/,
   );
   expect(() => readConfig("--set=leaseName")).toThrow('"leaseName" is not OPTION=VALUE');
   expect(() => clusterPool(readConfig("--set=clusterPoolIpv4Cidrs=[10.0.0.0/25]"))).toThrow("cannot cut /24");
