@@ -68,10 +68,10 @@ describe("lab down after a crash", () => {
   });
 
   it("says which node is not ready and why when up takes too long", async () => {
-    const broken = { ...plainLab(name, supervisor), timeoutMs: 3_000 };
+    const broken = { ...plainLab(name, supervisor), timeoutMs: 6_000 };
     const cni = { ...plainLab(name, supervisor).cni, path: ["/nowhere"] } as NonNullable<typeof broken.cni>;
     await expect(labUp({ ...broken, cni })).rejects.toThrow(
-      /not ready after 3 s: nodes not ready: node1: .*the CNI plugin ptp is not in \/nowhere/,
+      /not ready after 6 s: nodes not ready: node1: .*the CNI plugin ptp is not in \/nowhere/,
     );
   });
 
