@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { bpfCommand } from "./commands/bpf.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { configCommand } from "./commands/config.ts";
+import { connectivityCommand } from "./commands/connectivity.ts";
 import { endpointCommand } from "./commands/endpoint.ts";
 import { fqdnCommand } from "./commands/fqdn.ts";
 import { hubbleCommand } from "./commands/hubble.ts";
@@ -48,6 +49,7 @@ export function buildProgram(context: Context): Command {
         hubbleCommand(context),
         monitorCommand(context),
         whyCommand(context),
+        connectivityCommand(context),
         uiCommand(context),
         sysdumpCommand(context),
       ],
