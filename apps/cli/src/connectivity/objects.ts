@@ -21,7 +21,6 @@ export function bedObjects(probe: string, nodes: readonly [string, string]): Ite
   const echo = { kind: "echo" };
   const [first, other] = nodes;
   return [
-    { apiVersion: "v1", kind: "Namespace", metadata: { name: testNamespace } },
     pod("client", client, first, serve),
     pod("client2", { ...client, other: "client" }, first, serve),
     pod("echo-same-node", echo, first, serve),

@@ -54,8 +54,11 @@ export async function runScenario(bed: TestBed, scenario: Scenario): Promise<Res
     for (const action of scenario.actions) if (action.expect === "reached") await check(action);
   } catch (error) {
     failures.push(errorText(error));
-  } finally {
+  }
+  try {
     await bed.remove(scenario.policies);
+  } catch (error) {
+    failures.push(`its policies are still there: ${errorText(error)}`);
   }
   const { name, actions } = scenario;
   return { name, passed: failures.length === 0, actions: actions.length, failures };

@@ -125,8 +125,12 @@ export const scenarios: readonly Scenario[] = [
   ),
   test(
     "to-entities-cluster",
-    [cilium("to-cluster", { endpointSelector: clients, egress: [{ toEntities: ["cluster"] }] })],
-    toEchoes("reached"),
+    [
+      cilium("to-cluster", { endpointSelector: clients, egress: [{ toEntities: ["cluster"] }] }),
+      // What is cut off shows that the other is in force.
+      cilium("not-the-second", { endpointSelector: second, egressDeny: [{ toEntities: ["cluster"] }] }),
+    ],
+    toEchoes("reached", "dropped"),
   ),
   test(
     "to-entities-world",
