@@ -30,7 +30,7 @@ beforeAll(async () => {
     args: ["--no-sandbox", "--disable-dev-shm-usage"],
   });
   page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
-  await page.goto(running.stdout.trim());
+  await page.goto(running.stdout.split("\n")[0] ?? "");
 });
 
 /** The page's server over a relay with mutual TLS, which reaches one of its two nodes. */
@@ -63,7 +63,7 @@ async function overRelay(): Promise<{ address: string; stop: () => Promise<void>
     await relay.stop();
   };
   await waitFor(() => running.stdout.includes("\n"), { what: `the page's server (${running.stderr})` });
-  return { address: running.stdout.trim(), stop };
+  return { address: running.stdout.split("\n")[0] ?? "", stop };
 }
 
 afterAll(async () => {
