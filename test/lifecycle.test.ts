@@ -10,7 +10,17 @@ import { labUp } from "@axoneme/lab";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Running } from "./support/command.ts";
 import { labName, type Place, port, TestLab, type TestPod } from "./support/lab.ts";
-import { Asking, Crowd, crowdSize, datagrams, dialing, soakMs, usageOf, Versions } from "./support/life.ts";
+import {
+  Asking,
+  Crowd,
+  crowdSize,
+  type Dialing,
+  datagrams,
+  dialing,
+  soakMs,
+  usageOf,
+  Versions,
+} from "./support/life.ts";
 import { Runtime } from "./support/runtime.ts";
 import {
   endpointsListed,
@@ -30,6 +40,12 @@ const serverOnlyFromClient = {
     ingress: [{ from: [{ podSelector: { matchLabels: { app: "client" } } }] }],
   },
 } as KubeObject;
+
+/**
+ * Connections that may fail where two nodes turn to programs with other maps: one whose first packet comes in the last
+ * milliseconds before a turn is unknown to the next programs until its row has followed (decision 33).
+ */
+const turnFailures = 2;
 
 describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMode) => {
   const name = labName(`it-life-${routingMode}`);
@@ -159,17 +175,22 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
   }
 
   /** Everything that can happen to an agent; printed after each step: what it uses, and how fast names are answered. */
-  async function story(asking: Asking): Promise<void> {
-    const steps: readonly [string, () => Promise<void>][] = [
-      ["killed", () => restarted("node1", kill("node1"))],
-      ["restarted", () => restarted("node2", kill("node2", "SIGTERM"))],
-      ["upgraded", () => become("next")],
-      ["downgraded", () => become("this")],
+  async function story(asking: Asking, dials: readonly Dialing[]): Promise<void> {
+    const steps: readonly [string, () => Promise<void>, failures: number][] = [
+      ["killed", () => restarted("node1", kill("node1")), 0],
+      ["restarted", () => restarted("node2", kill("node2", "SIGTERM")), 0],
+      ["upgraded", () => become("next"), turnFailures],
+      ["downgraded", () => become("this"), turnFailures],
     ];
     const start = performance.now();
     do {
-      for (const [what, step] of steps) {
+      for (const [what, step, failures] of steps) {
+        const before = dials.map(({ failed }) => failed.length);
         await step();
+        for (const [i, { failed }] of dials.entries())
+          expect(failed.slice(before[i]).length, `${what}: ${failed.join(", ")}`).toBeLessThanOrEqual(
+            failures,
+          );
         if (soakMs === 0) continue;
         await delay(5000);
         const minute = ((performance.now() - start) / 60_000).toFixed(1);
@@ -203,12 +224,12 @@ describe.each(["native", "tunnel"] as const)("lifecycle, %s routing", (routingMo
       );
       const intruder = intrude();
       try {
-        await story(asking);
+        await story(asking, dials);
         expect(await intruder.stop()).toBeGreaterThan(1);
         const { count } = asking;
         expect(await asking.stop(), `of ${count} queries`).toEqual([]);
         for (const stream of streams) expect(await stream.stop()).toBe("0 missing, 0 refused");
-        for (const dial of dials) expect((await dial.stop()).failed).toEqual([]);
+        for (const dial of dials) expect((await dial.stop()).count).toBeGreaterThan(10);
         await release(connections);
         const { alive, troubles } = await crowd.stop();
         expect({ alive, troubles }).toEqual({ alive: crowdSize, troubles: [] });

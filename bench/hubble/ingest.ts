@@ -47,7 +47,10 @@ export async function ingest(rate: number, seconds: number): Promise<IngestFigur
     child.disconnect();
     const { written, lost, ms } = told as { written: number; lost: number; ms: number };
     const cpu = (used.user + used.system) / elapsed;
-    return { rate: (written + lost) / (ms / 1000), written, lost, stored: observer.store.nextSeq, cpu };
+    const stored = observer.store.nextSeq;
+    if (written > 0 && stored === 0)
+      throw new Error("the store took no record: the feeder's have another form");
+    return { rate: (written + lost) / (ms / 1000), written, lost, stored, cpu };
   } finally {
     unpin(`${pins}/feed`);
     object.close();

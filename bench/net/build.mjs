@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** Compiles what the benchmarks measure with (build/bench/*.bpf.o, build/bin/axon-perf, axon-first, axon-cni-time), each only when it is out of date. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { compileBpf } from "../../scripts/build-bpf.mjs";
 
@@ -19,10 +19,16 @@ function compile(source) {
   renameSync(temporary, target);
 }
 
+/** What the datapath's programs say of themselves: a benchmark's program with older ones writes records nobody reads. */
+const headers = ["include/axon", "lib"]
+  .map((directory) => join(bench, "../bpf", directory))
+  .flatMap((directory) => readdirSync(directory).map((name) => join(directory, name)));
+
 /** Programs that only benchmarks load. */
 function compileProgram(source) {
   const target = join(bin, "../bench", basename(source).replace(/c$/, "o"));
-  if (existsSync(target) && statSync(target).mtimeMs > statSync(source).mtimeMs) return;
+  const made = existsSync(target) ? statSync(target).mtimeMs : 0;
+  if ([source, ...headers].every((file) => statSync(file).mtimeMs < made)) return;
   compileBpf(source, target);
 }
 

@@ -191,8 +191,16 @@ export function datagrams(lab: TestLab, from: Place, to: string): { stop(): Prom
   };
 }
 
+/** Connections made one after the other. */
+export interface Dialing {
+  /** What was said of those that failed so far. */
+  readonly failed: readonly string[];
+  /** Ends it; how many were made. */
+  readonly stop: () => Promise<{ readonly count: number }>;
+}
+
 /** Fresh connections one after the other: those that failed, and how many there were. */
-export function dialing(lab: TestLab, from: Place, address: string, at: number) {
+export function dialing(lab: TestLab, from: Place, address: string, at: number): Dialing {
   const failed: string[] = [];
   const stopped = new AbortController();
   let count = 0;
@@ -203,10 +211,11 @@ export function dialing(lab: TestLab, from: Place, address: string, at: number) 
     }
   })();
   return {
+    failed,
     stop: async () => {
       stopped.abort();
       await work;
-      return { count, failed };
+      return { count };
     },
   };
 }
