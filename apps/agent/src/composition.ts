@@ -1,34 +1,16 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { Lifecycle, type StructuredLogger } from "@axoneme/app";
-import {
-  Deferred,
-  errorText,
-  formatIp,
-  formatPrefix,
-  hostPrefix,
-  type Ip,
-  ipEqual,
-  type Prefix,
-} from "@axoneme/base";
+import { Lifecycle, type Module, type StructuredLogger } from "@axoneme/app";
+import { Deferred, errorText, formatIp, formatPrefix, type Ip, ipEqual } from "@axoneme/base";
 import type { Kernel } from "@axoneme/datapath";
 import { EndpointStore, PodNetwork } from "@axoneme/endpoint";
-import { type FlowResolver, RawStore } from "@axoneme/flow";
-import { IdentityCache, Ipcache, LocalIdentities, labelFilter, reserved } from "@axoneme/identity";
-import { defaultPool, NodePools } from "@axoneme/ipam";
-import {
-  builtinResources,
-  heldOnNode,
-  type KubeClient,
-  KubeFixedStore,
-  type ListWatchHandlers,
-  resources,
-} from "@axoneme/kube";
+import { IdentityCache, Ipcache, LocalIdentities, labelFilter } from "@axoneme/identity";
+import { builtinResources, heldOnNode, type KubeClient, KubeFixedStore, resources } from "@axoneme/kube";
 import { LinkReaper, type Netlink, netnsCookie } from "@axoneme/netlink";
-import { type NodePeers, Observer } from "@axoneme/observe";
+import type { NodePeers } from "@axoneme/observe";
 import { EventSources } from "./agent-events.ts";
 import { ApiServer } from "./api-server.ts";
-import { cniInstaller, cniServer } from "./cni/parts.ts";
+import { addCni } from "./cni/parts.ts";
 import { ConntrackCollector } from "./collector.ts";
 import type { Configuration } from "./config/configuration.ts";
 import type { Dns } from "./dns/dns.ts";
@@ -40,42 +22,27 @@ import { PodDirectory, trimNamespace, trimPod } from "./endpoint/pods.ts";
 import { PoolChooser } from "./endpoint/pool-choice.ts";
 import { EndpointPublisher } from "./endpoint/publisher.ts";
 import { EndpointSource } from "./endpoint-source.ts";
-import { EventPump, lostEvents } from "./events.ts";
-import { addFlowLogs } from "./flow-logs.ts";
 import { HostFirewall } from "./host/firewall.ts";
-import { addHubble, hubblePeers } from "./hubble.ts";
-import { addHistory } from "./hubble-history.ts";
-import { addMetricsFile } from "./hubble-metrics.ts";
-import { redactionOf } from "./hubble-redact.ts";
+import { hubblePeers } from "./hubble.ts";
 import { type ServiceConfig, serviceConfig } from "./lb/config.ts";
 import { both, LoadBalancing } from "./lb/load-balancing.ts";
 import { agentFigures } from "./metrics/figures.ts";
-import { createFlowMetrics } from "./metrics/flow-metrics.ts";
 import type { Meters } from "./metrics/meters.ts";
 import { registerState } from "./metrics/registry.ts";
 import { healthServer, metricsServer } from "./metrics/server.ts";
+import { ClusterNodes } from "./node/cluster-nodes.ts";
 import { isDead } from "./node/dead.ts";
+import { followHostAddresses } from "./node/host-addresses.ts";
 import { addressesOf, type NativeDevice } from "./node/local-node.ts";
 import { identityBefore, NodeClasses } from "./node/node-identities.ts";
+import { familiesOf, NodeIpam } from "./node/node-ipam.ts";
 import { Peers, trimNode } from "./node/peers.ts";
-import { PodCidrs } from "./node/pod-cidrs.ts";
 import { PodRoutes } from "./node/pod-routes.ts";
-import { PoolCidrs } from "./node/pool-cidrs.ts";
-import { DemandOfPools } from "./node/pool-demand.ts";
 import { NodePublisher } from "./node/publisher.ts";
-import {
-  configureKernel,
-  familyEnabled,
-  podMtu,
-  pruneNonMasquerade,
-  setUpNode,
-  writeHostRows,
-  writeNonMasquerade,
-} from "./node/setup.ts";
+import { configureKernel, podMtu, pruneNonMasquerade, setUpNode, writeNonMasquerade } from "./node/setup.ts";
+import { Observation } from "./observation.ts";
 import type { AgentConfig } from "./options.ts";
-import { Processes } from "./processes/processes.ts";
 import { RemoteEndpoints, trimEndpoint } from "./remote-endpoints.ts";
-import { createResolver } from "./resolver.ts";
 import { createRoutes } from "./routes.ts";
 import { ApiServerAddresses } from "./state/apiserver.ts";
 import { createPolicy } from "./state/create-policy.ts";
@@ -84,7 +51,6 @@ import { Handover } from "./state/handover.ts";
 import { IdentityAllocator } from "./state/identities.ts";
 import { IpcacheWriter } from "./state/ipcache.ts";
 import {
-  type CiliumNodeObject,
   ciliumClusterwideNetworkPolicies,
   ciliumEndpoints,
   ciliumIdentities,
@@ -94,8 +60,6 @@ import {
 import { PodIdentities } from "./state/pod-identities.ts";
 import type { PolicyModule } from "./state/policy.ts";
 import { PolicyObjects } from "./state/policy-objects.ts";
-import { RuleUses } from "./state/rule-use.ts";
-import { flowRule } from "./state/rules.ts";
 import { TierPolicies } from "./state/tier-policies.ts";
 import { Watches } from "./state/watches.ts";
 
@@ -167,20 +131,17 @@ export class Composition {
   /** Where endpoints come from CiliumEndpointSlices. */
   readonly #endpointSource: EndpointSource | undefined;
   readonly #remote: RemoteEndpoints;
-  readonly #pool: NodePools;
-  readonly #podCidrs: PodCidrs | PoolCidrs;
-  readonly #demand: DemandOfPools;
-  #poolChanged = new Deferred<void>();
+  readonly #ipam: NodeIpam;
   readonly #ready = new Deferred<void>();
   readonly #reaper = LinkReaper.open({}, gatherLinksMs);
   readonly #routes: PodRoutes;
   readonly #collector: ConntrackCollector;
   readonly #hubblePeers: NodePeers;
+  readonly #nodes: ClusterNodes;
   readonly #eventSources: EventSources;
   readonly #nodeClasses: NodeClasses;
   readonly #host: HostFirewall;
   readonly #apiServer: ApiServerAddresses;
-  #peers: Peers | undefined;
 
   constructor(givens: Givens) {
     const { config, services, log, paths, device, netlink, kernel, client, meters } = givens;
@@ -199,6 +160,8 @@ export class Composition {
     this.#localIdentities = new LocalIdentities({ dualStack: this.#dualStack });
     this.#ipcacheWriter = new IpcacheWriter(this.#ipcache, kernel, log);
     this.#hubblePeers = hubblePeers(config);
+    this.#nodes = new ClusterNodes(this.#nodeName, this.#hubblePeers);
+    this.#nodes.onOwn = (node) => this.#ipam.learn(node);
     this.#eventSources = new EventSources(config.clusterName, this.#nodeName);
     this.#namespaces = new PodNamespaces(kernel.maps.netns, netnsCookie, log);
     this.#loadBalancing = new LoadBalancing({
@@ -243,11 +206,8 @@ export class Composition {
     this.#nodePublisher = new NodePublisher(client, this.#nodeName, log);
     this.#endpointPublisher = new EndpointPublisher(client, () => this.#nodeIp(), log);
     this.#fixed = this.#createFixed();
-    this.#pool = new NodePools(this.#nodeName);
-    this.#demand = new DemandOfPools({
-      ...{ nodeName: this.#nodeName, pool: this.#pool, client, log, families: familiesOf(config) },
-      ahead: { [defaultPool]: config.ipamPreAllocate },
-      publisher: this.#nodePublisher,
+    this.#ipam = new NodeIpam({
+      ...{ config, client, log, nodeName: this.#nodeName, publisher: this.#nodePublisher },
     });
     this.#routes = new PodRoutes(netlink, log);
     this.#collector = new ConntrackCollector(kernel, config.conntrackGCInterval * 1000, config, meters, log);
@@ -258,12 +218,10 @@ export class Composition {
     this.#endpointSource = config.enableCiliumEndpointSlice
       ? new EndpointSource({ client, meters, log }, this.#remote.handlers())
       : undefined;
-    this.#podCidrs =
-      config.ipamMode === "multi-pool"
-        ? new PoolCidrs(join(config.runDir, "pool-cidrs.json"), (cidrs) => this.#useCidrs(cidrs))
-        : new PodCidrs(join(config.runDir, "pod-cidrs.json"), (cidrs) =>
-            this.#useCidrs(new Map([[defaultPool, cidrs]])),
-          );
+    this.#ipam.follow((cidrs) => {
+      this.#endpoints.usePool(this.#ipam.pool);
+      writeNonMasquerade(kernel, config, cidrs);
+    });
   }
 
   get ready(): Promise<void> {
@@ -287,7 +245,7 @@ export class Composition {
     const isOwn = (ip: Ip) => own.some((address) => ipEqual(address, ip));
     const apiServer = new ApiServerAddresses(this.#ipcache, isOwn, this.#nodeClasses);
     apiServer.onOwn = (here) => this.#policy.setHostIsApiServer(here);
-    apiServer.labelsAt = (ip) => this.#peers?.labelsAt(ip) ?? {};
+    apiServer.labelsAt = (ip) => this.#nodes.peers?.labelsAt(ip) ?? {};
     return apiServer;
   }
 
@@ -354,8 +312,7 @@ export class Composition {
       directory.pools = new PoolChooser(this.#log);
       this.#watches.add(resources.ciliumpodippools, directory.pools.handlers());
     }
-    const mayGrow = this.#config.ipamMode !== "kubernetes";
-    const gateways = () => ({ v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) });
+    const gateways = () => this.#ipam.gateways;
     const endpoints = new EndpointManager({
       store: new EndpointStore(join(runDir, "endpoints")),
       network: new PodNetwork(this.#netlink, this.#reaper, gateways, () =>
@@ -363,10 +320,8 @@ export class Composition {
       ),
       kernel: this.#kernel,
       pods: directory,
-      poolUsed: () => {
-        if (mayGrow) this.#demand.used();
-      },
-      poolChanged: mayGrow ? () => this.#poolChanged.promise : undefined,
+      poolUsed: () => this.#ipam.used(),
+      poolChanged: this.#ipam.mayGrow ? () => this.#ipam.changed() : undefined,
       identities: this.#allocator,
       podIdentities: this.#podIdentities,
       ipcache: this.#ipcache,
@@ -411,60 +366,9 @@ export class Composition {
     this.#followOptions();
     const lifecycle = new Lifecycle(this.#log);
     const { registry } = this.#meters;
-    const figures = agentFigures({
-      config: this.#config,
-      version,
-      endpoints: this.#endpoints,
-      identities: this.#identities,
-      localIdentities: this.#localIdentities,
-      policy: this.#policy,
-      room: this.#policies.room,
-      pool: this.#pool,
-      peers: () => this.#peers?.size ?? 0,
-      collector: this.#collector,
-      loadBalancing: this.#loadBalancing,
-    });
-    registerState(registry, this.#kernel, lifecycle.health, figures);
-    const processes = new Processes(this.#kernel, this.#config.hubbleProcesses, this.#paths.cgroup);
-    const resolver = this.#createResolver(processes);
-    const observer = this.#createObserver(resolver);
-    const flowMetrics = createFlowMetrics(
-      this.#config,
-      registry,
-      observer.resolver,
-      this.#ipcache,
-      this.#log,
-    );
-    const uses = new RuleUses(
-      join(this.#config.runDir, "rule-uses.json"),
-      (id) => this.#policy.engine.rule(id),
-      this.#log,
-    );
-    const routes = createRoutes({
-      version,
-      uses,
-      config: this.#config,
-      configuration: this.#configuration,
-      nodeName: this.#nodeName,
-      health: lifecycle.health,
-      registry,
-      observer,
-      kernel: this.#kernel,
-      device: this.#device,
-      podCidrs: () => this.#podCidrs.current,
-      pool: this.#pool,
-      endpoints: this.#endpoints,
-      host: this.#host,
-      policy: this.#policy,
-      dns: this.#dns,
-      loadBalancing: this.#loadBalancing,
-      identities: this.#identities,
-      localIdentities: this.#localIdentities,
-      nodeIdentities: this.#nodeClasses.identities,
-      podIdentities: this.#podIdentities,
-      ipcache: this.#ipcache,
-      labelsOf: (identity) => resolver.identityById(identity)?.labels ?? [],
-    });
+    registerState(registry, this.#kernel, lifecycle.health, this.#figures());
+    const observation = this.#createObservation();
+    const routes = this.#createRoutes(lifecycle.health, observation);
     this.#dns.restore();
     restoreIdentities(this.#kernel, this.#localIdentities);
     announceWorld(this.#ipcache, this.#dualStack);
@@ -486,65 +390,20 @@ export class Composition {
           this.#meters,
           this.#log,
         ),
-      )
-      .add(uses)
-      .add(processes);
-    addMetricsFile(lifecycle, this.#config.hubbleDynamicMetricsConfigPath, flowMetrics, this.#log);
-    addHistory(lifecycle, this.#config, observer, registry, this.#log);
-    lifecycle
-      .add(
-        new EventPump(
-          () => this.#kernel.events(),
-          () => lostEvents(this.#kernel),
-          observer,
-          flowMetrics,
-          uses,
-          this.#log,
-        ),
-      )
-      .add(this.#configuration)
-      .add(this.#watches)
-      .add(this.#tierPolicies);
+      );
+    observation.addIntake(lifecycle);
+    lifecycle.add(this.#configuration).add(this.#watches).add(this.#tierPolicies);
     if (this.#endpointSource) lifecycle.add(this.#endpointSource);
-    const installer = cniInstaller(
-      this.#config,
-      this.#endpoints,
-      () => this.#configuration.running.cniWriteConf,
-      this.#log,
-    );
-    this.#configuration.on("cniWriteConf", () => installer.wantedChanged());
-    lifecycle
-      .add(this.#policies.pressure)
-      .add(this.#collector)
-      .add(cniServer(this.#config, this.#endpoints, this.#log))
-      .add(installer)
-      .add({
-        name: "node",
-        start: (health) => {
-          health.degraded("waiting for a pod CIDR");
-          this.#nodePublisher.publish(addressesOf(this.#device), []);
-          if (this.#config.ipamMode !== "kubernetes")
-            this.#demand.start(this.#podCidrs instanceof PoolCidrs ? this.#podCidrs : undefined);
-          void this.#settle(health);
-        },
-        stop: async () => {
-          this.#nodePublisher.stop();
-          this.#endpointPublisher.stop();
-          this.#fixed.stop();
-          this.#demand.stop();
-          this.#host.stop();
-          this.#podIdentities.stop();
-          this.#reaper.close();
-          await Promise.all([this.#loadBalancing.stop(), this.#routes.stop()]);
-        },
-      });
+    lifecycle.add(this.#policies.pressure).add(this.#collector);
+    addCni(lifecycle, this.#configuration, this.#endpoints, this.#log);
+    lifecycle.add(this.#nodeModule());
     this.#loadBalancing.addTo(lifecycle);
     this.#dns.addTo(lifecycle, {
       policy: this.#policy,
       endpoints: () => this.#endpoints.endpoints().map(({ record }) => record),
       collector: this.#collector,
-      observer,
-      metrics: flowMetrics,
+      observer: observation.observer,
+      metrics: observation.metrics,
     });
     const { agentHealthPort } = this.#config;
     const canServe = () => this.#endpoints.status();
@@ -552,21 +411,83 @@ export class Composition {
       lifecycle.add(healthServer(agentHealthPort, routes, canServe, this.#meters, this.#log));
     if (this.#config.metricsAddress !== "")
       lifecycle.add(metricsServer(this.#config.metricsAddress, routes, this.#meters, this.#log));
-    if (this.#config.enableHubble)
-      addHubble(lifecycle, this.#config, {
-        ...{ observer, resolver, version, metrics: flowMetrics, log: this.#log },
-        ...{ nodeName: this.#nodeName, client: this.#client },
-        ...{ peers: this.#hubblePeers, events: this.#eventSources, registry },
-      });
-    addFlowLogs(lifecycle, this.#config, observer, registry, this.#log);
+    observation.addReaders(lifecycle);
     return lifecycle;
+  }
+
+  /** What figures, flows and views are all made of. */
+  get #parts() {
+    return {
+      ...{ version, config: this.#config, nodeName: this.#nodeName, log: this.#log },
+      ...{ kernel: this.#kernel, device: this.#device, registry: this.#meters.registry },
+      ...{ endpoints: this.#endpoints, ipcache: this.#ipcache, loadBalancing: this.#loadBalancing },
+      ...{ identities: this.#identities, localIdentities: this.#localIdentities },
+      ...{ podIdentities: this.#podIdentities, policy: this.#policy, dns: this.#dns },
+    };
+  }
+
+  #figures(): ReturnType<typeof agentFigures> {
+    return agentFigures({
+      ...this.#parts,
+      room: this.#policies.room,
+      pool: this.#ipam.pool,
+      peers: () => this.#nodes.peers?.size ?? 0,
+      collector: this.#collector,
+    });
+  }
+
+  #createObservation(): Observation {
+    return new Observation({
+      ...this.#parts,
+      cgroup: this.#paths.cgroup,
+      client: this.#client,
+      nodeClasses: this.#nodeClasses,
+      peers: this.#hubblePeers,
+      events: this.#eventSources,
+    });
+  }
+
+  #createRoutes(
+    health: Lifecycle["health"],
+    { observer, resolver, uses }: Observation,
+  ): ReturnType<typeof createRoutes> {
+    return createRoutes({
+      ...this.#parts,
+      ...{ health, observer, uses, configuration: this.#configuration, host: this.#host },
+      podCidrs: () => this.#ipam.current,
+      pool: this.#ipam.pool,
+      nodeIdentities: this.#nodeClasses.identities,
+      labelsOf: (identity) => resolver.identityById(identity)?.labels ?? [],
+    });
+  }
+
+  #nodeModule(): Module {
+    return {
+      name: "node",
+      start: (health) => {
+        health.degraded("waiting for a pod CIDR");
+        this.#nodePublisher.publish(addressesOf(this.#device), []);
+        this.#ipam.start();
+        void this.#settle(health);
+      },
+      stop: async () => {
+        this.#nodePublisher.stop();
+        this.#endpointPublisher.stop();
+        this.#fixed.stop();
+        this.#ipam.stop();
+        this.#host.stop();
+        this.#podIdentities.stop();
+        this.#reaper.close();
+        await Promise.all([this.#loadBalancing.stop(), this.#routes.stop()]);
+      },
+    };
   }
 
   /** The second half of the start: what needs the API server's answers. */
   async #settle(health: { ok(message: string): void; failed(message: string): void }): Promise<void> {
     try {
-      await this.#podCidrs.known;
-      const gateways = { v4: this.#pool.routerIp(4), v6: this.#pool.routerIp(6) };
+      await this.#ipam.known();
+      const { gateways } = this.#ipam;
       const own = [gateways.v4, gateways.v6].filter((ip) => ip !== undefined);
       const setup = { services: this.#serviceConfig, device: this.#device, gateways };
       const tunnelIndex = await setUpNode(this.#kernel, this.#netlink, {
@@ -577,7 +498,7 @@ export class Composition {
       const reconfigure = (config: AgentConfig): void =>
         configureKernel(this.#kernel, { ...setup, config, tunnelIndex });
       this.#configuration.on("monitorAggregation", reconfigure).on("monitorAggregationInterval", reconfigure);
-      await this.#followAddresses();
+      await followHostAddresses(this.#loadBalancing.addresses, this.#ipcache, this.#kernel);
       await this.#loadBalancing.announceOn(this.#device.index);
       if (this.#config.socketLB) this.#kernel.attachments.attachSockets(this.#paths.cgroup);
       else this.#kernel.attachments.detachSockets();
@@ -596,14 +517,14 @@ export class Composition {
       this.#dns.settled();
       this.#loadBalancing.prune();
       this.#ipcacheWriter.prune();
-      const cidrs = [...this.#podCidrs.current, ...(this.#peers?.podCidrs() ?? []), ...this.#fixed.cidrs];
+      const cidrs = [...this.#ipam.current, ...(this.#nodes.peers?.podCidrs() ?? []), ...this.#fixed.cidrs];
       pruneNonMasquerade(this.#kernel, this.#config, cidrs);
       await this.#routes.prune();
       this.#kernel.settle();
       this.#kernel.dropOldBuilds();
       this.#podIdentities.start();
       health.ok(
-        `${this.#nodeName} on ${this.#device.name}, pods in ${this.#podCidrs.current.map(formatPrefix).join(", ")}`,
+        `${this.#nodeName} on ${this.#device.name}, pods in ${this.#ipam.current.map(formatPrefix).join(", ")}`,
       );
       this.#ready.resolve();
       this.#log.info({ ms: Math.round(performance.now()) }, "ready to add pods");
@@ -612,35 +533,6 @@ export class Composition {
       this.#log.error({ err: error }, "the node could not be set up");
       this.#ready.reject(error);
     }
-  }
-
-  #useCidrs(cidrs: ReadonlyMap<string, readonly Prefix[]>): void {
-    const wanted = new Map(
-      [...cidrs].map(([pool, of]) => [pool, of.filter((cidr) => familyEnabled(this.#config, cidr))]),
-    );
-    this.#pool.setCidrs(wanted);
-    this.#endpoints.usePool(this.#pool);
-    writeNonMasquerade(this.#kernel, this.#config, [...wanted.values()].flat());
-    this.#poolChanged.resolve();
-    this.#poolChanged = new Deferred();
-  }
-
-  // ---- what the ipcache says of this node and the world -----------------------------------------------------------
-
-  /** The node's own addresses are the host, whichever device has them, and as long as it has them. */
-  async #followAddresses(): Promise<void> {
-    let known: readonly Ip[] = [];
-    this.#loadBalancing.addresses.onChange = (addresses) => {
-      const now = addresses.map(({ ip }) => ip);
-      for (const ip of known) {
-        if (!now.some((other) => ipEqual(ip, other))) this.#ipcache.delete(hostPrefix(ip), "local", "node");
-      }
-      for (const ip of now)
-        this.#ipcache.upsert(hostPrefix(ip), "local", "node", { identity: reserved.host });
-      known = now;
-      writeHostRows(this.#kernel, addresses);
-    };
-    await this.#loadBalancing.addresses.start();
   }
 
   #watchCluster(): void {
@@ -667,53 +559,25 @@ export class Composition {
         this.#nodePublisher.publishLabels(labels);
         this.#policy.setHostLabels(labels);
         this.#configuration.nodeLabels(labels);
-        if (this.#podCidrs instanceof PodCidrs && this.#config.ipamMode === "kubernetes")
-          this.#podCidrs.learn(node.spec?.podCIDRs ?? []);
+        this.#ipam.learnKubernetes(node.spec?.podCIDRs ?? []);
       },
     );
     this.#policy.onServicesNamed = () => named.wake(copies);
     if (this.#endpointSource === undefined)
       watches.add(ciliumEndpoints, this.#remote.handlers(), { trim: trimEndpoint });
-    const handlers: ListWatchHandlers<CiliumNodeObject> = {
-      onAdd: (node) => this.#nodeChanged(node),
-      onUpdate: (node) => this.#nodeChanged(node),
-      onDelete: (node) => {
-        this.#nodesSeen.delete(node.metadata?.name ?? "");
-        this.#hubblePeers.remove(node.metadata?.name ?? "");
-        this.#peers?.handlers().onDelete?.(node);
-      },
-    };
-    watches.add(ciliumNodes, handlers, { trim: trimNode });
+    watches.add(ciliumNodes, this.#nodes.handlers(), { trim: trimNode });
   }
 
-  readonly #nodesSeen = new Map<string, CiliumNodeObject>();
-
-  #nodeChanged(node: CiliumNodeObject): void {
-    const name = node.metadata?.name ?? "";
-    this.#hubblePeers.upsert(name, node.spec?.addresses);
-    if (name === this.#nodeName) {
-      this.#demand.seen(node);
-      const { podCIDRs = [], pools } = node.spec?.ipam ?? {};
-      if (this.#podCidrs instanceof PoolCidrs) this.#podCidrs.learn(pools?.allocated ?? []);
-      else if (this.#config.ipamMode === "cluster-pool") this.#podCidrs.learn(podCIDRs);
-      return;
-    }
-    if (this.#peers) this.#peers.handlers().onUpdate?.(node, node);
-    else this.#nodesSeen.set(name, node);
-  }
-
-  /** Other nodes that were seen before this one knew its own place are told now. */
   #followPeers(gateways: readonly Ip[], tunnelIndex: number | undefined): void {
     const common = { nodeName: this.#nodeName, device: this.#device, classes: this.#nodeClasses };
     const options = { ...common, tunnelIndex, gateways };
-    this.#peers = new Peers(options, this.#routes, this.#ipcache, this.#kernel);
-    this.#peers.onChange = (addresses) => {
+    const peers = new Peers(options, this.#routes, this.#ipcache, this.#kernel);
+    peers.onChange = (addresses) => {
       this.#remote.nodeChanged(addresses);
       this.#apiServer.nodeChanged(addresses);
     };
-    this.#peers.onGone = (addresses) => this.#apiServer.nodeChanged(addresses);
-    for (const node of this.#nodesSeen.values()) this.#peers.handlers().onAdd?.(node);
-    this.#nodesSeen.clear();
+    peers.onGone = (addresses) => this.#apiServer.nodeChanged(addresses);
+    this.#nodes.open(peers);
   }
 
   #createRemote(): RemoteEndpoints {
@@ -724,41 +588,11 @@ export class Composition {
       policy: this.#policy,
       podIdentities: this.#podIdentities,
       isOwn: (ip) => own.some((address) => ipEqual(address, ip)),
-      wayTo: (nodeIp, prefix) => this.#peers?.wayTo(nodeIp, prefix) ?? {},
+      wayTo: (nodeIp, prefix) => this.#nodes.peers?.wayTo(nodeIp, prefix) ?? {},
       podWays: {
-        place: (nodeIp, ip) => this.#peers?.place(nodeIp, ip),
-        forget: (ip) => this.#peers?.forget(ip),
+        place: (nodeIp, ip) => this.#nodes.peers?.place(nodeIp, ip),
+        forget: (ip) => this.#nodes.peers?.forget(ip),
       },
     });
   }
-
-  #createObserver(resolver: FlowResolver): Observer {
-    const store = new RawStore({ capacity: this.#config.flowBufferCapacity });
-    return new Observer({ store, resolver, version, redaction: redactionOf(this.#config) });
-  }
-
-  #createResolver(processes: Processes): FlowResolver {
-    const names = new Map<number, string>([[this.#device.index, this.#device.name]]);
-    return createResolver({
-      nodeName: this.#nodeName,
-      clusterName: this.#config.clusterName,
-      endpoints: this.#endpoints,
-      identities: this.#identities,
-      localIdentities: this.#localIdentities,
-      nodeIdentities: this.#nodeClasses.identities,
-      podIdentities: this.#podIdentities,
-      ipcache: this.#ipcache,
-      services: this.#loadBalancing.services.compiler,
-      servesNodePorts: (ip) => this.#loadBalancing.addresses.serves(ip),
-      ruleById: (id) => flowRule(this.#policy, id),
-      interfaceName: (ifindex) => names.get(ifindex) ?? this.#endpoints.interfaceName(ifindex),
-      namesOf: (ip, endpoint) => this.#dns.namesOf(ip, endpoint),
-      processById: (id, timeNs) => processes.get(id, timeNs),
-    });
-  }
-}
-
-/** Families that pods of the node have. */
-function familiesOf({ enableIPv4, enableIPv6 }: AgentConfig): (4 | 6)[] {
-  return [...(enableIPv4 ? [4 as const] : []), ...(enableIPv6 ? [6 as const] : [])];
 }

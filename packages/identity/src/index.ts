@@ -52,7 +52,9 @@ export {
   localScope,
   nodeScope,
   reserved,
+  reservedByName,
   reservedIdentities,
   reservedLabels,
+  reservedNames,
   worldOf,
 } from "./reserved.ts";

@@ -45,6 +45,15 @@ export function reservedLabels(id: number): Labels | undefined {
   return names && Object.fromEntries(names.map((name) => [`reserved:${name}`, ""]));
 }
 
+/** Words for the reserved identities that packets can carry. */
+export const reservedNames: readonly string[] = NAMES.slice(1).flatMap(([first = ""]) => first);
+
+/** The reserved identity that policies and people call by this word; undefined for other words. */
+export function reservedByName(name: string): number | undefined {
+  const id = NAMES.findIndex(([first]) => first === name);
+  return id > reserved.unknown ? id : undefined;
+}
+
 /** All reserved identities that packets can carry, with their labels. */
 export function reservedIdentities(): { id: number; labels: Labels }[] {
   return NAMES.map((_, id) => ({ id, labels: reservedLabels(id) ?? {} })).filter(

@@ -1,6 +1,6 @@
 import { formatIp, hostPrefix, parseIp, tryParseIp } from "@axoneme/base";
 import { type Kernel, kernelPolicyRows } from "@axoneme/datapath";
-import { type Ipcache, parseLabelLines, reserved } from "@axoneme/identity";
+import { type Ipcache, parseLabelLines, reserved, reservedByName, reservedNames } from "@axoneme/identity";
 import type { EndpointView, WhyRuleView, WhySideView } from "@axoneme/observe";
 import {
   Direction,
@@ -27,19 +27,6 @@ export interface WhySources {
   readonly labelsOf: (identity: number) => readonly string[];
 }
 
-/** Entities that stand for themselves, by the words of policies. */
-const entities: Readonly<Record<string, number>> = {
-  host: reserved.host,
-  world: reserved.world,
-  "world-ipv4": reserved.worldIpv4,
-  "world-ipv6": reserved.worldIpv6,
-  "remote-node": reserved.remoteNode,
-  "kube-apiserver": reserved.kubeApiserver,
-  health: reserved.health,
-  init: reserved.init,
-  ingress: reserved.ingress,
-  unmanaged: reserved.unmanaged,
-};
 const worlds: ReadonlySet<number> = new Set([reserved.world, reserved.worldIpv4, reserved.worldIpv6]);
 const names = {
   [Verdict.ALLOW]: "allow",
@@ -129,7 +116,7 @@ function ruleView({ id, policy, path, verdict, precedence }: RuleInfo): WhyRuleV
 }
 
 function peerOf({ ipcache }: WhySources, text: string): { address: string; identity: number } {
-  const entity = entities[text];
+  const entity = reservedByName(text);
   if (entity !== undefined) return { address: "", identity: entity };
   const ip = tryParseIp(text);
   if (ip === undefined)
@@ -137,7 +124,7 @@ function peerOf({ ipcache }: WhySources, text: string): { address: string; ident
       400,
       "bad_peer",
       `"${text}" is no address and no entity`,
-      `give an address or one of ${Object.keys(entities).join(", ")}`,
+      `give an address or one of ${reservedNames.join(", ")}`,
     );
   return { address: formatIp(ip), identity: ipcache.lookup(ip)?.identity ?? reserved.unknown };
 }

@@ -4,6 +4,7 @@ import { type AgentOptions, type Answer, addAgentOptions, askAll } from "../agen
 import type { Context } from "../context.ts";
 import { exitCode } from "../errors.ts";
 import { type OutputOptions, outputOption, print, printData } from "../output.ts";
+import { addApiOptions } from "./api-options.ts";
 import { examples } from "./help.ts";
 
 interface ViewOptions extends AgentOptions, OutputOptions {
@@ -98,26 +99,20 @@ async function tellProblems(context: Context, answers: readonly Answer<ConfigVie
   }
 }
 
-/** Options by which the commands that ask the API find it. */
-function addApiOptions(command: Command): Command {
-  return command
-    .option(
-      "--kubeconfig <file>",
-      "kubeconfig of the cluster (default: of the lab, $KUBECONFIG, ~/.kube/config)",
-    )
-    .option("--context <name>", "context of the kubeconfig")
-    .option(
-      "--lab <name>",
-      "a lab's cluster (default: $AXON_LAB, else the only one, where no kubeconfig is named)",
-    )
-    .option("-n, --namespace <name>", "namespace of the installation", "kube-system");
+/** Where the installation is, too. */
+function addInstallationOptions(command: Command): Command {
+  return addApiOptions(command).option(
+    "-n, --namespace <name>",
+    "namespace of the installation",
+    "kube-system",
+  );
 }
 
 /** Loaded only here: other commands need no Kubernetes client. */
 const load = (): Promise<typeof import("../install/options.ts")> => import("../install/options.ts");
 
 function diffCommand(context: Context): Command {
-  return addApiOptions(new Command("diff"))
+  return addInstallationOptions(new Command("diff"))
     .description(
       "options of all nodes of a cluster that are wanted and not in force; exits 1 when there are some",
     )
@@ -150,7 +145,7 @@ ${examples(
 }
 
 function setCommand(context: Context): Command {
-  return addApiOptions(new Command("set"))
+  return addInstallationOptions(new Command("set"))
     .argument(
       "<key=value...>",
       "options by their keys (docs/reference/agent-options.md); an empty value: the default",

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import type { Context } from "../context.ts";
 import { CliError, exitCode, usageError } from "../errors.ts";
 import { type OutputOptions, outputOption, print } from "../output.ts";
+import { addApiOptions } from "./api-options.ts";
 import { examples } from "./help.ts";
 
 interface ApiOptions extends OutputOptions {
@@ -23,20 +24,6 @@ const collect = (word: string, words: readonly string[]): string[] => [...words,
 const load = (): Promise<typeof import("../external/registration.ts")> =>
   import("../external/registration.ts");
 const place = (): Promise<typeof import("../install/options.ts")> => import("../install/options.ts");
-
-/** Options by which the commands find the API. */
-function addApiOptions(command: Command): Command {
-  return command
-    .option(
-      "--kubeconfig <file>",
-      "kubeconfig of the cluster (default: of the lab, $KUBECONFIG, ~/.kube/config)",
-    )
-    .option("--context <name>", "context of the kubeconfig")
-    .option(
-      "--lab <name>",
-      "a lab's cluster (default: $AXON_LAB, else the only one, where no kubeconfig is named)",
-    );
-}
 
 /** `axon node register|unregister|list`. */
 export function nodeCommand(context: Context): Command {

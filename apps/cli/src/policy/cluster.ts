@@ -1,5 +1,5 @@
 import { formatIp, parseIp, tryParseIp } from "@axoneme/base";
-import { type Labels, podLabels, reserved, reservedLabels } from "@axoneme/identity";
+import { type Labels, podLabels, reservedByName, reservedLabels } from "@axoneme/identity";
 import {
   builtinResources,
   findConfig,
@@ -224,18 +224,6 @@ function backend(
 
 /** Labels by which policies know an entity; undefined for other words. */
 export function entityLabels(word: string): Labels | undefined {
-  const ids: Readonly<Record<string, number>> = {
-    host: reserved.host,
-    world: reserved.world,
-    "world-ipv4": reserved.worldIpv4,
-    "world-ipv6": reserved.worldIpv6,
-    "remote-node": reserved.remoteNode,
-    "kube-apiserver": reserved.kubeApiserver,
-    health: reserved.health,
-    init: reserved.init,
-    ingress: reserved.ingress,
-    unmanaged: reserved.unmanaged,
-  };
-  const id = ids[word];
+  const id = reservedByName(word);
   return id === undefined ? undefined : reservedLabels(id);
 }

@@ -1,10 +1,7 @@
 /** Annotation in which kubectl keeps whole objects, secrets of their environment included. */
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
 
-/**
- * An object of the API without what is nobody's business: values of environment variables, commands' arguments that look like
- * credentials stay as they are named by nobody here, so whole `env` values go; `managedFields` and last-applied go as noise.
- */
+/** An object of the API without values of environment variables, which may be secrets, and without what tools keep for themselves. */
 export function redacted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(redacted);
   if (typeof value !== "object" || value === null) return value;
