@@ -22,11 +22,14 @@ const vitest = (project, report, ...more) => [
     project,
     "--reporter=default",
     "--reporter=json",
-    `--outputFile=${join(reports, `${report}.json`)}`,
+    `--reporter=${join(root, "scripts", "failures-reporter.mjs")}`,
+    `--outputFile.json=${join(reports, `${report}.json`)}`,
     ...more,
   ],
   report,
 ];
+
+const failuresFile = (report) => join(reports, `${report}.failures`);
 
 /** Labs share nothing and wait most of their time: two files at once. More would fall behind the time limits of the tests. */
 const TWO_LABS = ["--file-parallelism", "--maxWorkers=2"];
@@ -46,9 +49,10 @@ const stages = [
 /** Runs beside the one before: labs wait most of their time. */
 const beside = "kernel tests";
 
-function run(command, args) {
+function run(command, args, report) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, stdio: "inherit" });
+    const env = report ? { ...process.env, AXON_FAILURES: failuresFile(report) } : process.env;
+    const child = spawn(command, args, { cwd: root, env, stdio: "inherit" });
     child.on("error", (error) => {
       console.error(`test: ${error.message}`);
       resolve(127);
@@ -59,15 +63,12 @@ function run(command, args) {
 
 function counts(report, exitCode) {
   try {
-    const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(
-      readFileSync(join(reports, `${report}.json`), "utf8"),
-    );
-    const failed =
-      numFailedTests > 0 ? numFailedTests : exitCode === 0 ? 0 : Math.max(1, numFailedTestSuites);
-    return { passed: numPassedTests, failed };
+    const { numPassedTests } = JSON.parse(readFileSync(join(reports, `${report}.json`), "utf8"));
+    const failures = readFileSync(failuresFile(report), "utf8").split("\n").filter(Boolean);
+    if (failures.length === 0 && exitCode !== 0) failures.push(`${report}: exit code ${exitCode}`);
+    return { passed: numPassedTests, failures };
   } catch (error) {
-    console.error(`test: no report from ${report}: ${error.message}`);
-    return { passed: 0, failed: 1 };
+    return { passed: 0, failures: [`${report}: no report: ${error.message}`] };
   }
 }
 
@@ -75,18 +76,20 @@ rmSync(reports, { recursive: true, force: true });
 mkdirSync(reports, { recursive: true });
 const only = process.argv.slice(2);
 let passed = 0;
-let failed = 0;
+const failures = [];
 const lines = [];
 async function stage([name, command, args, report]) {
   console.log(`\n== ${name}`);
   const start = performance.now();
-  const code = await run(command, args);
-  const result = report ? counts(report, code) : { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
+  const code = await run(command, args, report);
+  const result = report
+    ? counts(report, code)
+    : { passed: code === 0 ? 1 : 0, failures: code === 0 ? [] : [`${name}: exit code ${code}`] };
   passed += result.passed;
-  failed += result.failed;
+  failures.push(...result.failures);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   lines.push(
-    `  ${result.failed === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failed} failed)`,
+    `  ${result.failures.length === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failures.length} failed)`,
   );
 }
 
@@ -97,5 +100,7 @@ for (const [index, one] of wanted.entries()) {
   await Promise.all([stage(one), ...(next?.[0] === beside ? [stage(next)] : [])]);
 }
 console.log(`\n${lines.join("\n")}\n`);
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 && passed > 0 ? 0 : 1);
+// Once more what failed: a log that is cut keeps its end.
+for (const failure of failures) console.log(`  ${failure}`);
+console.log(`${passed} passed, ${failures.length} failed`);
+process.exit(failures.length === 0 && passed > 0 ? 0 : 1);

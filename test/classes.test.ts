@@ -199,12 +199,23 @@ describe.each(["native", "tunnel"] as const)("classes, %s routing", (routingMode
     expect(listed.find(({ pod }) => pod === "server")?.labels).toContain("k8s:build=server");
     // Of a pod of another node, too.
     const far = gold.find(({ node }) => node === "node2");
-    const flows = (await the()
-      .agent("node1")
-      .flows([{ source_pod: [`default/${far?.name}`] }])) as { source?: { labels?: string[] } }[];
-    expect(flows.at(-1)?.source?.labels).toEqual(
-      expect.arrayContaining(["k8s:app=client", `k8s:build=${far?.name}`, "k8s:tier=gold"]),
-    );
+    const labels = async (): Promise<string[]> => {
+      const flows = (await the()
+        .agent("node1")
+        .flows([{ source_pod: [`default/${far?.name}`] }])) as { source?: { labels?: string[] } }[];
+      return flows.at(-1)?.source?.labels ?? [];
+    };
+    let seen: string[] = [];
+    await waitFor(
+      async () => {
+        await all(gold);
+        seen = await labels();
+        return [`k8s:app=client`, `k8s:build=${far?.name}`, "k8s:tier=gold"].every((l) => seen.includes(l));
+      },
+      { timeoutMs: 10_000, everyMs: 200, what: "a flow with the far pod's labels" },
+    ).catch((cause: unknown) => {
+      throw new Error(`labels: ${JSON.stringify(seen)}`, { cause });
+    });
     for (const { name: pod } of extra) await the().deletePod(pod);
   });
 
