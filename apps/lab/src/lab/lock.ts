@@ -1,4 +1,5 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { AxonError, delay } from "@axoneme/base";
 
@@ -13,24 +14,51 @@ export interface Lock {
  */
 export function takeLock(path: string, what: string): Lock {
   mkdirSync(dirname(path), { recursive: true });
-  for (;;) {
-    try {
-      const fd = openSync(path, "wx", 0o600);
-      writeSync(fd, JSON.stringify({ pid: process.pid, start: startTime(process.pid), what }));
-      closeSync(fd);
-      return { release: () => rmSync(path, { force: true }) };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-    const holder = readHolder(path);
-    if (holder !== undefined && startTime(holder.pid) === holder.start) {
-      throw new AxonError(
-        "lab.locked",
-        `process ${holder.pid} is at work on this lab (${holder.what}): wait for it, or end it, and try again`,
-      );
-    }
-    rmSync(path, { force: true });
+  const own = `${path}.${process.pid}.${randomUUID()}`;
+  // Written before it gets its name: a lock that could be seen empty would look like one of the dead.
+  writeFileSync(own, JSON.stringify({ pid: process.pid, start: startTime(process.pid), what }), {
+    mode: 0o600,
+  });
+  try {
+    while (!linked(own, path)) makeWay(path);
+  } finally {
+    rmSync(own, { force: true });
   }
+  return { release: () => rmSync(path, { force: true }) };
+}
+
+/** Gives a file a further name; false when the name is in use. */
+function linked(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Takes the lock of a dead process away. Throws `lab.locked` when its process lives. */
+function makeWay(path: string): void {
+  const text = textOf(path);
+  if (text === undefined) return;
+  const holder = readHolder(text);
+  if (holder !== undefined && startTime(holder.pid) === holder.start) {
+    throw new AxonError(
+      "lab.locked",
+      `process ${holder.pid} is at work on this lab (${holder.what}): wait for it, or end it, and try again`,
+    );
+  }
+  // Moved aside, and looked at again: another one may have made way and taken the lock since it was read.
+  const aside = `${path}.${process.pid}.${randomUUID()}`;
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  if (textOf(aside) !== text) linked(aside, path);
+  rmSync(aside, { force: true });
 }
 
 /** As takeLock, but waits for a holder that needs it for a moment only. Throws `lab.locked` after ten seconds. */
@@ -52,9 +80,18 @@ interface Holder {
   what: string;
 }
 
-function readHolder(path: string): Holder | undefined {
+function textOf(path: string): string | undefined {
   try {
-    const holder = JSON.parse(readFileSync(path, "utf8")) as Partial<Holder>;
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function readHolder(text: string): Holder | undefined {
+  try {
+    const holder = JSON.parse(text) as Partial<Holder>;
     return typeof holder.pid === "number" && typeof holder.start === "string"
       ? (holder as Holder)
       : undefined;

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "@axoneme/base";
+import { build } from "esbuild";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { lockState } from "../../src/apiserver/storage/lock.ts";
 import { checkBuild } from "../../src/lab/build.ts";
@@ -73,12 +74,13 @@ describe("files", () => {
   });
 
   it("locks of a killed process that nobody has noticed yet are taken over", async () => {
-    // The shell leaves its child unnoticed: it execs a program that never asks for it.
-    const script = "sleep 100 & echo $!; kill -9 $!; exec sleep 100";
+    // The shell leaves its child unnoticed: it is stopped.
+    const script = "sleep 100 & echo $!; kill -STOP $$";
     const parent = spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "ignore"] });
     try {
       const [line] = (await once(parent.stdout, "data")) as [Buffer];
       const pid = Number(line.toString());
+      process.kill(pid, "SIGKILL");
       const fields = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
       await waitFor(() => fields()[0] === "Z", { what: "the child to be dead and unnoticed" });
       const start = fields()[19];
@@ -91,6 +93,43 @@ describe("files", () => {
       parent.kill("SIGKILL");
     }
   });
+
+  it("a lock is one process's, however many reach for it at once", async () => {
+    const lock = join(import.meta.dirname, "../../src/lab/lock.ts");
+    const program = `
+      import { closeSync, openSync, rmSync } from "node:fs";
+      import { waitForLock } from ${JSON.stringify(lock)};
+      const [file, inside] = process.argv.slice(2);
+      for (let round = 0; round < 150; round++) {
+        const held = await waitForLock(file, "a round");
+        closeSync(openSync(inside, "wx"));
+        rmSync(inside);
+        held.release();
+      }
+      process.exit(0);`;
+    const outfile = join(dir, "contender.mjs");
+    await build({
+      stdin: { contents: program, resolveDir: import.meta.dirname },
+      bundle: true,
+      platform: "node",
+      format: "esm",
+      outfile,
+      logLevel: "silent",
+    });
+    const ran = await Promise.all(
+      [1, 2, 3, 4].map(async () => {
+        const child = spawn(process.execPath, [outfile, join(dir, "lock"), join(dir, "inside")], {
+          stdio: ["ignore", "ignore", "pipe"],
+        });
+        const told: Buffer[] = [];
+        child.stderr.on("data", (data: Buffer) => told.push(data));
+        const [code] = (await once(child, "close")) as [number];
+        return { code, stderr: Buffer.concat(told).toString() };
+      }),
+    );
+    expect(ran).toEqual(ran.map(() => ({ code: 0, stderr: "" })));
+    expect(readdirSync(dir)).toEqual(["contender.mjs"]);
+  }, 30_000);
 
   it("a lock that is needed for a moment is waited for", async () => {
     const file = join(dir, "lock");
