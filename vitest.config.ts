@@ -14,6 +14,9 @@ export default defineConfig({
           include: ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts"],
           exclude: ["**/*.root.test.ts", "**/node_modules/**"],
           pool: "forks",
+          // Above what waitFor waits, whose message says for what.
+          testTimeout: 20_000,
+          hookTimeout: 20_000,
         },
       },
       {

@@ -64,11 +64,11 @@ export function delay(ms: number, clock: Clock = systemClock): Promise<void> {
 }
 
 export interface WaitForOptions {
-  /** Deadline in milliseconds (default 5000). */
+  /** Deadline in milliseconds (default 15 000: what is waited for is certain to come, on a busy machine late). */
   timeoutMs?: number;
   /** Time between two looks (default 10). */
   everyMs?: number;
-  /** Names the condition in the error: "waited 5000 ms for <what>". */
+  /** Names the condition in the error: "waited 15000 ms for <what>". */
   what?: string;
 }
 
@@ -82,7 +82,7 @@ export async function waitFor<T>(
   condition: () => T | Falsy | Promise<T | Falsy>,
   options: WaitForOptions = {},
 ): Promise<T> {
-  const { timeoutMs = 5000, everyMs = 10, what = "a condition" } = options;
+  const { timeoutMs = 15_000, everyMs = 10, what = "a condition" } = options;
   const end = Date.now() + timeoutMs;
   for (;;) {
     let last: unknown;
