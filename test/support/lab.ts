@@ -267,7 +267,11 @@ export function labName(prefix: string): string {
 async function clearStale(): Promise<void> {
   for (const name of labNames()) {
     const [, pid] = /^it-[a-z-]+-(\d+)$/.exec(name) ?? [];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`)) await labDown({ name });
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    await labDown({ name }).catch((error: unknown) => {
+      // Another file's run is taking the same one down.
+      if (!(error instanceof AxonError && error.code === "lab.locked")) throw error;
+    });
   }
 }
 
