@@ -178,11 +178,39 @@ describe("axon hubble through the relay of a lab", () => {
     expect(out).toMatch(/^PEER_ADDED {3}\/.*node1\nPEER_ADDED {3}\/.*node9\n$/);
   });
 
+  it("observe debug-events: of each node, what was done with its packets", async () => {
+    const { labs } = await twoNodes();
+    const all = await labs.axon("hubble", "observe", "debug-events");
+    expect({ code: all.code, err: all.err }).toEqual({ code: 0, err: "" });
+    const lines = all.out.trim().split("\n");
+    expect(lines).toHaveLength(12);
+    expect(lines.filter((line) => line.includes("[node2]"))).toHaveLength(6);
+    const one = await labs.axon("hubble", "observe", "debug-events", "--node", "node1", "--last", "2");
+    expect(one.out).toMatch(
+      /: default\/pod-1 DBG_CT_CREATED4 mark 0x[0-9a-f]{8} cpu 0 conntrack entry created: 10\.0\.0\.1:40000 -> 10\.0\.0\.2:3 TCP.*\n.*DBG_LOCAL_DELIVERY.* delivered to local endpoint 2,/,
+    );
+    const json = await labs.axon(
+      "hubble",
+      "observe",
+      "debug-events",
+      "--node",
+      "node1",
+      "--last",
+      "1",
+      "-o",
+      "json",
+    );
+    expect(JSON.parse(json.out)).toMatchObject({
+      node_name: "node1",
+      debug_event: { type: "DBG_LOCAL_DELIVERY", arg1: 2, source: { pod_name: "pod-1" } },
+    });
+  });
+
   it("what is not served is said in a sentence", async () => {
     const { labs } = await twoNodes();
-    const debug = await labs.axon("hubble", "observe", "debug-events");
-    expect(debug.code).toBe(1);
-    expect(debug.err).toContain("the datapath writes no debug events");
+    const events = await labs.axon("hubble", "observe", "agent-events");
+    expect(events.code).toBe(1);
+    expect(events.err).toContain("there are no agent events here");
     const record = await labs.axon("hubble", "record", "--anything", "x");
     expect(record.code).toBe(1);
     expect(record.err).toContain("not supported");

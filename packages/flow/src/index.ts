@@ -1,3 +1,4 @@
+export { type DebugEvent, debugCount, toDebugEvents } from "./debug.ts";
 export { directionOf } from "./direction.ts";
 export {
   dropReasonName,

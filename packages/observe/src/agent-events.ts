@@ -1,6 +1,7 @@
-import { AxonError, type Clock, Emitter, systemClock } from "@axoneme/base";
+import { type Clock, Emitter, systemClock } from "@axoneme/base";
 import { formatTimestamp, parseTimestamp } from "@axoneme/flow";
 import type { AgentEventResponse, EventsRequest } from "./grpc/client-types.ts";
+import { checkEventsQuery } from "./query.ts";
 
 /** What an agent did, as the field's `flow.AgentEvent`: the type, and what it is about by the field's name of it. */
 export type AgentEvent =
@@ -92,10 +93,8 @@ export class AgentEvents {
    * @throws AxonError `observe.query_invalid`, `flow.time_invalid` at once
    */
   read(request: EventsRequest, signal: AbortSignal): AsyncGenerator<AgentEventResponse[], void> {
+    checkEventsQuery(request);
     const { first = false, follow = false, number = 0 } = request;
-    if (first && follow) {
-      throw new AxonError("observe.query_invalid", "query of events: first and follow exclude each other");
-    }
     const since = msOf(request.since);
     const until = msOf(request.until);
     return this.#read({ first, follow, number, since, until }, signal);

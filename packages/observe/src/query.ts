@@ -2,6 +2,7 @@ import { AxonError, errorText } from "@axoneme/base";
 import { type FlowFilter, parseTimestamp } from "@axoneme/flow";
 import type { FlowsQuery, MonitorQuery } from "./api.ts";
 import { compileFlowFilter } from "./expression/lazy.ts";
+import type { EventsRequest } from "./grpc/client-types.ts";
 
 function bad(what: string, why: string, cause?: unknown): AxonError {
   return new AxonError("observe.query_invalid", `query of ${what}: ${why}`, { cause });
@@ -60,6 +61,16 @@ export function checkFlowsQuery(query: FlowsQuery): void {
   compileFlowFilter(query.whitelist, query.blacklist);
   if (query.since !== undefined) parseTimestamp(query.since);
   if (query.until !== undefined) parseTimestamp(query.until);
+}
+
+/**
+ * Checks a request for events of the agent or the datapath.
+ * @throws AxonError `observe.query_invalid`, `flow.time_invalid`
+ */
+export function checkEventsQuery({ first, follow, since, until }: EventsRequest): void {
+  if (first === true && follow === true) throw bad("events", "first and follow exclude each other");
+  if (since !== undefined) parseTimestamp(since);
+  if (until !== undefined) parseTimestamp(until);
 }
 
 /** The `q` of /v1/flows (null: none), checked as by checkFlowsQuery. */

@@ -29,6 +29,7 @@ export {
   type GetAgentEventsRequest,
   GetAgentEventsRequestSchema,
   GetAgentEventsResponseSchema,
+  type GetDebugEventsRequest,
   GetDebugEventsRequestSchema,
   GetDebugEventsResponseSchema,
   type GetFlowsRequest,

@@ -1,5 +1,5 @@
 import { timeText } from "@axoneme/flow";
-import type { AgentEventResponse, EventsRequest, HubbleClient } from "@axoneme/observe";
+import type { AgentEventResponse, DebugEventResponse, EventsRequest, HubbleClient } from "@axoneme/observe";
 import { Command, Option } from "commander";
 import type { Context } from "../context.ts";
 import { CliError, exitCode, usageError } from "../errors.ts";
@@ -64,22 +64,28 @@ export function debugEventsCommand(context: Context): Command {
   return eventsCommand(
     context,
     "debug-events",
-    "debug messages of the datapath; ours writes none: see `axon monitor`",
+    "what the datapath did with packets: services, conntrack, policy, where they went",
   )
     .addHelpText(
       "after",
-      examples(["axon hubble observe debug-events --server other:4244", "of an agent that has some"]),
+      examples(
+        ["axon hubble observe debug-events -f", "what is done with packets now"],
+        ["axon hubble observe debug-events --node node1 --since 1m -o json", "of one node, for scripts"],
+      ),
     )
     .action((options: EventsOptions) =>
       run(context, options, (client, request, signal) => client.debugEvents(request, signal)),
     );
 }
 
+type DebugEvent = NonNullable<DebugEventResponse["debug_event"]>;
+type EventResponse = AgentEventResponse & DebugEventResponse;
+
 type Ask = (
   client: HubbleClient,
   request: EventsRequest,
   signal: AbortSignal,
-) => AsyncIterable<AgentEventResponse>;
+) => AsyncIterable<EventResponse>;
 
 /** Events are each node's own: without a server named, all agents are asked and their lines come as they come. */
 async function run(context: Context, options: EventsOptions, ask: Ask): Promise<void> {
@@ -127,11 +133,21 @@ function requestOf({ follow, first, last, all, since, until }: EventsOptions): E
   };
 }
 
-function lineOf(event: AgentEventResponse, options: EventsOptions, isSeveral: boolean): string {
+function lineOf(event: EventResponse, options: EventsOptions, isSeveral: boolean): string {
   if (options.output !== "compact") return JSON.stringify(event);
-  const { type = "AGENT_EVENT_UNKNOWN", ...rest } = event.agent_event ?? {};
   const node = isSeveral && event.node_name !== undefined ? ` [${event.node_name}]` : "";
+  if (event.debug_event !== undefined)
+    return `${timeText(event.time ?? "")}${node}: ${debugText(event.debug_event)}`;
+  const { type = "AGENT_EVENT_UNKNOWN", ...rest } = event.agent_event ?? {};
   return `${timeText(event.time ?? "")}${node}: ${type} ${Object.values(rest).map(detailsOf).join(" ")}`.trimEnd();
+}
+
+/** The mark is the same for all that is said of a connection. */
+function debugText({ type = "DBG_EVENT_UNKNOWN", source, hash = 0, message = "", cpu }: DebugEvent): string {
+  const pod = source?.pod_name === undefined ? undefined : `${source.namespace ?? ""}/${source.pod_name}`;
+  const about = pod ?? (source?.ID === undefined ? "" : `endpoint ${source.ID}`);
+  const mark = `mark 0x${hash.toString(16).padStart(8, "0")}`;
+  return [about, type, mark, ...(cpu === undefined ? [] : [`cpu ${cpu}`]), message].filter(Boolean).join(" ");
 }
 
 /** `key=value` of what an event tells. */

@@ -1,3 +1,5 @@
+import type { DebugEvent } from "@axoneme/flow";
+
 /** Messages of the flow API in their JSON form, as clients read them. Zero values are absent. */
 
 /** `observer.ServerStatusResponse`. */
@@ -53,6 +55,13 @@ export interface EventsRequest {
 /** `observer.GetAgentEventsResponse`. */
 export interface AgentEventResponse {
   readonly agent_event?: { readonly type?: string } & Readonly<Record<string, unknown>>;
+  readonly node_name?: string;
+  readonly time?: string;
+}
+
+/** `observer.GetDebugEventsResponse`. */
+export interface DebugEventResponse {
+  readonly debug_event?: Partial<DebugEvent>;
   readonly node_name?: string;
   readonly time?: string;
 }

@@ -25,6 +25,7 @@ import {
 } from "@bufbuild/protobuf";
 import type {
   AgentEventResponse,
+  DebugEventResponse,
   EventsRequest,
   HubbleNamespace,
   HubbleNode,
@@ -75,7 +76,7 @@ export class HubbleClient {
     return this.#stream(Observer.method.getAgentEvents, GetAgentEventsResponseSchema, bytes, signal);
   }
 
-  debugEvents(request: EventsRequest, signal: AbortSignal): AsyncGenerator<object, void> {
+  debugEvents(request: EventsRequest, signal: AbortSignal): AsyncGenerator<DebugEventResponse, void> {
     const bytes = encoded(GetDebugEventsRequestSchema, request);
     return this.#stream(Observer.method.getDebugEvents, GetDebugEventsResponseSchema, bytes, signal);
   }

@@ -1,4 +1,3 @@
-import type { GetFlowsResponse } from "@axoneme/flow";
 import { FrameBatch, GrpcError, grpcCode, type ServerCall } from "@axoneme/grpc";
 import {
   type FieldTree,
@@ -6,12 +5,15 @@ import {
   fieldTree,
   GetAgentEventsRequestSchema,
   GetAgentEventsResponseSchema,
+  GetDebugEventsRequestSchema,
+  GetDebugEventsResponseSchema,
   GetFlowsRequestSchema,
   GetFlowsResponseSchema,
   GetNamespacesResponseSchema,
   JsonEncoder,
   ServerStatusResponseSchema,
 } from "@axoneme/proto";
+import { readDebugEvents } from "../debug-events.ts";
 import { loadEngines } from "../expression/lazy.ts";
 import type { SeenNamespaces } from "./namespaces.ts";
 import type { HubbleOptions } from "./options.ts";
@@ -29,6 +31,7 @@ export class ObserverService {
   readonly #namespaces: SeenNamespaces;
   readonly #all = new JsonEncoder(GetFlowsResponseSchema, { shared });
   readonly #events = new JsonEncoder(GetAgentEventsResponseSchema, { shared });
+  readonly #debug = new JsonEncoder(GetDebugEventsResponseSchema, { shared });
   readonly #status = new JsonEncoder(ServerStatusResponseSchema);
   readonly #list = new JsonEncoder(GetNamespacesResponseSchema);
   #streams = 0;
@@ -46,9 +49,7 @@ export class ObserverService {
     return {
       GetFlows: answering((call) => this.#getFlows(call)),
       GetAgentEvents: answering((call) => this.#getAgentEvents(call)),
-      GetDebugEvents: refusing(
-        "the datapath writes no debug events; `axon monitor` shows its records undigested",
-      ),
+      GetDebugEvents: answering((call) => this.#getDebugEvents(call)),
       GetNodes: refusing("an agent knows its own node only; ask a relay"),
       GetNamespaces: (call) => this.#getNamespaces(call),
       ServerStatus: async (call) => {
@@ -66,12 +67,7 @@ export class ObserverService {
       const encoder = this.#encoderFor(wire.fieldMask?.paths ?? []);
       const request = flowsRequest(wire);
       await loadEngines(request.whitelist, request.blacklist);
-      const batches = this.#options.observer.getFlowBatches(request, call.signal);
-      this.#nameVersion(call);
-      // The reader knows at once that it is served, also when there is nothing to say.
-      call.begin();
-      const out = new FrameBatch();
-      for await (const batch of batches) await send(call, batch, encoder, out);
+      await this.#stream(call, this.#options.observer.getFlowBatches(request, call.signal), encoder);
     } finally {
       this.#streams--;
     }
@@ -82,14 +78,26 @@ export class ObserverService {
     if (agentEvents === undefined)
       throw new GrpcError(grpcCode.unimplemented, "there are no agent events here");
     const wire = await readRequest(GetAgentEventsRequestSchema, call);
-    const batches = agentEvents.read(eventsRequest(wire), call.signal);
+    await this.#stream(call, agentEvents.read(eventsRequest(wire), call.signal), this.#events);
+  }
+
+  async #getDebugEvents(call: ServerCall): Promise<void> {
+    const wire = await readRequest(GetDebugEventsRequestSchema, call);
+    const { observer } = this.#options;
+    this.#streams++;
+    try {
+      await this.#stream(call, readDebugEvents(observer, eventsRequest(wire), call.signal), this.#debug);
+    } finally {
+      this.#streams--;
+    }
+  }
+
+  /** The reader knows at once that it is served, also when there is nothing to say. */
+  async #stream(call: ServerCall, batches: AsyncIterable<object[]>, encoder: JsonEncoder): Promise<void> {
     this.#nameVersion(call);
     call.begin();
     const out = new FrameBatch();
-    for await (const batch of batches) {
-      for (const event of batch) out.add(this.#events.encode(event));
-      await call.writeBatch(out);
-    }
+    for await (const batch of batches) await send(call, batch, encoder, out);
   }
 
   /** With a mask only the named fields of a flow are looked at; what is around the flow is always told. */
@@ -117,7 +125,7 @@ export class ObserverService {
 /** Returns when the reader has taken (nearly) all of it: the observer is not asked for more than is read. */
 async function send(
   call: ServerCall,
-  batch: readonly GetFlowsResponse[],
+  batch: readonly object[],
   encoder: JsonEncoder,
   out: FrameBatch,
 ): Promise<void> {

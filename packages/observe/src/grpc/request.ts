@@ -3,6 +3,7 @@ import type { FlowFilter, GetFlowsRequest } from "@axoneme/flow";
 import {
   FlowFilterSchema,
   type GetAgentEventsRequest,
+  type GetDebugEventsRequest,
   type GetFlowsRequest as WireRequest,
 } from "@axoneme/proto";
 import { toJson } from "@bufbuild/protobuf";
@@ -47,10 +48,10 @@ function limitOf(number: bigint): number {
 }
 
 /**
- * A request for events of the agent off the wire.
+ * A request for events of the agent or the datapath off the wire.
  * @throws AxonError `observe.query_invalid`
  */
-export function eventsRequest(wire: GetAgentEventsRequest): EventsRequest {
+export function eventsRequest(wire: GetAgentEventsRequest | GetDebugEventsRequest): EventsRequest {
   const since = timeOf("since", wire.since);
   const until = timeOf("until", wire.until);
   return {
