@@ -155,19 +155,21 @@ describe("the relay of a lab", () => {
     const since = new Date().toISOString();
     expect(await inPod(process.execPath, "-e", script)).toMatchObject({ code: 0 });
     await inPod("curl", "-sg", "-m", "2", `http://[${server.v6}]:${port}/secret`);
-    const names = async (side: "source" | "destination", filter: FlowFilter) => {
-      const found: (FlowProcess & { flow: Flow })[] = [];
-      for await (const { flow } of relay.flows({ since, whitelist: [filter] }, AbortSignal.timeout(5000)))
-        if (flow?.[side]?.process !== undefined) found.push({ flow, ...flow[side].process });
-      return found;
-    };
+    // Each node tells its flows when it has read them: none is there for having seen another.
+    const names = (side: "source" | "destination", filter: FlowFilter) =>
+      waitFor(
+        async () => {
+          const found: (FlowProcess & { flow: Flow })[] = [];
+          for await (const { flow } of relay.flows({ since, whitelist: [filter] }, AbortSignal.timeout(5000)))
+            if (flow?.[side]?.process !== undefined) found.push({ flow, ...flow[side].process });
+          return found.length > 0 ? found : undefined;
+        },
+        { everyMs: 100, what: `a flow whose ${side} is of ${JSON.stringify(filter)}` },
+      );
     const node = `${process.execPath.split("/").at(-1)}`;
     for (const protocol of ["tcp", "udp"]) {
       const asked = { protocol: [protocol], destination_port: [port] };
-      const [first] = await waitFor(async () => {
-        const found = await names("source", { ...asked, source_process: [node] });
-        return found.length > 0 ? found : undefined;
-      });
+      const [first] = await names("source", { ...asked, source_process: [node] });
       expect(first).toMatchObject({ binary: process.execPath, container: "process-test" });
       expect(first).not.toHaveProperty("arguments");
       expect(Math.abs(Date.parse(first?.start_time ?? "") - Date.parse(since))).toBeLessThan(5000);
