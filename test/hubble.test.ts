@@ -106,6 +106,18 @@ describe("the relay of a lab", () => {
     expect(text).toContain(`unix://${lab.paths.relaySocket}`);
   });
 
+  it("debug events say what each datapath did with the connection", async () => {
+    const events = async (node: string): Promise<string> =>
+      (await lab.axonRun(["hubble", "observe", "debug-events", "--node", node, "--all"])).stdout;
+    const connection = `${client.v4}:\\d+ -> ${server.v4}:${port} TCP`.replaceAll(".", "\\.");
+    const first = await events("node1");
+    for (const said of ["DBG_CT_VERDICT .* conntrack: new,", "DBG_CT_CREATED4 .* conntrack entry created:"])
+      expect(first).toMatch(new RegExp(`: default/client ${said} ${connection}`));
+    const mark = new RegExp(`DBG_CT_CREATED4 mark (\\w+) .*: ${connection}`).exec(first)?.[1];
+    const second = (await events("node2")).split("\n").filter((line) => line.includes(`mark ${mark} `));
+    expect(second.join("\n")).toMatch(/: default\/server DBG_LOCAL_DELIVERY .* delivered to local endpoint/);
+  });
+
   it("a node that goes is missing, and back when it comes, with the flows of before it was killed", async () => {
     const past = async (): Promise<readonly string[]> => {
       const found: string[] = [];

@@ -93,58 +93,66 @@ function stepsOf({ view, offset }: RecordRef): readonly Step[] {
 
 type Said = Pick<DebugEvent, "type" | "arg1" | "arg2" | "arg3" | "message">;
 
-function say(step: Step, event: RawEvent, { view, offset }: RecordRef): Said {
+function say(step: Step, event: RawEvent, record: RecordRef): Said {
   if (typeof step !== "string") return sayPolicy(step, event);
-  const { srcIdentity, dstIdentity, dstEp } = event;
-  const lb = (event.flags & eventFlag.ipv6) === 0 ? "DBG_LB4" : "DBG_LB6";
-  const version = lb === "DBG_LB4" ? 4 : 6;
-  /** The last four bytes of an address and a port, as the datapath has them. */
-  const raw = (ip: number, port: number) => ({
-    arg1: view.getUint32(offset + ip + 12, true),
-    arg2: view.getUint16(offset + port, true),
-  });
-  const target = text(event.daddr, event.dport);
-  const connection = `${text(event.saddr, event.sport)} -> ${target} ${protocolName(event.proto)}`;
+  const { srcIdentity, dstIdentity, dstEp, subtype } = event;
+  const connection = `${text(event.saddr, event.sport)} -> ${text(event.daddr, event.dport)} ${protocolName(event.proto)}`;
   switch (step) {
-    case "frontend": {
-      const message = `service look-up of ${text(event.origDaddr, event.origDport)} ${protocolName(event.proto)}`;
-      return { type: `${lb}_LOOKUP_FRONTEND`, ...raw(at.origDaddr, at.origDport), message };
-    }
-    case "backend": {
-      const message = `the service's backend is ${target}`;
-      return { type: `${lb}_LOOKUP_BACKEND_SLOT_SUCCESS`, ...raw(at.daddr, at.dport), message };
-    }
+    case "frontend":
+    case "backend":
+      return sayService(step, event, record);
     case "no-backend":
-      return { type: `${lb}_LOOKUP_BACKEND_FAIL`, message: `no backend for ${connection}` };
+      return {
+        type: `DBG_LB${versionOf(event)}_LOOKUP_BACKEND_FAIL`,
+        message: `no backend for ${connection}`,
+      };
     case "conntrack": {
       const reason = event.reason & ~traceReasonEncrypted;
       const message = `conntrack: ${traceReasonName(reason)?.toLowerCase()}, ${connection}`;
       return { type: "DBG_CT_VERDICT", arg1: reason, message };
     }
     case "created": {
-      const isLb = (event.flags & eventFlag.translated) !== 0;
-      const frontend = isLb && version === 4 ? { arg3: raw(at.origDaddr, at.origDport).arg1 } : {};
+      const isLb = (event.flags & eventFlag.translated) !== 0 && versionOf(event) === 4;
+      const frontend = isLb ? { arg3: rawEnd(record, at.origDaddr, at.origDport).arg1 } : {};
       const message = `conntrack entry created: ${connection}, identity ${srcIdentity} -> ${dstIdentity}`;
-      return { type: `DBG_CT_CREATED${version}`, arg2: srcIdentity, ...frontend, message };
+      return { type: `DBG_CT_CREATED${versionOf(event)}`, arg2: srcIdentity, ...frontend, message };
     }
     case "deliver": {
-      const message = `delivered to local endpoint ${dstEp}, from identity ${srcIdentity}`;
+      const message = `delivered to local endpoint ${dstEp}, from identity ${srcIdentity}: ${connection}`;
       return { type: "DBG_LOCAL_DELIVERY", arg1: dstEp, arg2: srcIdentity, message };
     }
     case "host":
       return { type: "DBG_TO_HOST", message: `to the host: ${connection}` };
     case "stack":
       return { type: "DBG_TO_STACK", message: `to the node's stack: ${connection}` };
-    case "encapsulate":
-      return {
-        ...{ type: "DBG_ENCAP", arg2: srcIdentity },
-        message: `into the tunnel, from identity ${srcIdentity}: ${connection}`,
-      };
+    case "encapsulate": {
+      const message = `into the tunnel, from identity ${srcIdentity}: ${connection}`;
+      return { type: "DBG_ENCAP", arg2: srcIdentity, message };
+    }
     case "error": {
-      const message = `dropped, ${dropReasonText(event.subtype)} (${event.subtype}): ${connection}`;
-      return { type: "DBG_ERROR_RET", arg2: event.subtype, message };
+      const message = `dropped, ${dropReasonText(subtype)} (${subtype}): ${connection}`;
+      return { type: "DBG_ERROR_RET", arg2: subtype, message };
     }
   }
+}
+
+function sayService(step: "frontend" | "backend", event: RawEvent, record: RecordRef): Said {
+  const lookup = `DBG_LB${versionOf(event)}_LOOKUP`;
+  if (step === "frontend") {
+    const message = `service look-up of ${text(event.origDaddr, event.origDport)} ${protocolName(event.proto)}`;
+    return { type: `${lookup}_FRONTEND`, ...rawEnd(record, at.origDaddr, at.origDport), message };
+  }
+  const message = `the service's backend is ${text(event.daddr, event.dport)}`;
+  return { type: `${lookup}_BACKEND_SLOT_SUCCESS`, ...rawEnd(record, at.daddr, at.dport), message };
+}
+
+function versionOf({ flags }: RawEvent): 4 | 6 {
+  return (flags & eventFlag.ipv6) === 0 ? 4 : 6;
+}
+
+/** The last four bytes of an address and a port at these offsets, as the datapath has them. */
+function rawEnd({ view, offset }: RecordRef, ip: number, port: number): { arg1: number; arg2: number } {
+  return { arg1: view.getUint32(offset + ip + 12, true), arg2: view.getUint16(offset + port, true) };
 }
 
 /** The port of a proxy is in no record: then the argument that has it is absent, and not 0, which means none. */

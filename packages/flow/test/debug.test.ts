@@ -40,7 +40,7 @@ describe("debug events of a record", () => {
       "DBG_L4_POLICY 0,0,- pod-7: egress policy allows identity 1000 -> 1001 port 80 TCP (rule 5)",
       "DBG_L4_POLICY 0,1,- pod-8: ingress policy allows identity 1000 -> 1001 port 80 TCP (rule 6)",
       `DBG_CT_CREATED4 -,1000,- pod-7: conntrack entry created: ${named}, identity 1000 -> 1001`,
-      "DBG_LOCAL_DELIVERY 8,1000,- pod-7: delivered to local endpoint 8, from identity 1000",
+      `DBG_LOCAL_DELIVERY 8,1000,- pod-7: delivered to local endpoint 8, from identity 1000: ${named}`,
     ]);
   });
 
