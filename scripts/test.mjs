@@ -2,8 +2,8 @@
 /**
  * Everything `make test` stands for, one stage after the other: style and layers, types, the verifier's budget, unit
  * tests, then the tests that need root and the real kernel: those with labs, and beside them those without. A failed
- * stage does not hide the later ones. The last line is `N passed, M failed`; the exit code is non-zero when anything
- * failed or nothing ran.
+ * stage does not hide the later ones. A few files that failed are run once more, alone; what then passes is still told.
+ * The last line is `N passed, M failed`; the exit code is non-zero when anything failed or nothing ran.
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -34,6 +34,9 @@ const failuresFile = (report) => join(reports, `${report}.failures`);
 /** Labs share nothing and wait most of their time: two files at once. More would fall behind the time limits of the tests. */
 const TWO_LABS = ["--file-parallelism", "--maxWorkers=2"];
 
+/** More files than this do not fail by chance. */
+const MOST_AGAIN = 4;
+
 /** name, command, and the vitest report it leaves (undefined: the stage counts as one test). */
 const stages = [
   ["style", bin("biome"), ["check", "."]],
@@ -61,15 +64,40 @@ function run(command, args, report) {
   });
 }
 
+/** What a run of vitest left: passed tests, failures (a line each), the files they are in. */
 function counts(report, exitCode) {
   try {
-    const { numPassedTests } = JSON.parse(readFileSync(join(reports, `${report}.json`), "utf8"));
+    const { testResults } = JSON.parse(readFileSync(join(reports, `${report}.json`), "utf8"));
     const failures = readFileSync(failuresFile(report), "utf8").split("\n").filter(Boolean);
     if (failures.length === 0 && exitCode !== 0) failures.push(`${report}: exit code ${exitCode}`);
-    return { passed: numPassedTests, failures };
+    const isFailed = ({ status }) => status === "failed";
+    const passedIn = (files) =>
+      files.flatMap(({ assertionResults }) => assertionResults).filter(({ status }) => status === "passed")
+        .length;
+    return {
+      passed: passedIn(testResults),
+      passedElsewhere: passedIn(testResults.filter((file) => !isFailed(file))),
+      failures,
+      files: testResults.filter(isFailed).map(({ name }) => name),
+    };
   } catch (error) {
-    return { passed: 0, failures: [`${report}: no report: ${error.message}`] };
+    return { passed: 0, passedElsewhere: 0, failures: [`${report}: no report: ${error.message}`], files: [] };
   }
+}
+
+/**
+ * Runs the files that failed once more, with nothing beside them: labs share two cores with each other, and a packet or a
+ * second lost to that is not the product's. What failed first is told in every case; what fails again has failed.
+ */
+async function alone(first, report, args) {
+  if (first.files.length === 0 || first.files.length > MOST_AGAIN) return first;
+  const project = args[args.indexOf("--project") + 1];
+  const [command, more, again] = vitest(project, `${report}-again`, "--maxWorkers=1", ...first.files);
+  console.log(`\n== once more, alone: ${first.files.join(" ")}`);
+  const second = counts(again, await run(command, more, again));
+  const stray = first.failures.filter((line) => line.startsWith("outside every test"));
+  chance.push(...first.failures.filter((line) => !stray.includes(line) && !second.failures.includes(line)));
+  return { passed: first.passedElsewhere + second.passed, failures: [...stray, ...second.failures] };
 }
 
 rmSync(reports, { recursive: true, force: true });
@@ -77,6 +105,8 @@ mkdirSync(reports, { recursive: true });
 const only = process.argv.slice(2);
 let passed = 0;
 const failures = [];
+/** Failures that did not come again. */
+const chance = [];
 const lines = [];
 async function stage([name, command, args, report]) {
   console.log(`\n== ${name}`);
@@ -85,11 +115,15 @@ async function stage([name, command, args, report]) {
   const result = report
     ? counts(report, code)
     : { passed: code === 0 ? 1 : 0, failures: code === 0 ? [] : [`${name}: exit code ${code}`] };
-  passed += result.passed;
-  failures.push(...result.failures);
-  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  return { name, args, report, result, seconds: ((performance.now() - start) / 1000).toFixed(1) };
+}
+
+async function finish({ name, args, report, result, seconds }) {
+  const last = report ? await alone(result, report, args) : result;
+  passed += last.passed;
+  failures.push(...last.failures);
   lines.push(
-    `  ${result.failures.length === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${result.passed} passed, ${result.failures.length} failed)`,
+    `  ${last.failures.length === 0 ? "ok    " : "FAILED"} ${name} (${seconds} s, ${last.passed} passed, ${last.failures.length} failed)`,
   );
 }
 
@@ -97,10 +131,12 @@ const wanted = stages.filter(([name, , , report]) => only.length === 0 || only.i
 for (const [index, one] of wanted.entries()) {
   if (one[0] === beside && index > 0) continue;
   const next = wanted[index + 1];
-  await Promise.all([stage(one), ...(next?.[0] === beside ? [stage(next)] : [])]);
+  const ran = await Promise.all([stage(one), ...(next?.[0] === beside ? [stage(next)] : [])]);
+  for (const each of ran) await finish(each);
 }
 console.log(`\n${lines.join("\n")}\n`);
 // Once more what failed: a log that is cut keeps its end.
+for (const failure of chance) console.log(`  not again when alone: ${failure}`);
 for (const failure of failures) console.log(`  ${failure}`);
 console.log(`${passed} passed, ${failures.length} failed`);
 process.exit(failures.length === 0 && passed > 0 ? 0 : 1);

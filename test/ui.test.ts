@@ -120,7 +120,7 @@ describe("the page", () => {
     await traffic();
     for (const workload of ["cart", "web", "intruder"])
       await page.locator(".card", { hasText: workload }).waitFor({ timeout: 10_000 });
-    await page.locator(".edge.dropped").waitFor({ state: "attached" });
+    await page.locator(".edge.dropped").first().waitFor({ state: "attached" });
     await flows(page).filter({ hasText: "policy denied" }).first().waitFor();
     await shot(page, "light");
     const listed = async () =>
